@@ -1,5 +1,6 @@
-//! Simulates the judge with candidates of known rates: how often it aborts a good candidate, and how soon a bad one. The tables are in
-//! `docs/judge.md`. `cargo bench --bench judge -- 1000` simulates a tenth of the rollouts.
+//! Simulates the judge with candidates of known rates: how often it aborts a good candidate, and
+//! how soon a bad one. The tables are in `docs/judge.md`. `cargo bench --bench judge -- 1000`
+//! simulates a tenth of the rollouts.
 
 #![allow(
     clippy::unwrap_used,
@@ -210,7 +211,8 @@ fn one_step(weight: f64) -> RolloutPlan {
     RolloutPlan::parse(&text).unwrap()
 }
 
-/// Lognormal times with σ = 0.5: a doubled time raises the share above the 95 % quantile to 1 - Φ(1.645 - ln 2 / 0.5) = 40 %.
+/// Lognormal times with σ = 0.5: a doubled time raises the share above the 95 % quantile to 1 -
+/// Φ(1.645 - ln 2 / 0.5) = 40 %.
 fn engine_time(rollouts: u64) {
     println!(
         "\n### Runs of the candidate until it is aborted because its engine time doubled (5 % to 40 % slow): median (90 %)\n"

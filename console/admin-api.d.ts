@@ -249,8 +249,8 @@ export interface components {
         /**
          * @description What one version did.
          *
-         *     A *unit* is what the rollout assigns: a key, of which only the first request in the step counts, or a
-         *     single request if the plan has no key.
+         *     A *unit* is what the rollout assigns: a key, of which only the first request in the step counts,
+         *     or a single request if the plan has no key.
          */
         ArmTotals: {
             /**
@@ -274,13 +274,14 @@ export interface components {
             seconds: number;
             /**
              * Format: uint64
+             * @description Units that the step assigned to the version, answered or not.
              * @default 0
              */
             units: number;
             /**
              * Format: uint64
-             * @description Units that were not answered. Units of a failed engine run are not among them: `runs` counts that run.
-             *     Otherwise a version with small batches would seem to fail more often.
+             * @description Units that were not answered. Units of a failed engine run are not among them: `runs` counts
+             *     that run. Otherwise a version with small batches would seem to fail more often.
              * @default 0
              */
             failed: number;
@@ -296,7 +297,8 @@ export interface components {
              */
             full: boolean;
             /**
-             * @description Engine runs by their number of rows: bucket b has the runs of more than 2^(b-1) and at most 2^b rows.
+             * @description Engine runs by their number of rows: bucket b has the runs of more than 2^(b-1) and at most
+             *     2^b rows.
              * @default {}
              */
             runs: {
@@ -310,7 +312,8 @@ export interface components {
                 [key: string]: number;
             };
             /**
-             * @description Units by time: window w starts w * `window_seconds` seconds after the step. Old windows are dropped.
+             * @description Units by time: window w starts w * `window_seconds` seconds after the step. Old windows are
+             *     dropped.
              * @default {}
              */
             windows: {
@@ -339,8 +342,8 @@ export interface components {
             cost_dollars: number;
         };
         /**
-         * @description The key by which requests are assigned to the versions. All requests with the same key go to the same
-         *     version and are counted as one unit.
+         * @description The key by which requests are assigned to the versions. All requests with the same key go to the
+         *     same version and are counted as one unit.
          */
         AssignmentKey: string;
         /** @description What callers of the stable version can expect from a candidate. */
@@ -414,11 +417,16 @@ export interface components {
                 [key: string]: components["schemas"]["ArmTotals"];
             };
         };
-        /** @enum {string} */
+        /**
+         * @description A metric in which a candidate must not be worse than the stable version, or must stay within a
+         *     limit.
+         */
         GuardMetric: "errors" | "nan" | "runs" | "engine_time" | "cost" | "disagreement" | "distribution" | "error_ceiling" | "p99_ceiling";
         /** @description The result of one guard for one candidate. */
         GuardReport: {
+            /** @description The metric. */
             guard: components["schemas"]["GuardMetric"];
+            /** @description The version of the candidate. */
             candidate: string;
             /** @description `keys`, `requests`, `runs` or `pairs`. */
             unit: string;
@@ -449,7 +457,10 @@ export interface components {
              * @description Evidence that the candidate is worse by more than the margin. At `limit` it counts as shown.
              */
             e_value: number;
-            /** Format: double */
+            /**
+             * Format: double
+             * @description The e-value at which the candidate counts as worse.
+             */
             limit: number;
             /**
              * Format: double
@@ -478,8 +489,8 @@ export interface components {
             reason: string;
         });
         /**
-         * @description The metrics in which a candidate must not be worse. A margin is a difference of shares. A difference
-         *     within the margin is accepted.
+         * @description The metrics in which a candidate must not be worse. A margin is a difference of shares. A
+         *     difference within the margin is accepted.
          */
         Guards: {
             /**
@@ -496,21 +507,22 @@ export interface components {
             nan_margin: number;
             /**
              * Format: double
-             * @description The margin for the share of engine runs that failed, among runs with a similar number of rows.
+             * @description The margin for the share of engine runs that failed, among runs with a similar number of
+             *     rows.
              * @default 0.005
              */
             run_margin: number;
             /**
              * Format: double
-             * @description A run is slow if it takes longer than this quantile of the stable version's runs before the step.
-             *     Runs of the same bucket of rows are compared. The cost of a run has the same rule.
+             * @description A run is slow if it takes longer than this quantile of the stable version's runs before the
+             *     step. Runs of the same bucket of rows are compared. The cost of a run has the same rule.
              * @default 0.95
              */
             engine_time_quantile: number;
             /**
              * Format: double
-             * @description A run that is faster than this is never slow or expensive: the time of a few microseconds depends on
-             *     the processor's caches.
+             * @description A run that is faster than this is never slow or expensive: the time of a few microseconds
+             *     depends on the processor's caches.
              * @default 0.2
              */
             engine_time_floor_ms: number;
@@ -539,23 +551,26 @@ export interface components {
             disagreement_budget?: number | null;
             /**
              * Format: double
-             * @description The difference that the share of a predicted class (or bin of numbers) may have. Without it, the
-             *     distribution of predictions is not judged.
+             * @description The difference that the share of a predicted class (or bin of numbers) may have. Without it,
+             *     the distribution of predictions is not judged.
              */
             distribution_budget?: number | null;
-            /** @default pause */
+            /**
+             * @description What follows from too large a disagreement of the answers: a pause, or an abort.
+             * @default pause
+             */
             on_disagreement: components["schemas"]["OnDisagreement"];
             /**
              * Format: double
-             * @description The share of failed units in a window above which the candidate is aborted at once, whatever the
-             *     stable version does.
+             * @description The share of failed units in a window above which the candidate is aborted at once, whatever
+             *     the stable version does.
              * @default 0.1
              */
             error_ceiling: number;
             /**
              * Format: double
-             * @description The ceiling for the 99th percentile of the time from request to answer in a window. Without it, this
-             *     time is not judged.
+             * @description The ceiling for the 99th percentile of the time from request to answer in a window. Without
+             *     it, this time is not judged.
              */
             p99_ceiling_ms?: number | null;
             /**
@@ -574,7 +589,10 @@ export interface components {
              * @description The number of the first entry in `entries`.
              */
             first: number;
-            /** @description The text of each entry as it is stored, so that its hash can be checked; null where an entry is missing. */
+            /**
+             * @description The text of each entry as it is stored, so that its hash can be checked; null where an entry
+             *     is missing.
+             */
             entries: (string | null)[];
             /** @description More entries follow. */
             truncated: boolean;
@@ -657,11 +675,12 @@ export interface components {
             reason: string;
         };
         /** @description The consequence if a candidate's predictions differ by more than their budget. */
-        OnDisagreement: "abort" | "pause";
+        OnDisagreement: "pause" | "abort";
         /** @description Pairs of answers to the same unit. */
         PairTotals: {
             /**
              * Format: uint64
+             * @description The number of pairs.
              * @default 0
              */
             pairs: number;
@@ -693,18 +712,24 @@ export interface components {
         } | {
             text: string;
         };
+        /** @description One step of a rollout, with its kind in the member `kind`. */
         PlanStep: {
             /** @constant */
             kind: "shadow";
-            /** Format: double */
+            /**
+             * Format: double
+             * @description The share of the requests that are copied, from 0 to 1.
+             */
             share: number;
             /**
              * Format: uint64
+             * @description The step lasts at least this long, without pauses.
              * @default 0
              */
             min_seconds: number;
             /**
              * Format: uint64
+             * @description The step lasts until each candidate has this many requests.
              * @default 0
              */
             min_requests: number;
@@ -716,15 +741,20 @@ export interface components {
         } | {
             /** @constant */
             kind: "canary";
-            /** Format: double */
+            /**
+             * Format: double
+             * @description The share of the units, from 0 to 1.
+             */
             weight: number;
             /**
              * Format: uint64
+             * @description The step lasts at least this long, without pauses.
              * @default 0
              */
             min_seconds: number;
             /**
              * Format: uint64
+             * @description The step lasts until each candidate has this many requests.
              * @default 0
              */
             min_requests: number;
@@ -737,17 +767,19 @@ export interface components {
             /** @constant */
             kind: "ab";
             /**
-             * @description The share of each candidate. Without it, the stable version and the candidates have equal
-             *     shares.
+             * @description The share of each candidate. Without it, the stable version and the candidates have
+             *     equal shares.
              */
             weights?: number[] | null;
             /**
              * Format: uint64
+             * @description The step lasts at least this long, without pauses.
              * @default 0
              */
             min_seconds: number;
             /**
              * Format: uint64
+             * @description The step lasts until each candidate has this many requests.
              * @default 0
              */
             min_requests: number;
@@ -756,11 +788,13 @@ export interface components {
             kind: "blue-green";
             /**
              * Format: uint64
+             * @description The step lasts at least this long, without pauses.
              * @default 0
              */
             min_seconds: number;
             /**
              * Format: uint64
+             * @description The step lasts until each candidate has this many requests.
              * @default 0
              */
             min_requests: number;
@@ -840,11 +874,12 @@ export interface components {
         RolloutPhase: ("running" | "paused") | "awaits-approval" | "at-rest";
         /** @description How a candidate becomes the stable version. */
         RolloutPlan: {
+            /** @description The name of the plan. It must not be empty. */
             name: string;
             /**
              * Format: double
-             * @description The probability, over the whole rollout and all candidates, that a candidate that is not worse is
-             *     aborted. The judge keeps it below this value.
+             * @description The probability, over the whole rollout and all candidates, that a candidate that is not
+             *     worse is aborted. The judge keeps it below this value.
              * @default 0.01
              */
             alpha: number;
@@ -854,6 +889,7 @@ export interface components {
              * @default 604800
              */
             max_seconds: number;
+            /** @description The part of a request that decides its arm. */
             key?: components["schemas"]["AssignmentKey"];
             /**
              * @description A second operator must approve before the rollout starts.
@@ -861,6 +897,7 @@ export interface components {
              */
             approve: boolean;
             /**
+             * @description The limits of the candidate.
              * @default {
              *       "error_margin": 0.005,
              *       "nan_margin": 0.005,
@@ -876,6 +913,7 @@ export interface components {
              *     }
              */
             guards: components["schemas"]["Guards"];
+            /** @description The steps, in their order. There is at least one. */
             steps: components["schemas"]["PlanStep"][];
         };
         RolloutStatus: {
@@ -904,7 +942,10 @@ export interface components {
              * @description Seconds since the step began, without pauses.
              */
             step_seconds: number;
-            /** @description The share of the traffic that each candidate answers, from 0 to 1, in the order of `candidates`. */
+            /**
+             * @description The share of the traffic that each candidate answers, from 0 to 1, in the order of
+             *     `candidates`.
+             */
             weights: number[];
             /**
              * Format: double
@@ -922,6 +963,7 @@ export interface components {
         RunTotals: {
             /**
              * Format: uint64
+             * @description All runs of the bucket.
              * @default 0
              */
             runs: number;
@@ -975,7 +1017,8 @@ export interface components {
              */
             allow_forward_only: boolean;
             /**
-             * @description Pointers of differences that are not proved harmless and that the operator accepts. Requires a reason.
+             * @description Pointers of differences that are not proved harmless and that the operator accepts. Requires
+             *     a reason.
              * @default []
              */
             accept_unproved: string[];
@@ -1032,7 +1075,8 @@ export interface components {
             /** @constant */
             kind: "other";
         };
-        Verdict: "abort" | "hold" | "advance" | "inconclusive";
+        /** @description What the judge decides about a step. */
+        Verdict: "hold" | "advance" | "abort" | "inconclusive";
         VersionReadiness: {
             version: string;
             /** @description `incomplete`, `loading`, `available`, `draining`, `refused` or `idle`. */
@@ -1054,11 +1098,13 @@ export interface components {
         WindowTotals: {
             /**
              * Format: uint64
+             * @description Units of the window, answered or not.
              * @default 0
              */
             units: number;
             /**
              * Format: uint64
+             * @description Units of the window that were not answered.
              * @default 0
              */
             failed: number;

@@ -5,7 +5,8 @@ use std::{convert::Infallible, fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Marks an operator whom no token vouched for; the rest of the text is the user that runs the server.
+/// Marks an operator whom no token vouched for; the rest of the text is the user that runs the
+/// server.
 const UNVERIFIED: &str = "unverified:";
 const CONFIGURATION: &str = "configuration";
 const JUDGE: &str = "judge";
@@ -17,7 +18,8 @@ const JUDGE: &str = "judge";
 pub enum Actor {
     /// An operator, by the name that belongs to the token of the request.
     Verified(String),
-    /// Somebody on the server's own machine, where the listener asks for no token: the user that runs the server.
+    /// Somebody on the server's own machine, where the listener asks for no token: the user that
+    /// runs the server.
     Local(String),
     /// A key of the configuration, or the first start with a model.
     Configuration,

@@ -8,6 +8,7 @@ use std::{fmt, sync::Arc};
 pub struct ModelName(Arc<str>);
 
 impl ModelName {
+    /// `None` if the text breaks the rule for names of models.
     pub fn parse(text: &str) -> Option<ModelName> {
         let first = text.bytes().next()?;
         let rest_fits = text
@@ -17,7 +18,7 @@ impl ModelName {
             .then(|| ModelName(Arc::from(text)))
     }
 
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -47,6 +48,7 @@ pub struct Version {
 impl Version {
     // Build metadata is refused: semver orders versions without regard to it, so two versions could
     // be equal.
+    /// `None` for any other text, and for a text of more than 128 bytes.
     pub fn parse(text: &str) -> Option<Version> {
         let semver = match semver::Version::parse(text) {
             Ok(semver) => semver,
@@ -64,7 +66,7 @@ impl Version {
         whole_number(&self.text).is_some()
     }
 
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
@@ -129,7 +131,9 @@ impl fmt::Display for Version {
 /// One version of one model.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ModelId {
+    /// The name of the model, which is also the name of its directory.
     pub name: ModelName,
+    /// The version, which is also the name of its directory.
     pub version: Version,
 }
 
@@ -145,6 +149,7 @@ impl fmt::Display for ModelId {
 pub struct PredictionId(ulid::Ulid);
 
 impl PredictionId {
+    /// A new id from the current time and random bits.
     #[expect(
         clippy::new_without_default,
         reason = "every call makes another id, which a default must not"

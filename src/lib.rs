@@ -2,8 +2,8 @@
 //!
 //! # The path of a request
 //!
-//! A request passes these steps in this order, whatever protocol it came by. Each step is in the file of its name, and no step
-//! calls an earlier one.
+//! A request passes these steps in this order, whatever protocol it came by. Each step is in the
+//! file of its name, and no step calls an earlier one.
 //!
 //! ```text
 //! bytes ── decode ── route ── preprocess ── batch ── infer ── postprocess ── encode ── bytes
@@ -22,16 +22,18 @@
 //! | postprocess | [`transform::postprocess`] | output tensors, to the fields of the answer |
 //! | encode | the same dialect | the fields of the answer, or the outputs of the graph, to the protocol's form |
 //!
-//! The stable version decodes a request that names no version, once, and only then the request is assigned to an arm.
-//! `predict::fallback` finds another answer if the assigned version fails.
+//! The stable version decodes a request that names no version, once, and only then the request is
+//! assigned to an arm. `predict::fallback` finds another answer if the assigned version fails.
 //!
-//! After the answer, [`predict::event`] hands one value that says what happened to the observers: rollout evidence, samples for
-//! rehearsals, shadow copies. A new observer changes no line of the path.
+//! After the answer, [`predict::event`] hands one value that says what happened to the observers:
+//! rollout evidence, samples for rehearsals, shadow copies. A new observer changes no line of the
+//! path.
 //!
-//! `api::call` is the frame around the path for every protocol: deadline, threads, timing, metrics, log. `api::http::exchange` adds
-//! what all dialects over HTTP share: limits, decompression, headers. A dialect only parses and encodes. A graph without a schema,
-//! and a request that names the graph's inputs under an explicit version, skip decode, preprocess and postprocess: their tensors
-//! are checked against the graph's signature and run as they are.
+//! `api::call` is the frame around the path for every protocol: deadline, threads, timing, metrics,
+//! log. `api::http::exchange` adds what all dialects over HTTP share: limits, decompression,
+//! headers. A dialect only parses and encodes. A graph without a schema, and a request that names
+//! the graph's inputs under an explicit version, skip decode, preprocess and postprocess: their
+//! tensors are checked against the graph's signature and run as they are.
 //!
 //! # The life of a version
 //!
@@ -39,13 +41,16 @@
 //! models/NAME/VERSION/ ── source ── reconcile ── loader ── trial (the gate, in a process of its own) ── servable ── registry
 //! ```
 //!
-//! A version is a verified package, or a bare graph ([`package::bare`]), which no manifest verifies.
+//! A version is a verified package, or a bare graph ([`package::bare`]), which no manifest
+//! verifies.
 //!
-//! The [`registry`]'s watch scans the directory, decides with pure functions what to load and unload, loads in the background, and
-//! publishes a new snapshot. A request takes one snapshot, and keeps its version alive while it holds it.
+//! The [`registry`]'s watch scans the directory, decides with pure functions what to load and
+//! unload, loads in the background, and publishes a new snapshot. A request takes one snapshot, and
+//! keeps its version alive while it holds it.
 //!
-//! Copies of the stable package and of the previous one are kept next to the journal (`registry::package_copies`): a version that
-//! was decided on survives the loss of its files in the models directory.
+//! Copies of the stable package and of the previous one are kept next to the journal
+//! (`registry::package_copies`): a version that was decided on survives the loss of its files in
+//! the models directory.
 //!
 //! # Decisions
 //!
@@ -53,14 +58,17 @@
 //! order, verdict ── operate: check ── journal: create if absent ── state: fold ── registry: the next request
 //! ```
 //!
-//! The [`journal`] alone says which version is stable and which rollout runs. [`rollout::state`] is its fold, the same on every
-//! replica and after every restart. Operators, the judge and the configuration all decide through [`operate`].
-//! [`rollout::judge`] is a pure function of the evidence ([`rollout::evidence`]), which is the sum of all replicas'
-//! [`rollout::tally`]. The documents of the admin API are the types of [`admin`], for the server, the commands and the console.
+//! The [`journal`] alone says which version is stable and which rollout runs. [`rollout::state`] is
+//! its fold, the same on every replica and after every restart. Operators, the judge and the
+//! configuration all decide through [`operate`]. [`rollout::judge`] is a pure function of the
+//! evidence ([`rollout::evidence`]), which is the sum of all replicas' [`rollout::tally`]. The
+//! documents of the admin API are the types of [`admin`], for the server, the commands and the
+//! console.
 //!
 //! # Layers
 //!
-//! A module imports only from the lines above its own. `tests/tidy.rs` enforces that, and the doors below.
+//! A module imports only from the lines above its own. `tests/tidy.rs` enforces that, and the doors
+//! below.
 //!
 //! | layer | modules |
 //! |---|---|
@@ -81,29 +89,40 @@
 //! | transports | [`api`] |
 //! | roots | [`telemetry`], [`app`], [`cli`] |
 //!
-//! Each library has one door: `axum` and `hyper` are named only in [`api`], `tower_http` only in `api::http::cors`, `tonic` and `prost`
-//! only in [`api::grpc`], `ort` only in [`engine::infer`], `prometheus` only in [`metrics`], `sha2` only in [`digest`], `csv` only in
-//! [`decode::csv_table`], `subtle` only in [`security`], `object_store` only in [`journal::store`], `clap` only in [`cli`], `ureq` only in
-//! [`cli`]'s client and [`operate`]'s webhook. Only [`clock`] reads the wall time.
+//! Each library has one door: `axum` and `hyper` are named only in [`api`], `tower_http` only in
+//! `api::http::cors`, `tonic` and `prost` only in [`api::grpc`], `ort` only in [`engine::infer`],
+//! `prometheus` only in [`metrics`], `sha2` only in [`digest`], `csv` only in
+//! [`decode::csv_table`], `subtle` only in [`security`], `object_store` only in [`journal::store`],
+//! `clap` only in [`cli`], `ureq` only in [`cli`]'s client and [`operate`]'s webhook. Only
+//! [`clock`] reads the wall time.
 //!
 //! # Invariants
 //!
-//! - A [`ModelPackage`](package::ModelPackage) as a value means that its hashes matched. A version without a manifest is marked as
-//!   unverified, and is not served if `models.require_manifest` is set.
-//! - The data plane changes nothing. Every change comes through the operators' listener ([`api::http::admin`]).
-//! - No panic is reachable from a request, a package or a configuration. The lints forbid the usual causes.
+//! - A [`ModelPackage`](package::ModelPackage) as a value means that its hashes matched. A version
+//!   without a manifest is marked as unverified, and is not served if `models.require_manifest` is
+//!   set.
+//! - The data plane changes nothing. Every change comes through the operators' listener
+//!   ([`api::http::admin`]).
+//! - No panic is reachable from a request, a package or a configuration. The lints forbid the usual
+//!   causes.
 //! - No value of a field marked `x-pii` reaches an error text. No value of any field reaches a log.
 //! - A client never chooses the label of a metric.
-//! - The memory, rows and time of a version are limited by configuration. Memory that a request took is given back.
+//! - The memory, rows and time of a version are limited by configuration. Memory that a request
+//!   took is given back.
 //! - The network threads never wait for a model, a disk, or a lock that inference holds.
-//! - Only the journal decides which version is stable. A new file promotes nothing, and neither does a restart.
-//! - A decision takes effect when it is written, for the next request, without a load. Only decisions that protect callers (rollback,
-//!   abort) and the first choice take effect before they can be written: `operate::pending` writes them first.
-//! - What is known of a journal holds. Damage prevents changes, and never costs answers (`operate::trouble`).
-//! - A decision is about a package with a digest: other bytes under the same version get no traffic.
-//! - Callers see an error as an [`ErrorCode`](error::ErrorCode). Below `predict` each layer has its own errors.
+//! - Only the journal decides which version is stable. A new file promotes nothing, and neither
+//!   does a restart.
+//! - A decision takes effect when it is written, for the next request, without a load. Only
+//!   decisions that protect callers (rollback, abort) and the first choice take effect before they
+//!   can be written: `operate::pending` writes them first.
+//! - What is known of a journal holds. Damage prevents changes, and never costs answers
+//!   (`operate::trouble`).
+//! - A decision is about a package with a digest: other bytes under the same version get no
+//!   traffic.
+//! - Callers see an error as an [`ErrorCode`](error::ErrorCode). Below `predict` each layer has its
+//!   own errors.
 
-#![deny(unreachable_pub)]
+#![deny(missing_docs, unreachable_pub)]
 #![allow(
     rustdoc::private_intra_doc_links,
     reason = "the documentation is for contributors, and is built with private items"

@@ -13,7 +13,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 )]
 fn main() -> ExitCode {
     // ONNX Runtime's vendor telemetry is on unless this is set before the library is loaded.
-    // SAFETY: this is the first statement of the process; no other thread exists that could read the environment.
+    // SAFETY: this is the first statement of the process; no other thread exists that could read
+    // the environment.
     unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
     predictd::cli::run()
 }

@@ -10,7 +10,8 @@ use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::Subscribe
 
 use crate::config::{LogFormat, TelemetryConfig};
 
-/// Lines that may wait for a slow disk or terminal. More are dropped and counted, so that the log never blocks a request.
+/// Lines that may wait for a slow disk or terminal. More are dropped and counted, so that the log
+/// never blocks a request.
 const BUFFERED_LINES: usize = 16_384;
 
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +69,8 @@ impl Telemetry {
     }
 }
 
-/// A plain level applies to predictd. The messages of the runtime library appear only if a directive names it.
+/// A plain level applies to predictd. The messages of the runtime library appear only if a
+/// directive names it.
 fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
     let directives = if level.contains(['=', ',']) {
         level.to_owned()

@@ -1,4 +1,5 @@
-//! The error rate that the judge promises, by simulation. `benches/judge.rs` simulates many more rollouts.
+//! The error rate that the judge promises, by simulation. `benches/judge.rs` simulates many more
+//! rollouts.
 
 #![allow(
     clippy::unwrap_used,
@@ -163,7 +164,8 @@ fn good_candidates_reach_the_end_of_the_plan() {
     );
 }
 
-/// The simulation calls the judge only when its verdict can have changed. The verdicts must be those of a call after every request.
+/// The simulation calls the judge only when its verdict can have changed. The verdicts must be
+/// those of a call after every request.
 #[test]
 fn skipped_calls_of_the_judge_do_not_change_the_verdict() {
     let zipf = Zipf::new(2_000, 1.1);

@@ -1,4 +1,5 @@
-//! The one-pass decoder and an independent JSON Schema validator must say the same of every document.
+//! The one-pass decoder and an independent JSON Schema validator must say the same of every
+//! document.
 //!
 //! `PREDICTD_SEED=N` repeats a run, `PREDICTD_CASES=N` makes it longer.
 
@@ -473,8 +474,8 @@ fn the_decoder_agrees_with_the_validator() {
                     .map(|error| error.to_string())
                     .collect::<Vec<_>>()
             );
-            // In a list of two instances the verdict is the same, and a refused instance does not change the columns of the
-            // other one.
+            // In a list of two instances the verdict is the same, and a refused instance does not
+            // change the columns of the other one.
             let pair = format!("{{\"instances\": [{text}, {text}]}}");
             let both = decode_request(&compiled, pair.as_bytes(), &LIMITS);
             assert_eq!(
@@ -500,7 +501,8 @@ fn the_decoder_agrees_with_the_validator() {
     );
 }
 
-/// A document that was cut or altered is refused, or read as a JSON parser reads it. It never causes a panic.
+/// A document that was cut or altered is refused, or read as a JSON parser reads it. It never
+/// causes a panic.
 #[test]
 fn hostile_texts_are_refused_or_decoded_as_a_parser_reads_them() {
     let schema = json!({

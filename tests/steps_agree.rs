@@ -1,4 +1,5 @@
-//! Every preprocessing and postprocessing step gives the values that scikit-learn, NumPy, Pillow and Python computed.
+//! Every preprocessing and postprocessing step gives the values that scikit-learn, NumPy, Pillow
+//! and Python computed.
 
 #![allow(
     clippy::unwrap_used,
@@ -302,7 +303,8 @@ fn postprocessing_gives_the_values_of_the_libraries() {
             .iter()
             .map(|(name, document)| {
                 let mut shape = document["shape"].clone();
-                // The graph fixes all dimensions but the rows. If rows are not the first dimension, no size is known.
+                // The graph fixes all dimensions but the rows. If rows are not the first dimension,
+                // no size is known.
                 match case.get("rows") {
                     Some(_) => shape.as_array_mut().unwrap().fill(json!(-1)),
                     None => shape[0] = json!(-1),

@@ -179,7 +179,8 @@ const LAYERS: [(&str, &[&str]); 27] = [
 
 /// (library, the paths that may name it).
 const DOORS: [(&str, &[&str]); 29] = [
-    // `schema`, `transform` and `package` are synchronous, so that a packaging tool could use them alone.
+    // `schema`, `transform` and `package` are synchronous, so that a packaging tool could use them
+    // alone.
     (
         "tokio",
         &[
@@ -332,7 +333,8 @@ fn libraries_are_named_only_in_their_modules() {
         for (library, doors) in DOORS {
             let named = text.match_indices(&format!("{library}::")).any(|(at, _)| {
                 let before = text[..at].chars().next_back();
-                // The project has modules called `http` and `image`, so that only a `use` at the start of a line counts.
+                // The project has modules called `http` and `image`, so that only a `use` at the
+                // start of a line counts.
                 let ambiguous = ["http", "image"].contains(&library);
                 if ambiguous {
                     text[..at].ends_with("\nuse ")

@@ -1,8 +1,9 @@
 //! Simulates rollouts of candidates with known rates, judged after every observation.
 //!
-//! The judge is called only if its verdict can have changed. This shortcut is exact: one more observation x lets ln E grow by at most
-//! -ln P(x; θ), where θ are the most likely rates that the hypothesis allows, at the last call. While the sum of these terms is below the
-//! distance to the limit, no limit is reached.
+//! The judge is called only if its verdict can have changed. This shortcut is exact: one more
+//! observation x lets ln E grow by at most -ln P(x; θ), where θ are the most likely rates that the
+//! hypothesis allows, at the last call. While the sum of these terms is below the distance to the
+//! limit, no limit is reached.
 
 #![allow(dead_code, reason = "the bench and the test use different parts")]
 
@@ -47,8 +48,8 @@ impl Rng {
     }
 }
 
-/// Random hits with a given rate. The number of misses until the next hit is drawn from the geometric distribution, which has the same law as
-/// one draw per observation, and is faster.
+/// Random hits with a given rate. The number of misses until the next hit is drawn from the
+/// geometric distribution, which has the same law as one draw per observation, and is faster.
 struct Hits {
     p: f64,
     misses: u64,
@@ -62,7 +63,8 @@ impl Hits {
     }
 
     fn draw(&mut self, rng: &mut Rng) {
-        // The numerator is in (0, 1]. A rate of 0 never hits, because the quotient is infinite and saturates.
+        // The numerator is in (0, 1]. A rate of 0 never hits, because the quotient is infinite and
+        // saturates.
         let u = 1.0 - rng.uniform();
         self.misses = if self.p >= 1.0 {
             0
@@ -145,7 +147,8 @@ pub enum Traffic {
     Keys,
     /// Like `Keys`, but every request is counted, which is wrong.
     KeysCountedSingly,
-    /// Stable's runs are mostly full ones (64 rows), the candidate's mostly single rows. A failed run is counted as a run.
+    /// Stable's runs are mostly full ones (64 rows), the candidate's mostly single rows. A failed
+    /// run is counted as a run.
     Batches,
     /// Like `Batches`, but the units of a failed run are counted, which is wrong.
     BatchesCountedByUnits,
@@ -154,9 +157,11 @@ pub enum Traffic {
 /// A full run, and its bucket.
 const FULL: (u64, u8) = (64, 6);
 
-/// Keys with Zipf popularity: the k-th key is k^-1.1 times as frequent as the first (an exponent of web traffic).
+/// Keys with Zipf popularity: the k-th key is k^-1.1 times as frequent as the first (an exponent of
+/// web traffic).
 pub struct Zipf {
-    /// Walker's alias table (1977): for each place, the probability of its own key, and the key that it gives otherwise.
+    /// Walker's alias table (1977): for each place, the probability of its own key, and the key
+    /// that it gives otherwise.
     places: Vec<(f64, usize)>,
 }
 
@@ -468,7 +473,8 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The units of a batch: sequences of good units, each followed by one unit that is drawn singly.
+    /// The units of a batch: sequences of good units, each followed by one unit that is drawn
+    /// singly.
     fn units_of_batch(&mut self, arm: usize, does: &mut Behaviour, rows: u64, rng: &mut Rng) {
         let mut left = rows;
         while left > 0 {
@@ -596,8 +602,8 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Simulates one rollout from its first step to its end, judged after every observation. `ask_always` calls the judge each time, which must
-/// not change the result.
+/// Simulates one rollout from its first step to its end, judged after every observation.
+/// `ask_always` calls the judge each time, which must not change the result.
 pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
     let mut rng = Rng::new(seed);
     let mut outcome = Outcome {
@@ -794,8 +800,8 @@ fn ln_factorial(n: u64) -> f64 {
         - 1.0 / (360.0 * n.powi(3))
 }
 
-/// A plan of one canary step with every guard, no margin, and ceilings equal to the rates of the arms: the hardest case that alpha
-/// covers.
+/// A plan of one canary step with every guard, no margin, and ceilings equal to the rates of the
+/// arms: the hardest case that alpha covers.
 pub fn tight(weight: f64) -> RolloutPlan {
     let guards = Guards {
         error_margin: 0.0,
@@ -821,8 +827,8 @@ pub fn tight(weight: f64) -> RolloutPlan {
     }
 }
 
-/// Judges errors only, with e-values at the given limits and with a z-test for a single look. Returns the candidate's units until each finds
-/// that the candidate is worse.
+/// Judges errors only, with e-values at the given limits and with a z-test for a single look.
+/// Returns the candidate's units until each finds that the candidate is worse.
 pub fn errors_alone(
     weight: f64,
     margin: f64,

@@ -1,4 +1,5 @@
-//! A minimal axum server that reads a body and answers a fixed one: the lower bound for an HTTP server with these libraries.
+//! A minimal axum server that reads a body and answers a fixed one: the lower bound for an HTTP
+//! server with these libraries.
 //!
 //! usage: bench-echo ANSWER_BYTES      (prints its address)
 

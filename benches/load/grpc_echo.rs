@@ -1,6 +1,8 @@
-//! A minimal tonic server that reads a ModelInfer request and answers a fixed one: the lower bound for a gRPC server with these libraries.
+//! A minimal tonic server that reads a ModelInfer request and answers a fixed one: the lower bound
+//! for a gRPC server with these libraries.
 //!
-//! usage: bench-grpc-echo      (prints its address; answers like `add_sub`, with two outputs of [1, 4] float32)
+//! usage: bench-grpc-echo      (prints its address; answers like `add_sub`, with two outputs of [1,
+//! 4] float32)
 
 #![allow(
     clippy::unwrap_used,

@@ -1,6 +1,7 @@
 //! Keeps 64 ModelInfer requests in flight over 4 connections, and prints their rate and times.
 //!
-//! usage: bench-grpc-load ADDRESS [SECONDS [MODEL]]      (default: 3 seconds and `add_sub` of tests/fixtures/onnx)
+//! usage: bench-grpc-load ADDRESS [SECONDS [MODEL]]      (default: 3 seconds and `add_sub` of
+//! tests/fixtures/onnx)
 
 #![allow(
     clippy::unwrap_used,
@@ -47,7 +48,8 @@ fn request(model: &str) -> ModelInferRequest {
     }
 }
 
-/// Sends requests one after the other. Returns the microseconds of each request that started after the warm-up, and the number of all requests.
+/// Sends requests one after the other. Returns the microseconds of each request that started after
+/// the warm-up, and the number of all requests.
 async fn ask(
     channel: Channel,
     request: ModelInferRequest,

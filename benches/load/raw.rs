@@ -1,7 +1,9 @@
 //! ONNX Runtime alone in a loop: the cost of the model without a server.
 //!
-//! usage: bench-raw run PACKAGE ROWS SECONDS      prints CPU microseconds per row, with the golden examples as prepared tensors
-//!        bench-raw load PACKAGE...               loads all packages, runs each once, prints resident KiB
+//! usage: bench-raw run PACKAGE ROWS SECONDS      prints CPU microseconds per row, with the golden
+//! examples as prepared tensors
+//!        bench-raw load PACKAGE...               loads all packages, runs each once, prints
+//!        resident KiB
 
 #![allow(
     clippy::unwrap_used,
@@ -31,7 +33,8 @@ use predictd::{
     reason = "an environment variable must be set before the first thread exists"
 )]
 fn main() {
-    // SAFETY: the first statement of the process; no other thread exists that could read the environment.
+    // SAFETY: the first statement of the process; no other thread exists that could read the
+    // environment.
     unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = Runtime::load(&predictd::app::find_library(&Config::default()).unwrap()).unwrap();

@@ -12,7 +12,8 @@ pub(crate) struct History {
     pub model: String,
     /// The number of the first entry in `entries`.
     pub first: u64,
-    /// The text of each entry as it is stored, so that its hash can be checked; null where an entry is missing.
+    /// The text of each entry as it is stored, so that its hash can be checked; null where an entry
+    /// is missing.
     pub entries: Vec<Option<String>>,
     /// More entries follow.
     pub truncated: bool,

@@ -1,8 +1,9 @@
-//! Documents of the admin API, typed once: the server writes them, the commands read them, and the OpenAPI document and the
-//! console's TypeScript types are generated from them.
+//! Documents of the admin API, typed once: the server writes them, the commands read them, and the
+//! OpenAPI document and the console's TypeScript types are generated from them.
 //!
-//! A reader ignores members that it does not know, so that a newer server can add some. A member that is missing is an error,
-//! also where its value may be null: a renamed member must not read as an empty one.
+//! A reader ignores members that it does not know, so that a newer server can add some. A member
+//! that is missing is an error, also where its value may be null: a renamed member must not read as
+//! an empty one.
 
 pub(crate) mod history;
 pub(crate) mod models;

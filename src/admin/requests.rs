@@ -1,5 +1,5 @@
-//! The bodies of orders. An empty body counts as an empty object; an unknown member is refused, because a misspelt safety
-//! option must not be ignored.
+//! The bodies of orders. An empty body counts as an empty object; an unknown member is refused,
+//! because a misspelt safety option must not be ignored.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,8 @@ pub(crate) struct StartRequest {
     pub dry_run: bool,
     /// Start although a rollback would break callers that adopt what is new. Requires a reason.
     pub allow_forward_only: bool,
-    /// Pointers of differences that are not proved harmless and that the operator accepts. Requires a reason.
+    /// Pointers of differences that are not proved harmless and that the operator accepts. Requires
+    /// a reason.
     pub accept_unproved: Vec<String>,
     /// Kept in the journal.
     pub reason: Option<String>,

@@ -33,7 +33,8 @@ pub(crate) struct RolloutStatus {
     pub this_step: Option<PlanStep>,
     /// Seconds since the step began, without pauses.
     pub step_seconds: f64,
-    /// The share of the traffic that each candidate answers, from 0 to 1, in the order of `candidates`.
+    /// The share of the traffic that each candidate answers, from 0 to 1, in the order of
+    /// `candidates`.
     pub weights: Vec<f64>,
     /// The share of the traffic that is copied to the candidates, from 0 to 1.
     pub shadow_share: f64,

@@ -32,7 +32,8 @@ pub(crate) struct CandidateReport {
     pub compatibility: CompatibilityReport,
 }
 
-/// What a decision rested on: the `evidence` of its journal entry. Each kind of decision fills in its own members.
+/// What a decision rested on: the `evidence` of its journal entry. Each kind of decision fills in
+/// its own members.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct DecisionEvidence {

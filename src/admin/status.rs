@@ -1,4 +1,5 @@
-//! `GET /admin/models` and `GET /admin/models/{name}`: what is decided about a model, and whether that works.
+//! `GET /admin/models` and `GET /admin/models/{name}`: what is decided about a model, and whether
+//! that works.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

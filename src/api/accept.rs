@@ -12,23 +12,27 @@ use tokio::{
 
 use crate::metrics::Metrics;
 
-/// The pause after the kernel ran out of file descriptors. Without it the loop would spin until a connection closes.
+/// The pause after the kernel ran out of file descriptors. Without it the loop would spin until a
+/// connection closes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
-pub struct ServeOptions {
+pub(crate) struct ServeOptions {
     /// The time for the head of a request to arrive, from its first byte.
     pub read_timeout: Duration,
     pub max_connections: usize,
-    /// The time that a connection may be silent between requests, or may leave a response unread. It should be longer than the idle
-    /// timeout of load balancers: if they close first, no request arrives on a connection that the server closes.
+    /// The time that a connection may be silent between requests, or may leave a response unread.
+    /// It should be longer than the idle timeout of load balancers: if they close first, no request
+    /// arrives on a connection that the server closes.
     pub idle_timeout: Duration,
     pub metrics: Metrics,
-    /// While it is set, every response closes its connection, so that clients move to another server before the listener closes.
+    /// While it is set, every response closes its connection, so that clients move to another
+    /// server before the listener closes.
     pub draining: Arc<AtomicBool>,
 }
 
-/// Passes every connection to `take` until `stop` turns true; afterwards those that the kernel has already accepted.
+/// Passes every connection to `take` until `stop` turns true; afterwards those that the kernel has
+/// already accepted.
 pub(super) async fn accept(
     listener: TcpListener,
     stop: &mut watch::Receiver<bool>,
@@ -49,8 +53,8 @@ pub(super) async fn accept(
             }
         }
     }
-    // Clients that connected before the listener closes are still served. Their connections are accepted from the kernel
-    // directly: tokio's reactor would report them only on its next turn.
+    // Clients that connected before the listener closes are still served. Their connections are
+    // accepted from the kernel directly: tokio's reactor would report them only on its next turn.
     if let Ok(listener) = listener.into_std() {
         while let Ok((stream, _)) = listener.accept() {
             if let Ok(stream) = stream

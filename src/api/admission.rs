@@ -13,8 +13,8 @@ pub(super) struct Inflight(Arc<AtomicUsize>);
 
 impl Inflight {
     pub(super) fn admit(&self, limit: usize) -> Result<Admission, Refusal> {
-        // Counted first and compared afterwards: two requests at once never both take the last place. A refused one gives
-        // its count back when its admission is dropped.
+        // Counted first and compared afterwards: two requests at once never both take the last
+        // place. A refused one gives its count back when its admission is dropped.
         let before = self.0.fetch_add(1, Ordering::Relaxed);
         let admission = Admission(Arc::clone(&self.0));
         if before < limit {

@@ -1,5 +1,6 @@
-//! Call: the part of a request that all protocols share, around `Predictor::predict`: the deadline, work away from the network
-//! threads, timing and counting. A protocol reads its messages and writes its responses; nothing else.
+//! Call: the part of a request that all protocols share, around `Predictor::predict`: the deadline,
+//! work away from the network threads, timing and counting. A protocol reads its messages and
+//! writes its responses; nothing else.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,8 @@ pub(super) struct ModelQuery<'q> {
     pub timeout: Option<Duration>,
 }
 
-/// The frame around an admitted call. A protocol parses, predicts and encodes with it, in this order.
+/// The frame around an admitted call. A protocol parses, predicts and encodes with it, in this
+/// order.
 pub(super) struct CallFrame<'a> {
     pub call: Call<'a>,
     answering: &'a AnsweringVersion,
@@ -71,7 +73,8 @@ impl<'a> CallFrame<'a> {
         Ok(predictor.offload(self.deadline, work).await??)
     }
 
-    /// Parses the request. A heavy one is parsed away from the network threads, where it delays no other request.
+    /// Parses the request. A heavy one is parsed away from the network threads, where it delays no
+    /// other request.
     pub(super) async fn parse<T: Send + 'static>(
         &mut self,
         is_heavy: bool,
@@ -123,7 +126,8 @@ impl<'a> CallFrame<'a> {
         encode: impl FnOnce(&mut Prediction) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<(Prediction, T), FailedRequest> {
         let start = Instant::now();
-        // The prediction moves with the work and comes back with the response: it holds large tensors.
+        // The prediction moves with the work and comes back with the response: it holds large
+        // tensors.
         let response = if is_heavy {
             let servable = prediction.servable.clone();
             let work = move || {

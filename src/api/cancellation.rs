@@ -1,6 +1,8 @@
-//! Cancellation: a request whose caller hangs up or cancels is counted and logged like every other request.
+//! Cancellation: a request whose caller hangs up or cancels is counted and logged like every other
+//! request.
 //!
-//! The server drops the future that works on the request. Only the destructor of a guard in that future can notice it.
+//! The server drops the future that works on the request. Only the destructor of a guard in that
+//! future can notice it.
 
 use crate::{
     api::{call::Call, failed_request::FailedRequest},

@@ -10,7 +10,8 @@ use crate::{
     predict::Fallback,
 };
 
-/// The response header that names the version that answered in place of a failed one, and why that one failed.
+/// The response header that names the version that answered in place of a failed one, and why that
+/// one failed.
 pub(super) const X_FALLBACK: HeaderName = HeaderName::from_static("x-fallback");
 
 /// The request header with the caller's time limit.
@@ -28,8 +29,8 @@ pub(super) struct Context {
     pub trace: Option<Trace>,
     /// The caller's time limit, from `started`.
     pub timeout: Option<Duration>,
-    /// Set if the time limit can't be read. The request is refused: without its limit it would be answered after its caller has
-    /// given up.
+    /// Set if the time limit can't be read. The request is refused: without its limit it would be
+    /// answered after its caller has given up.
     pub timeout_fault: Option<Refusal>,
 }
 
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_may_ask_for_less_time_only() {
+    fn a_client_may_only_shorten_the_time_limit() {
         let limit = Duration::from_secs(10);
         let wait = |text: &str| {
             let context = context("x-request-timeout-ms", text);

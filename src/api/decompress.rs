@@ -6,19 +6,21 @@ use bytes::Bytes;
 
 use crate::{api::refusal::Refusal, error::ErrorCode};
 
-/// The largest window of a zstd frame, as a power of two: 16 MiB. A frame names its window, and the decoder allocates it at once.
+/// The largest window of a zstd frame, as a power of two: 16 MiB. A frame names its window, and the
+/// decoder allocates it at once.
 const MAX_ZSTD_WINDOW_LOG: u32 = 24;
 
 const BROTLI_BUFFER: usize = 16 << 10;
 
-/// Decompresses a body. The result has at most `max_bytes` bytes, whatever a small compressed body expands to.
+/// Decompresses a body. The result has at most `max_bytes` bytes, whatever a small compressed body
+/// expands to.
 pub(super) fn decompress(encoding: &str, body: &Bytes, max_bytes: usize) -> Result<Bytes, Refusal> {
     let input: &[u8] = body;
     let output = match encoding {
         "identity" => return Ok(body.clone()),
         "gzip" | "x-gzip" => read_limited(flate2::read::MultiGzDecoder::new(input), max_bytes),
-        // RFC 9110 8.4.1.2: `deflate` means the zlib format. Some clients send raw deflate; the low bits of the first byte of
-        // zlib are 8.
+        // RFC 9110 8.4.1.2: `deflate` means the zlib format. Some clients send raw deflate; the low
+        // bits of the first byte of zlib are 8.
         "deflate" if input.first().is_some_and(|byte| byte & 0x0f == 8) => {
             read_limited(flate2::read::ZlibDecoder::new(input), max_bytes)
         }

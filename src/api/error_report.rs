@@ -7,7 +7,7 @@ use crate::{api::refusal::Refusal, error::ErrorCode, schema::fault::Fault};
 /// Faults that a one-line report quotes. More would hide the first one, which callers repair first.
 const LINE_FAULTS: usize = 3;
 
-pub struct ErrorReport<'a> {
+pub(crate) struct ErrorReport<'a> {
     pub code: ErrorCode,
     pub detail: Cow<'a, str>,
     /// Violations of the model's schema.
@@ -29,7 +29,7 @@ impl<'a> From<&'a Refusal> for ErrorReport<'a> {
 
 impl ErrorReport<'_> {
     /// The report in one line, for protocols whose errors have one text.
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         if self.faults.is_empty() {
             return self.detail.clone().into_owned();
         }

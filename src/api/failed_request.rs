@@ -1,4 +1,5 @@
-//! `FailedRequest`: a request to a model that got no prediction: the report for its caller, and where it is counted and logged.
+//! `FailedRequest`: a request to a model that got no prediction: the report for its caller, and
+//! where it is counted and logged.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -56,7 +57,8 @@ impl From<Failure> for FailedRequest {
         let error = &failure.error;
         let (faults, more) = error.faults();
         let (code, detail, log_detail) = (error.code(), error.to_string(), error.log_detail());
-        // Without a route there is no metric but the one of the target's name, which `metrics` finds.
+        // Without a route there is no metric but the one of the target's name, which `metrics`
+        // finds.
         let was_routed = failure.servable.is_some()
             || failure.unversioned.is_some()
             || matches!(error, PredictError::Route(_));
@@ -113,7 +115,8 @@ impl FailedRequest {
         matches!(error, Some(PredictError::Refused(_)))
     }
 
-    /// The report for the caller. A defect of the server refers to the log, with the request id to search for.
+    /// The report for the caller. A defect of the server refers to the log, with the request id to
+    /// search for.
     pub(super) fn report(&self, context: &Context) -> ErrorReport<'_> {
         // The text of such an error could name files and nodes of the server.
         let detail = match self.code {
@@ -137,7 +140,8 @@ impl FailedRequest {
         }
     }
 
-    /// Counts and logs the request. `status`: the status of the response, as an HTTP number also for gRPC.
+    /// Counts and logs the request. `status`: the status of the response, as an HTTP number also
+    /// for gRPC.
     pub(super) fn count(&self, call: Call<'_>, status: u16) {
         let elapsed = call.context.started.elapsed();
         let snapshot = call.api.registry.snapshot();
@@ -156,7 +160,8 @@ impl FailedRequest {
         call.api.log.refused(call.context, &refusal, elapsed);
     }
 
-    /// The metrics that count the request: of a version, of a model whose version is not known, or of the server.
+    /// The metrics that count the request: of a version, of a model whose version is not known, or
+    /// of the server.
     fn metrics<'m>(&'m self, call: Call<'m>, snapshot: &'m Snapshot) -> &'m RequestMetrics {
         let Some(failure) = &self.failure else {
             // Refused before routing: the name in the request may still be that of a model.
@@ -174,8 +179,8 @@ impl FailedRequest {
         }
     }
 
-    /// The model and the version for the log; empty if unknown. A name is logged only if the server knows it: callers could
-    /// otherwise write any text into the log.
+    /// The model and the version for the log; empty if unknown. A name is logged only if the server
+    /// knows it: callers could otherwise write any text into the log.
     fn logged_names<'m>(&'m self, call: Call<'m>, snapshot: &Snapshot) -> (&'m str, &'m str) {
         if let Some(servable) = self.servable() {
             let id = servable.id();

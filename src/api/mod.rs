@@ -18,7 +18,7 @@ mod trace;
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-pub use accept::ServeOptions;
+pub(crate) use accept::ServeOptions;
 
 use crate::{
     api::{
@@ -35,13 +35,14 @@ use crate::{
 };
 
 /// The state that all handlers share.
-pub struct Api {
+pub(crate) struct Api {
     pub registry: Registry,
     pub predictor: Predictor,
     pub metrics: Metrics,
     pub config: ServerConfig,
     platform: Platform,
-    /// Set by the first signal to stop: the server reports that it is not ready, and still answers requests.
+    /// Set by the first signal to stop: the server reports that it is not ready, and still answers
+    /// requests.
     pub draining: Arc<AtomicBool>,
     /// The number of hanging engine threads at which the server no longer counts as alive.
     pub max_wedged: usize,
@@ -51,7 +52,7 @@ pub struct Api {
     log: RequestLogger,
 }
 
-pub struct ApiParts {
+pub(crate) struct ApiParts {
     pub registry: Registry,
     pub predictor: Predictor,
     pub metrics: Metrics,
@@ -63,7 +64,7 @@ pub struct ApiParts {
 }
 
 impl Api {
-    pub fn new(parts: ApiParts) -> Arc<Api> {
+    pub(crate) fn new(parts: ApiParts) -> Arc<Api> {
         Arc::new(Api {
             registry: parts.registry,
             predictor: parts.predictor,
@@ -105,7 +106,8 @@ impl Api {
         self.log.answered(protocol, context, prediction, elapsed);
     }
 
-    /// Counts and logs a request that names no model. `status`: the status of the response, as an HTTP number also for gRPC.
+    /// Counts and logs a request that names no model. `status`: the status of the response, as an
+    /// HTTP number also for gRPC.
     fn count_unrouted(&self, protocol: Protocol, code: ErrorCode, status: u16, context: &Context) {
         let elapsed = context.started.elapsed();
         self.metrics

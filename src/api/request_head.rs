@@ -8,8 +8,8 @@ use crate::{api::refusal::Refusal, error::ErrorCode};
 /// The limit for the path with its query and all header fields together.
 pub(super) const MAX_HEADER_BYTES: usize = 64 << 10;
 
-/// The limit at which the HTTP library stops reading. It is higher than `MAX_HEADER_BYTES`: between the two, a refusal can say how
-/// many bytes the head has.
+/// The limit at which the HTTP library stops reading. It is higher than `MAX_HEADER_BYTES`: between
+/// the two, a refusal can say how many bytes the head has.
 pub(super) const MAX_PARSED_BYTES: usize = 256 << 10;
 
 /// Refuses a head that is too large.
@@ -38,7 +38,8 @@ const MAX_FIELDS: usize = 100;
 /// The length of a path with its query that the `http` library accepts (`u16::MAX - 1`).
 const MAX_PATH_BYTES: usize = 65_534;
 
-/// The refusal of a head that the HTTP library could not parse. `read`: the part of it that arrived.
+/// The refusal of a head that the HTTP library could not parse. `read`: the part of it that
+/// arrived.
 pub(super) fn explain(error: &Error, read: &[u8]) -> Refusal {
     let detail = error.to_string();
     if !error.is_parse_too_large() {
@@ -58,8 +59,8 @@ pub(super) fn explain(error: &Error, read: &[u8]) -> Refusal {
     Refusal::new(ErrorCode::HeadersTooLarge, detail)
 }
 
-/// The start of the response that the HTTP library itself writes to a head that it refuses, at the end of `bytes`. It has a status
-/// and no body, so that it explains nothing.
+/// The start of the response that the HTTP library itself writes to a head that it refuses, at the
+/// end of `bytes`. It has a status and no body, so that it explains nothing.
 pub(super) fn bare_refusal(bytes: &[u8]) -> Option<usize> {
     if !bytes.ends_with(b"\r\n\r\n") {
         return None;

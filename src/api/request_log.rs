@@ -1,5 +1,6 @@
-//! The request log: one line for each logged request. `telemetry.request_log` sets the share of answered requests that is logged;
-//! refused requests are always logged. No line holds a value of the input.
+//! The request log: one line for each logged request. `telemetry.request_log` sets the share of
+//! answered requests that is logged; refused requests are always logged. No line holds a value of
+//! the input.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -118,7 +119,8 @@ impl RequestLogger {
         let duration_ms = milliseconds(elapsed);
         if code == ErrorCode::Cancelled {
             tracing::warn!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), cause, detail, "cancelled");
-        // An error needs an operator. Refusals under load and of bad requests are expected, and warnings.
+        // An error needs an operator. Refusals under load and of bad requests are expected, and
+        // warnings.
         } else if status >= 500 && !code.is_retryable() {
             tracing::error!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), cause, detail, "failed");
         } else {

@@ -9,8 +9,8 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    /// Reads a `traceparent` of version 00, or of a later version that begins with the same four fields. The id of the new span is
-    /// derived from `seed`.
+    /// Reads a `traceparent` of version 00, or of a later version that begins with the same four
+    /// fields. The id of the new span is derived from `seed`.
     pub(super) fn parse(text: &str, seed: u64) -> Option<Trace> {
         let mut parts = text.split('-');
         let (version, trace_id, parent_id, flags) =

@@ -44,8 +44,9 @@ async fn bind_admin(config: &Config) -> anyhow::Result<Option<TcpListener>> {
     }
 }
 
-/// Opens every listener for a moment, as `serve` would. Returns the fault of each that can't be opened.
-pub fn listening_faults(config: &Config) -> anyhow::Result<Vec<String>> {
+/// Opens every listener for a moment, as `serve` would. Returns the fault of each that can't be
+/// opened.
+pub(crate) fn listening_faults(config: &Config) -> anyhow::Result<Vec<String>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -72,7 +73,7 @@ pub fn listening_faults(config: &Config) -> anyhow::Result<Vec<String>> {
 async fn bind(listen: &Listen, key: &str) -> anyhow::Result<TcpListener> {
     let addresses = listen
         .resolve()
-        .with_context(|| format!("{key}: finding the address of {listen}"))?;
+        .with_context(|| format!("{key}: resolving {listen}"))?;
     let mut failed = None;
     for address in addresses {
         match TcpListener::bind(address).await {
@@ -98,7 +99,7 @@ pub(super) fn operators(config: &AdminConfig) -> anyhow::Result<Option<Operators
     // A name may resolve to an address that others can reach.
     let addresses = listen
         .resolve()
-        .with_context(|| format!("admin.listen: finding the address of {listen}"))?;
+        .with_context(|| format!("admin.listen: resolving {listen}"))?;
     match addresses.iter().find(|address| !address.ip().is_loopback()) {
         Some(address) => {
             bail!(

@@ -1,4 +1,5 @@
-//! The composition root: builds every part from the configuration, starts them in order, and stops them in order.
+//! The composition root: builds every part from the configuration, starts them in order, and stops
+//! them in order.
 
 mod greeting;
 mod listeners;
@@ -16,7 +17,7 @@ use axum::Router;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
-pub use listeners::listening_faults;
+pub(crate) use listeners::listening_faults;
 
 use crate::{
     api::{
@@ -49,7 +50,7 @@ use crate::{
 const LAST_WAIT: Duration = Duration::from_millis(200);
 
 /// The cores that this process may use (cgroup limits and affinity included).
-pub fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }
 
@@ -65,7 +66,7 @@ pub fn find_library(config: &Config) -> anyhow::Result<PathBuf> {
 }
 
 /// The process of the gate: predictd itself.
-pub fn trial(config: &Config, library: &Path) -> anyhow::Result<GateTrial> {
+pub(crate) fn trial(config: &Config, library: &Path) -> anyhow::Result<GateTrial> {
     Ok(GateTrial {
         executable: std::env::current_exe().context("finding the path of this program")?,
         library: library.to_path_buf(),
@@ -75,7 +76,7 @@ pub fn trial(config: &Config, library: &Path) -> anyhow::Result<GateTrial> {
 }
 
 /// Serves until a signal ends it. Blocks, and owns its tokio runtime.
-pub fn serve(config: &Config) -> anyhow::Result<()> {
+pub(crate) fn serve(config: &Config) -> anyhow::Result<()> {
     let started = Instant::now();
     let telemetry = Telemetry::install(&config.telemetry)?;
     raise_descriptor_limit();
@@ -88,7 +89,8 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     // From here on a signal is a request to stop, however early it comes.
     let signals = network.block_on(async { Signals::install() })?;
     let operators = operators(&config.admin)?;
-    // Ports come before models: a second server on them must fail at once, and connections may wait while models load.
+    // Ports come before models: a second server on them must fail at once, and connections may wait
+    // while models load.
     let listeners = network.block_on(Listeners::bind(config))?;
     let onnxruntime = Runtime::load(&library)?;
     let metrics = Metrics::new(config.cost.dollars_per_core_hour)?;
@@ -116,7 +118,8 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     };
     network.block_on(server.run(signals, started))?;
 
-    // No request is in flight any more. Versions end before the library, and the last lines of the log are written at the end.
+    // No request is in flight any more. Versions end before the library, and the last lines of the
+    // log are written at the end.
     let Core {
         control,
         watch,
@@ -127,7 +130,8 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     drop(watch);
     drop(api);
     network.shutdown_timeout(LAST_WAIT);
-    // The store has a tokio runtime of its own. Dropping that on a thread of another runtime would panic.
+    // The store has a tokio runtime of its own. Dropping that on a thread of another runtime would
+    // panic.
     drop(operator);
     drop(telemetry);
     Ok(())
@@ -241,7 +245,8 @@ impl Core {
     }
 }
 
-/// Each connection takes a descriptor, and the usual soft limit of 1024 is below what the hard one allows.
+/// Each connection takes a descriptor, and the usual soft limit of 1024 is below what the hard one
+/// allows.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum

@@ -96,7 +96,8 @@ fn setup_faults(config: &Config, directories: &[PathBuf]) -> anyhow::Result<Vec<
     Ok(faults)
 }
 
-/// Reads the journal of each model. Returns the state of each readable one, and whether all are readable.
+/// Reads the journal of each model. Returns the state of each readable one, and whether all are
+/// readable.
 fn read_journals(
     config: &Config,
     directories: &[PathBuf],
@@ -132,7 +133,8 @@ struct WouldBeServer<'a> {
 }
 
 impl WouldBeServer<'_> {
-    /// Prints each reason for which the server would reject the package. Returns whether it would accept it.
+    /// Prints each reason for which the server would reject the package. Returns whether it would
+    /// accept it.
     fn accepts(&self, directory: &Path) -> bool {
         let Some(id) = bare::id_of(directory) else {
             return true;
@@ -149,7 +151,8 @@ impl WouldBeServer<'_> {
         refused.is_empty()
     }
 
-    /// The reasons to reject a package that passes the gate: its directory, its digest, and its memory limit.
+    /// The reasons to reject a package that passes the gate: its directory, its digest, and its
+    /// memory limit.
     fn refuses(&self, directory: &Path, id: &ModelId) -> Result<Vec<PackageError>, PackageError> {
         let manifest = match bare::is_bare(directory, id) {
             true => BareGraph::open(directory, id)?.manifest,
@@ -253,7 +256,8 @@ fn try_writing(directory: &Path) -> anyhow::Result<()> {
     written
 }
 
-/// Directories of versions that the server would treat as incomplete. The `ignored` directories are already reported.
+/// Directories of versions that the server would treat as incomplete. The `ignored` directories are
+/// already reported.
 fn incomplete(root: &Path, directories: &[PathBuf], ignored: &[&Path]) -> Vec<String> {
     let versions = registry::version_directories(root);
     let reported = |directory: &PathBuf| {

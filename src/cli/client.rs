@@ -27,9 +27,10 @@ const LONGEST_ANSWER: u64 = 1 << 30;
 pub(super) struct ServerArgs {
     /// The server's admin listener [default: http://127.0.0.1:8082]
     ///
-    /// The server's key admin.listen sets this address. PREDICTD_SERVER changes the default. If the listener requires a token, set
-    /// PREDICTD_TOKEN.
-    // Not clap's own `env`: a value from the environment would appear in every usage line as if it were required.
+    /// The server's key admin.listen sets this address. PREDICTD_SERVER changes the default. If the
+    /// listener requires a token, set PREDICTD_TOKEN.
+    // Not clap's own `env`: a value from the environment would appear in every usage line as if it
+    // were required.
     #[arg(long, global = true, value_name = "URL", default_value_t = from_environment(), value_parser = server)]
     #[arg(hide_default_value = true)]
     server: String,
@@ -120,7 +121,8 @@ impl ClientError {
     }
 }
 
-/// The next command for the operator: the server's suggestion, or general advice for the status code.
+/// The next command for the operator: the server's suggestion, or general advice for the status
+/// code.
 fn advice(status: u16, subject: &str, suggestion: Option<&Suggestion>) -> String {
     if let Some(command) = suggestion.and_then(|suggestion| command(suggestion, subject)) {
         return command;
@@ -182,7 +184,8 @@ impl Client {
         })
     }
 
-    /// Gets a document below `/admin/models`. `path`: `/churn`, `/churn/history`, or empty for all models.
+    /// Gets a document below `/admin/models`. `path`: `/churn`, `/churn/history`, or empty for all
+    /// models.
     pub(super) fn get(&self, path: &str) -> Result<Answer, ClientError> {
         let request = self
             .agent
@@ -338,7 +341,7 @@ mod tests {
     use crate::cli::client::{DEFAULT, is_own, server};
 
     #[test]
-    fn an_address_is_a_url() {
+    fn an_address_may_be_a_url() {
         assert_eq!(server("").unwrap(), DEFAULT);
         assert_eq!(server("http://[::1]:9/").unwrap(), "http://[::1]:9");
         assert_eq!(
@@ -360,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn no_proxy_leads_home() {
+    fn requests_are_not_proxied_to_the_server_itself() {
         for own in [
             "http://127.0.0.1:8082",
             "http://localhost",

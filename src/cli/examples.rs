@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_has_one() {
+    fn every_command_has_an_example() {
         fn look(command: &Command, path: &str) {
             assert!(EXAMPLES.iter().any(|(of, ..)| *of == path), "{path}");
             for inner in command

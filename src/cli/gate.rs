@@ -1,4 +1,5 @@
-//! `predictd gate`: runs the load gate. The server starts it as a child process, which limits its own time and memory.
+//! `predictd gate`: runs the load gate. The server starts it as a child process, which limits its
+//! own time and memory.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -90,11 +91,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
             })
         });
     let passed = reporter.finish(outcome);
-    // Exits without unwinding through the runtime library, because the kernel frees its memory faster.
+    // Exits without unwinding through the runtime library, because the kernel frees its memory
+    // faster.
     std::process::exit(i32::from(!passed))
 }
 
-/// Limits the memory of this process, and makes it the first one that the kernel kills when memory runs out.
+/// Limits the memory of this process, and makes it the first one that the kernel kills when memory
+/// runs out.
 fn limit(memory_bytes: u64) {
     let hard = getrlimit(Resource::As).maximum;
     let wanted = hard.map_or(memory_bytes, |hard| hard.min(memory_bytes));

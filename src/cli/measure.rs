@@ -1,4 +1,5 @@
-//! `predictd measure`: measures the time and memory of a package's graph. `compat` starts it as a separate process.
+//! `predictd measure`: measures the time and memory of a package's graph. `compat` starts it as a
+//! separate process.
 
 use std::{
     path::PathBuf,
@@ -38,7 +39,8 @@ pub(super) struct Measured {
     pub batch_rows: usize,
     /// Median time of a run of `batch_rows` rows.
     pub batch_us: f64,
-    /// The growth of the resident memory from the load of the graph to the end of these runs, in bytes; unknown outside Linux.
+    /// The growth of the resident memory from the load of the graph to the end of these runs, in
+    /// bytes; unknown outside Linux.
     pub memory_bytes: Option<u64>,
 }
 

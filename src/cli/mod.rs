@@ -44,7 +44,7 @@ use crate::{config::Config, id::Version};
 
 /// The result of a command that ran without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommandOutcome {
+pub(crate) enum CommandOutcome {
     Done,
     /// A check failed. The command has printed which one.
     Failed,
@@ -56,7 +56,8 @@ fn typed(path: &Path) -> String {
     shlex::try_quote(&text).map_or_else(|_| text.to_string(), |quoted| quoted.to_string())
 }
 
-/// Returns an error if the directory is not a package. For the directory of a model, the error lists its versions.
+/// Returns an error if the directory is not a package. For the directory of a model, the error
+/// lists its versions.
 fn check_package_directory(directory: &Path) -> anyhow::Result<()> {
     if !directory.is_dir() {
         anyhow::bail!("{} is not a directory", directory.display());

@@ -88,7 +88,8 @@ impl Cell {
 pub(super) struct Table(Vec<Vec<Cell>>);
 
 impl Table {
-    /// A table with column titles. The title of a column of figures is aligned to the right, like the figures.
+    /// A table with column titles. The title of a column of figures is aligned to the right, like
+    /// the figures.
     pub(super) fn new(titles: impl IntoIterator<Item = Cell>) -> Table {
         Table(vec![
             titles
@@ -166,7 +167,7 @@ mod tests {
     use crate::cli::paint::{Cell, Paint, Style, Table, count};
 
     #[test]
-    fn figures() {
+    fn counts_have_separators() {
         assert_eq!(
             [count(7), count(999), count(4011), count(1_234_567)],
             ["7", "999", "4,011", "1,234,567"]

@@ -44,7 +44,8 @@ const LIMITS: DecodeLimits = DecodeLimits {
     max_array_values: usize::MAX,
 };
 
-/// The deadline of a prediction: in effect none. It is finite because an `Instant` can't be infinite.
+/// The deadline of a prediction: in effect none. It is finite because an `Instant` can't be
+/// infinite.
 const PATIENCE: Duration = Duration::from_secs(30 * 86_400);
 
 #[derive(clap::Args)]
@@ -54,7 +55,8 @@ pub(super) struct Args {
     directory: PathBuf,
     /// Instances as JSON, JSON Lines or CSV [default: stdin]
     ///
-    /// A JSON request, a JSON list of instances, one instance per line, or a CSV table. Stdin can't be CSV.
+    /// A JSON request, a JSON list of instances, one instance per line, or a CSV table. Stdin can't
+    /// be CSV.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     #[command(flatten)]
@@ -121,7 +123,8 @@ fn policy(
     let limit = configured
         .max_batch_size
         .min(batching.max_batch_size.unwrap_or(usize::MAX));
-    // Without the gate's experiments with neighbouring rows, only the proof from the graph counts, and not the claim of the package.
+    // Without the gate's experiments with neighbouring rows, only the proof from the graph counts,
+    // and not the claim of the package.
     let declared = batching.independent_rows.filter(|independent| !independent);
     let batches = declared_batching(declared, &factory.about()?, factory.signature(), limit);
     Ok(BatchPolicy {

@@ -21,13 +21,14 @@ pub(super) struct Args {
     model: ModelName,
     /// Restore this version instead of the previous one
     ///
-    /// Without --to, the command ends the rollout in progress. If there is no rollout, it restores the previous stable version.
+    /// Without --to, the command ends the rollout in progress. If there is no rollout, it restores
+    /// the previous stable version.
     #[arg(long, value_name = "VERSION", value_parser = client::version)]
     to: Option<String>,
     /// Accept a version that was never stable
     ///
-    /// The version gets all traffic without the steps of a rollout. It must still pass the compatibility check, and a version of
-    /// high risk still needs a second operator.
+    /// The version gets all traffic without the steps of a rollout. It must still pass the
+    /// compatibility check, and a version of high risk still needs a second operator.
     #[arg(long, requires = "reason")]
     never_stable: bool,
     /// The reason, kept in the journal

@@ -31,7 +31,8 @@ pub(super) struct Args {
     state: Option<String>,
     /// Check everything that would prevent serving, and exit
     ///
-    /// Checks the configuration, the listeners, the ONNX Runtime library, the state directory and every package.
+    /// Checks the configuration, the listeners, the ONNX Runtime library, the state directory and
+    /// every package.
     #[arg(long)]
     check: bool,
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Staging(PathBuf);
 
 impl Staging {
-    /// Creates a directory in the nearest existing ancestor of `target`, because a rename works only within one file system.
+    /// Creates a directory in the nearest existing ancestor of `target`, because a rename works
+    /// only within one file system.
     pub(super) fn beside(target: &Path, label: &str) -> anyhow::Result<Staging> {
         let target = std::path::absolute(target)?;
         let above = target

@@ -64,8 +64,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     verify_all(&directories, &config, &library, false, args.json)
 }
 
-/// The directories in `root` that have a manifest, at most two levels deep (`NAME/VERSION`), sorted. `with_bare` adds graphs without
-/// a manifest.
+/// The directories in `root` that have a manifest, at most two levels deep (`NAME/VERSION`),
+/// sorted. `with_bare` adds graphs without a manifest.
 pub(super) fn packages_below(root: &Path, with_bare: bool) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut level = vec![root.to_path_buf()];

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "kebab-case")]
 /// The order is the order of a report.
-pub enum Severity {
+pub(crate) enum Severity {
     /// The promotion would break today's callers.
     Breaking,
     /// Neither proved to be harmless nor proved to break callers. It counts as breaking unless a
@@ -23,7 +23,7 @@ pub enum Severity {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Difference {
+pub(crate) struct Difference {
     pub severity: Severity,
     /// `input`, `output`, `classes`, `units`, `tensors`, `graph` or `preprocessing`.
     pub side: Cow<'static, str>,

@@ -26,7 +26,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use difference::{Difference, Severity};
+pub(crate) use difference::{Difference, Severity};
 
 use crate::{
     package::{Parts, Transform},
@@ -35,7 +35,7 @@ use crate::{
 
 /// One of the two versions of a comparison.
 #[derive(Clone, Copy)]
-pub struct ComparedVersion<'a> {
+pub(crate) struct ComparedVersion<'a> {
     /// `None` for a bare graph.
     pub parts: Option<&'a Parts>,
     pub graph: &'a Signature,
@@ -49,7 +49,7 @@ pub struct ComparedVersion<'a> {
 /// Whether the new version can answer the callers of the old one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Compatibility {
+pub(crate) enum Compatibility {
     /// It can, and the old version can answer the callers of the new one.
     Compatible,
     /// It can, but a rollback would break callers who use the new values.
@@ -59,7 +59,7 @@ pub enum Compatibility {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct CompatibilityReport {
+pub(crate) struct CompatibilityReport {
     pub verdict: Compatibility,
     /// Sorted by severity.
     pub differences: Vec<Difference>,
@@ -79,7 +79,7 @@ impl fmt::Display for Compatibility {
 
 /// Compares two versions. Each of `overrides` names an unproved difference that a person accepts:
 /// `/age`, or `input:/age`.
-pub fn compare(
+pub(crate) fn compare(
     old: &ComparedVersion<'_>,
     new: &ComparedVersion<'_>,
     overrides: &[String],

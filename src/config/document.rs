@@ -1,4 +1,5 @@
-//! Writes the documented configuration, `config/predictd.toml`: every key with its description and its default, from the types.
+//! Writes the documented configuration, `config/predictd.toml`: every key with its description and
+//! its default, from the types.
 
 use std::fmt::Write;
 

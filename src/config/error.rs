@@ -1,7 +1,7 @@
 //! Errors of a configuration. Each names the place and the key.
 
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     #[error("reading the configuration")]
     Read(#[source] std::io::Error),
     #[error("{origin}: {detail}")]
@@ -21,7 +21,7 @@ pub enum ConfigError {
 /// A key whose value is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{reason}", key.as_ref().map(|key| format!("`{key}`")).unwrap_or_default())]
-pub struct InvalidKey {
+pub(crate) struct InvalidKey {
     /// `None` if the text of the reason names the key itself.
     key: Option<String>,
     reason: String,
@@ -29,14 +29,14 @@ pub struct InvalidKey {
 
 impl InvalidKey {
     /// `reason` continues the sentence that begins with the key.
-    pub fn new(key: impl Into<String>, reason: impl Into<String>) -> InvalidKey {
+    pub(crate) fn new(key: impl Into<String>, reason: impl Into<String>) -> InvalidKey {
         InvalidKey {
             key: Some(key.into()),
             reason: reason.into(),
         }
     }
 
-    pub fn without_key(reason: impl Into<String>) -> InvalidKey {
+    pub(crate) fn without_key(reason: impl Into<String>) -> InvalidKey {
         InvalidKey {
             key: None,
             reason: reason.into(),

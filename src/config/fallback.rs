@@ -7,7 +7,7 @@ use crate::id::ModelName;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct FallbackConfig {
+pub(crate) struct FallbackConfig {
     /// Failures that cause a fallback. Without these two keys there is no fallback.
     #[schemars(extend("x-example" = r#"["error", "timeout", "overloaded", "nan"]"#))]
     pub on: Vec<FallbackOn>,
@@ -32,12 +32,12 @@ impl Default for FallbackConfig {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not \"previous\", \"constant\" or \"model:NAME\"")]
-pub struct FallbackToError(String);
+pub(crate) struct FallbackToError(String);
 
 /// The kind of failure that causes a fallback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum FallbackOn {
+pub(crate) enum FallbackOn {
     /// The model failed.
     Error,
     /// The model did not answer within three quarters of the request's time.
@@ -49,7 +49,7 @@ pub enum FallbackOn {
 }
 
 impl FallbackOn {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             FallbackOn::Error => "error",
             FallbackOn::Timeout => "timeout",
@@ -63,7 +63,7 @@ impl FallbackOn {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
-pub enum FallbackTo {
+pub(crate) enum FallbackTo {
     /// The previous stable version; for a candidate, the stable version.
     Previous,
     /// The stable version of another model.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
     "\"{text}\" is not an address; write HOST:PORT, like 127.0.0.1:8080, localhost:8080 or [::1]:8080{}",
     if *optional { ", or an empty text to disable it" } else { "" }
 )]
-pub struct AddressError {
+pub(crate) struct AddressError {
     text: String,
     /// The listener may be disabled.
     optional: bool,
@@ -18,31 +18,34 @@ pub struct AddressError {
 
 impl Listen {
     /// A port on the loopback address.
-    pub fn loopback(port: u16) -> Listen {
+    pub(crate) fn loopback(port: u16) -> Listen {
         Listen::from(SocketAddr::from(([127, 0, 0, 1], port)))
     }
 }
 
-/// `HOST:PORT`: an address, or a name that is resolved when the listener is opened. An IPv6 address is in brackets.
+/// `HOST:PORT`: an address, or a name that is resolved when the listener is opened. An IPv6 address
+/// is in brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
-pub struct Listen {
+pub(crate) struct Listen {
     /// Without brackets.
     host: String,
     port: u16,
 }
 
 impl Listen {
-    pub fn port(&self) -> u16 {
+    #[cfg(test)]
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// The addresses of the host, IPv4 first, because most clients of `localhost` connect to 127.0.0.1. Never empty.
+    /// The addresses of the host, IPv4 first, because most clients of `localhost` connect to
+    /// 127.0.0.1. Never empty.
     ///
     /// # Errors
     /// The name can't be resolved.
-    pub fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
+    pub(crate) fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
         let mut addresses: Vec<SocketAddr> =
             (self.host.as_str(), self.port).to_socket_addrs()?.collect();
         addresses.sort_by_key(SocketAddr::is_ipv6);
@@ -122,7 +125,7 @@ impl std::fmt::Display for Listen {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
-pub struct OptionalListen(pub Option<Listen>);
+pub(crate) struct OptionalListen(pub(crate) Option<Listen>);
 
 impl TryFrom<String> for OptionalListen {
     type Error = AddressError;

@@ -1,6 +1,8 @@
-//! `Config`: every setting, from the compiled-in defaults, a TOML file and the environment. It is checked before the server starts.
+//! `Config`: every setting, from the compiled-in defaults, a TOML file and the environment. It is
+//! checked before the server starts.
 //!
-//! The types are the only source of the keys, their defaults and their documentation: `config/predictd.toml` is generated from them.
+//! The types are the only source of the keys, their defaults and their documentation:
+//! `config/predictd.toml` is generated from them.
 
 mod admin;
 mod document;
@@ -24,43 +26,45 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-pub use admin::AdminConfig;
+pub(crate) use admin::AdminConfig;
 pub use document::document;
-pub use error::{ConfigError, InvalidKey};
-pub use fallback::{FallbackConfig, FallbackOn, FallbackTo};
-pub use listen::{AddressError, Listen, OptionalListen};
-pub use model::{ModelBatchingConfig, ModelConfig, Oip};
-pub use model_settings::ModelSettings;
-pub use models::{ModelsConfig, Promote};
-pub use platform::Platform;
-pub use runtime::{BatchingConfig, CostConfig, MAX_THREADS, RuntimeConfig};
-pub use server::ServerConfig;
-pub use state::StateConfig;
-pub use telemetry::{LogFormat, RequestLog, TelemetryConfig};
-pub use webhook_url::WebhookUrl;
+pub(crate) use error::{ConfigError, InvalidKey};
+pub(crate) use fallback::{FallbackConfig, FallbackOn, FallbackTo};
+pub(crate) use listen::{AddressError, Listen, OptionalListen};
+pub(crate) use model::{ModelConfig, Oip};
+pub(crate) use model_settings::ModelSettings;
+pub(crate) use models::{ModelsConfig, Promote};
+pub(crate) use platform::Platform;
+pub(crate) use runtime::{BatchingConfig, CostConfig, MAX_THREADS, RuntimeConfig};
+pub(crate) use server::ServerConfig;
+pub(crate) use state::StateConfig;
+pub(crate) use telemetry::{LogFormat, RequestLog, TelemetryConfig};
+pub(crate) use webhook_url::WebhookUrl;
 
 use crate::config::{keys::check_key, platform::apply_platform};
 
+/// The settings of a server, one field for each section of the configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    pub server: ServerConfig,
-    pub models: ModelsConfig,
-    pub runtime: RuntimeConfig,
-    pub batching: BatchingConfig,
-    pub state: StateConfig,
-    pub telemetry: TelemetryConfig,
-    pub cost: CostConfig,
-    pub admin: AdminConfig,
-    pub model: BTreeMap<String, ModelConfig>,
+    pub(crate) server: ServerConfig,
+    pub(crate) models: ModelsConfig,
+    pub(crate) runtime: RuntimeConfig,
+    pub(crate) batching: BatchingConfig,
+    pub(crate) state: StateConfig,
+    pub(crate) telemetry: TelemetryConfig,
+    pub(crate) cost: CostConfig,
+    pub(crate) admin: AdminConfig,
+    pub(crate) model: BTreeMap<String, ModelConfig>,
     /// The platform that runs the container, as its environment variables describe it.
     #[serde(skip)]
-    pub platform: Platform,
+    pub(crate) platform: Platform,
 }
 
 impl Config {
-    /// Reads the defaults, then `file`, then `PREDICTD_SECTION__KEY` variables, then the variables of SageMaker and Vertex AI.
-    pub fn load(
+    /// Reads the defaults, then `file`, then `PREDICTD_SECTION__KEY` variables, then the variables
+    /// of SageMaker and Vertex AI.
+    pub(crate) fn load(
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Config, ConfigError> {
@@ -85,7 +89,8 @@ impl Config {
         })
     }
 
-    pub fn from_toml(text: &str, origin: &str) -> Result<Config, ConfigError> {
+    #[cfg(test)]
+    pub(crate) fn from_toml(text: &str, origin: &str) -> Result<Config, ConfigError> {
         Config::from_table(parse(text, origin)?, origin)
     }
 
@@ -105,7 +110,7 @@ impl Config {
     }
 
     /// Checks the rules that the types don't express.
-    pub fn check(&self) -> Result<(), InvalidKey> {
+    pub(crate) fn check(&self) -> Result<(), InvalidKey> {
         self.server.check()?;
         self.models.check()?;
         self.batching.check()?;
@@ -125,7 +130,7 @@ impl Config {
     }
 
     /// The settings of each model: its own table overrides the general sections.
-    pub fn model_settings(&self) -> ModelSettings {
+    pub(crate) fn model_settings(&self) -> ModelSettings {
         ModelSettings {
             runtime: self.runtime.clone(),
             batching: self.batching.clone(),
@@ -134,7 +139,7 @@ impl Config {
     }
 
     /// The versions of `[model.NAME] version`, by model.
-    pub fn pinned_versions(&self) -> BTreeMap<String, String> {
+    pub(crate) fn pinned_versions(&self) -> BTreeMap<String, String> {
         self.model
             .iter()
             .filter_map(|(name, model)| Some((name.clone(), model.version.clone()?)))
@@ -150,7 +155,8 @@ fn parse(text: &str, origin: &str) -> Result<Table, ConfigError> {
         })
 }
 
-/// The key of a variable: `PREDICTD_SERVER__LISTEN` is `server.listen`. A variable without two underscores is ignored.
+/// The key of a variable: `PREDICTD_SERVER__LISTEN` is `server.listen`. A variable without two
+/// underscores is ignored.
 fn variable(name: &str) -> Option<(String, String)> {
     let (section, key) = name.strip_prefix("PREDICTD_")?.split_once("__")?;
     Some((section.to_lowercase(), key.to_lowercase()))
@@ -236,7 +242,8 @@ fn plain_message(message: &str) -> String {
     }
 }
 
-/// Deserializes key by key first, because the library's error for a whole table does not name the key.
+/// Deserializes key by key first, because the library's error for a whole table does not name the
+/// key.
 fn deserialize(table: Table) -> Result<Config, InvalidKey> {
     for (section, value) in &table {
         let Value::Table(keys) = value else { continue };

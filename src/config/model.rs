@@ -10,7 +10,7 @@ use crate::{
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct ModelConfig {
+pub(crate) struct ModelConfig {
     /// Stable version at the first start. Later starts follow the journal.
     #[schemars(extend("x-example" = r#""1.0.0""#))]
     pub version: Option<String>,
@@ -30,7 +30,7 @@ pub struct ModelConfig {
 /// The tensors of a package that the tensor protocols show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Oip {
+pub(crate) enum Oip {
     /// The schema's fields, validated and preprocessed.
     #[default]
     Fields,
@@ -40,7 +40,7 @@ pub enum Oip {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct ModelBatchingConfig {
+pub(crate) struct ModelBatchingConfig {
     #[schemars(extend("x-example" = "32"))]
     pub max_batch_size: Option<usize>,
     #[schemars(extend("x-example" = "0"))]

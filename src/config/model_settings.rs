@@ -8,17 +8,17 @@ use crate::config::{
     runtime::{BatchingConfig, RuntimeConfig},
 };
 
-/// `[runtime]`, `[batching]` and every `[model.NAME]`. The parts that load models take this instead of
-/// the whole configuration.
+/// `[runtime]`, `[batching]` and every `[model.NAME]`. The parts that load models take this instead
+/// of the whole configuration.
 #[derive(Clone, Debug, Default)]
-pub struct ModelSettings {
+pub(crate) struct ModelSettings {
     pub runtime: RuntimeConfig,
     pub batching: BatchingConfig,
     pub model: BTreeMap<String, ModelConfig>,
 }
 
 impl ModelSettings {
-    pub fn batching(&self, model: &str) -> BatchingConfig {
+    pub(crate) fn batching(&self, model: &str) -> BatchingConfig {
         let general = &self.batching;
         let Some(own) = self.model.get(model).map(|model| &model.batching) else {
             return general.clone();
@@ -32,22 +32,22 @@ impl ModelSettings {
     }
 
     /// The delay of a run that the model's own table sets, in microseconds.
-    pub fn own_delay(&self, model: &str) -> Option<u64> {
+    pub(crate) fn own_delay(&self, model: &str) -> Option<u64> {
         self.model.get(model)?.batching.max_delay_us
     }
 
     /// The workers that the model's own table sets.
-    pub fn own_workers(&self, model: &str) -> Option<usize> {
+    pub(crate) fn own_workers(&self, model: &str) -> Option<usize> {
         self.model.get(model)?.workers
     }
 
     /// The number of workers of each version; 0 means that the server chooses.
-    pub fn workers(&self, model: &str) -> usize {
+    pub(crate) fn workers(&self, model: &str) -> usize {
         self.own_workers(model).unwrap_or(self.runtime.workers)
     }
 
     /// The memory limit in bytes of all engines of one version. `None` means no limit.
-    pub fn memory_limit(&self, model: &str) -> Option<u64> {
+    pub(crate) fn memory_limit(&self, model: &str) -> Option<u64> {
         let own = self
             .model
             .get(model)
@@ -55,19 +55,19 @@ impl ModelSettings {
         Some(own.unwrap_or(self.runtime.memory_limit_bytes)).filter(|limit| *limit > 0)
     }
 
-    pub fn oip(&self, model: &str) -> Oip {
+    pub(crate) fn oip(&self, model: &str) -> Oip {
         self.model
             .get(model)
             .and_then(|model| model.oip)
             .unwrap_or_default()
     }
 
-    pub fn fallback(&self, model: &str) -> Option<&FallbackConfig> {
+    pub(crate) fn fallback(&self, model: &str) -> Option<&FallbackConfig> {
         self.model.get(model)?.fallback.as_ref()
     }
 
     /// The version of `[model.NAME] version`: the stable version of the first start.
-    pub fn pinned(&self, model: &str) -> Option<&str> {
+    pub(crate) fn pinned(&self, model: &str) -> Option<&str> {
         self.model.get(model)?.version.as_deref()
     }
 }

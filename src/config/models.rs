@@ -10,41 +10,47 @@ use crate::{
     id::ModelName,
 };
 
-/// A shorter interval would only load the disk; a longer one would look like a server that does not scan.
+/// A shorter interval would only load the disk; a longer one would look like a server that does not
+/// scan.
 const POLL_SECONDS: std::ops::RangeInclusive<f64> = 0.01..=86_400.0;
 const REHEARSE_SECONDS: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct ModelsConfig {
+pub(crate) struct ModelsConfig {
     /// Directory of the models, as NAME/VERSION/.
     pub root: PathBuf,
     /// Model that answers POST /predict. Empty means the only model.
     pub default: String,
-    /// Models that must be able to answer before the server is ready. Empty means all models that are found at the start.
+    /// Models that must be able to answer before the server is ready. Empty means all models that
+    /// are found at the start.
     pub required: Vec<String>,
-    /// "": a new version answers only under its own route until a rollout. "newest": a verified version that is newer than all before
-    /// and breaks no caller becomes stable automatically.
+    /// "": a new version answers only under its own route until a rollout. "newest": a verified
+    /// version that is newer than all before and breaks no caller becomes stable automatically.
     pub promote: Promote,
     /// Interval between two scans of the models directory.
     pub poll_seconds: f64,
-    /// If true, graphs without a manifest (NAME/1/model.onnx, as in a Triton repository) are not served.
+    /// If true, graphs without a manifest (NAME/1/model.onnx, as in a Triton repository) are not
+    /// served.
     pub require_manifest: bool,
-    /// Number of versions of each model that are loaded, newest first. A pinned version is always loaded. Incomplete and rejected
-    /// versions don't count.
+    /// Number of versions of each model that are loaded, newest first. A pinned version is always
+    /// loaded. Incomplete and rejected versions don't count.
     pub keep_versions: usize,
-    /// A version whose files are incomplete and have not changed for this long is rejected until they change.
+    /// A version whose files are incomplete and have not changed for this long is rejected until
+    /// they change.
     pub copy_timeout_ms: u64,
-    /// Time limit of the load gate, the child process that checks a package before the server loads it.
+    /// Time limit of the load gate, the child process that checks a package before the server loads
+    /// it.
     pub gate_timeout_ms: u64,
     /// Memory limit of the load gate in bytes.
     pub gate_memory_bytes: u64,
-    /// Interval between two rehearsals of a rollback. A rehearsal checks that the previous version still answers.
+    /// Interval between two rehearsals of a rollback. A rehearsal checks that the previous version
+    /// still answers.
     pub rehearse_seconds: f64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Promote {
+pub(crate) enum Promote {
     /// A new version waits for a decision.
     #[default]
     #[serde(rename = "")]
@@ -72,19 +78,19 @@ impl Default for ModelsConfig {
 }
 
 impl ModelsConfig {
-    pub fn poll_interval(&self) -> Duration {
+    pub(crate) fn poll_interval(&self) -> Duration {
         Duration::from_secs_f64(self.poll_seconds)
     }
 
-    pub fn rehearse_interval(&self) -> Duration {
+    pub(crate) fn rehearse_interval(&self) -> Duration {
         Duration::from_secs_f64(self.rehearse_seconds)
     }
 
-    pub fn copy_timeout(&self) -> Duration {
+    pub(crate) fn copy_timeout(&self) -> Duration {
         Duration::from_millis(self.copy_timeout_ms)
     }
 
-    pub fn gate_timeout(&self) -> Duration {
+    pub(crate) fn gate_timeout(&self) -> Duration {
         Duration::from_millis(self.gate_timeout_ms)
     }
 

@@ -1,4 +1,5 @@
-//! Platforms that run containers: SageMaker and Vertex AI describe the container's port and routes in its environment.
+//! Platforms that run containers: SageMaker and Vertex AI describe the container's port and routes
+//! in its environment.
 
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use crate::config::error::{ConfigError, InvalidKey};
 
 /// Vertex AI's routes, if its environment names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Platform {
+pub(crate) struct Platform {
     pub vertex_health_route: Option<String>,
     pub vertex_predict_route: Option<String>,
 }
@@ -16,7 +17,8 @@ pub struct Platform {
 /// The directory into which SageMaker unpacks a model.
 const SAGEMAKER_MODELS: &str = "/opt/ml/model";
 
-/// Applies the platform's variables to the configuration. Such a container must listen on all addresses of a given port.
+/// Applies the platform's variables to the configuration. Such a container must listen on all
+/// addresses of a given port.
 pub(super) fn apply_platform(
     environment: &[(String, String)],
     table: &mut Table,

@@ -8,40 +8,45 @@ use serde::{Deserialize, Serialize};
 use crate::config::error::{InvalidKey, at_least_one};
 
 /// A larger number of sessions or threads is taken for a mistake.
-pub const MAX_THREADS: usize = 1024;
+pub(crate) const MAX_THREADS: usize = 1024;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct RuntimeConfig {
-    /// Path of the ONNX Runtime library. Empty means ORT_DYLIB_PATH, then the directory of the executable, then .onnxruntime/.
+pub(crate) struct RuntimeConfig {
+    /// Path of the ONNX Runtime library. Empty means ORT_DYLIB_PATH, then the directory of the
+    /// executable, then .onnxruntime/.
     pub library: PathBuf,
-    /// Sessions of a version, each with a copy of the weights. 0 means one per core for packages of up to 16 MiB, and one for larger ones.
+    /// Sessions of a version, each with a copy of the weights. 0 means one per core for packages of
+    /// up to 16 MiB, and one for larger ones.
     pub workers: usize,
-    /// Threads in one run. 0 means one for packages of up to 16 MiB, and one per core for larger ones.
+    /// Threads in one run. 0 means one for packages of up to 16 MiB, and one per core for larger
+    /// ones.
     pub intra_op_threads: usize,
     /// Number of hanging engine threads at which /livez fails. 0 means one per core.
     pub max_wedged: usize,
-    /// Memory limit of the sessions of one version in bytes, weights included, shared equally by the workers. A request that needs
-    /// more is answered 503. 0 means no limit.
+    /// Memory limit of the sessions of one version in bytes, weights included, shared equally by
+    /// the workers. A request that needs more is answered 503. 0 means no limit.
     pub memory_limit_bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct BatchingConfig {
+pub(crate) struct BatchingConfig {
     /// Maximum number of rows in a run that several requests share.
     pub max_batch_size: usize,
-    /// Time that a run waits for more rows. 0 adds no delay: a run takes the rows that are already in the queue.
+    /// Time that a run waits for more rows. 0 adds no delay: a run takes the rows that are already
+    /// in the queue.
     pub max_delay_us: u64,
     /// Maximum number of queued requests per version. Further requests are answered 503.
     pub queue_capacity: usize,
-    /// Maximum number of rows in a run of a graph whose rows can't be split into several runs. A larger request is refused.
+    /// Maximum number of rows in a run of a graph whose rows can't be split into several runs. A
+    /// larger request is refused.
     pub max_rows_per_run: usize,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct CostConfig {
+pub(crate) struct CostConfig {
     /// Price of one core for one hour, for the metric predictd_cost_dollars_total.
     pub dollars_per_core_hour: f64,
 }

@@ -12,28 +12,35 @@ use crate::config::{
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct ServerConfig {
-    /// Address of the data plane (predictions, probes, metrics, documentation) as HOST:PORT. A host name is resolved at the start.
+pub(crate) struct ServerConfig {
+    /// Address of the data plane (predictions, probes, metrics, documentation) as HOST:PORT. A host
+    /// name is resolved at the start.
     pub listen: Listen,
     /// Address of the Open Inference Protocol over gRPC. Empty disables it.
     pub grpc_listen: OptionalListen,
     /// Maximum size of a request body in bytes, both as sent and after decompression.
     pub max_body_bytes: usize,
-    /// Time limit for receiving the head of a request, and again for its body. A slower request is answered 408.
+    /// Time limit for receiving the head of a request, and again for its body. A slower request is
+    /// answered 408.
     pub read_timeout_ms: u64,
-    /// Time that a connection may be idle between requests, or leave an answer unread. It must be longer than the load balancer's idle
-    /// timeout; otherwise the load balancer sometimes sends a request on a closing connection (502). Google Cloud's load balancers use
-    /// 600 s (set 620000), Envoy uses one hour.
+    /// Time that a connection may be idle between requests, or leave an answer unread. It must be
+    /// longer than the load balancer's idle timeout; otherwise the load balancer sometimes sends a
+    /// request on a closing connection (502). Google Cloud's load balancers use 600 s (set 620000),
+    /// Envoy uses one hour.
     pub idle_timeout_ms: u64,
-    /// Time that a gRPC connection or stream may be idle. The server then asks the client to reconnect (GOAWAY), and no call is lost.
+    /// Time that a gRPC connection or stream may be idle. The server then asks the client to
+    /// reconnect (GOAWAY), and no call is lost.
     pub grpc_idle_timeout_ms: u64,
-    /// Deadline of a request, from its first byte to its answer. A client may set a shorter one with x-request-timeout-ms.
+    /// Deadline of a request, from its first byte to its answer. A client may set a shorter one
+    /// with x-request-timeout-ms.
     pub request_timeout_ms: u64,
-    /// After SIGTERM, the server reports not ready but still serves for this long, so that load balancers stop sending requests.
+    /// After SIGTERM, the server reports not ready but still serves for this long, so that load
+    /// balancers stop sending requests.
     pub drain_grace_ms: u64,
     /// Time limit for finishing the requests in flight, after drain_grace_ms.
     pub drain_timeout_ms: u64,
-    /// Maximum number of requests in flight. Further requests are answered 503 before their body is read.
+    /// Maximum number of requests in flight. Further requests are answered 503 before their body is
+    /// read.
     pub max_inflight: usize,
     /// Maximum number of open connections. Further connections are answered 503 and closed.
     pub max_connections: usize,
@@ -41,8 +48,9 @@ pub struct ServerConfig {
         rustdoc::bare_urls,
         reason = "the text becomes a comment in config/predictd.toml"
     )]
-    /// Origins of web pages that may use the data plane from a browser (CORS): exact origins such as "https://app.example.com", or
-    /// "*" for all. Empty allows none. Credentials are not allowed. The admin listener never allows another origin.
+    /// Origins of web pages that may use the data plane from a browser (CORS): exact origins such
+    /// as "https://app.example.com", or "*" for all. Empty allows none. Credentials are not
+    /// allowed. The admin listener never allows another origin.
     pub cors_origins: Vec<String>,
 }
 
@@ -66,27 +74,27 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
-    pub fn read_timeout(&self) -> Duration {
+    pub(crate) fn read_timeout(&self) -> Duration {
         Duration::from_millis(self.read_timeout_ms)
     }
 
-    pub fn idle_timeout(&self) -> Duration {
+    pub(crate) fn idle_timeout(&self) -> Duration {
         Duration::from_millis(self.idle_timeout_ms)
     }
 
-    pub fn grpc_idle_timeout(&self) -> Duration {
+    pub(crate) fn grpc_idle_timeout(&self) -> Duration {
         Duration::from_millis(self.grpc_idle_timeout_ms)
     }
 
-    pub fn request_timeout(&self) -> Duration {
+    pub(crate) fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms)
     }
 
-    pub fn drain_grace(&self) -> Duration {
+    pub(crate) fn drain_grace(&self) -> Duration {
         Duration::from_millis(self.drain_grace_ms)
     }
 
-    pub fn drain_timeout(&self) -> Duration {
+    pub(crate) fn drain_timeout(&self) -> Duration {
         Duration::from_millis(self.drain_timeout_ms)
     }
 

@@ -9,13 +9,15 @@ use crate::config::error::InvalidKey;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct StateConfig {
-    /// State directory: the journal of decisions, the evidence of rollouts, the results of the load gate, and copies of packages.
-    /// Replicas may share it. If it is empty, the state is in memory only and a restart loses all decisions.
+pub(crate) struct StateConfig {
+    /// State directory: the journal of decisions, the evidence of rollouts, the results of the load
+    /// gate, and copies of packages. Replicas may share it. If it is empty, the state is in memory
+    /// only and a restart loses all decisions.
     pub url: String,
-    /// Keep copies of the stable and of the previous package in the state directory. They are served if somebody deletes the package
-    /// from the models directory or packs other files under its version. Copies are as large as the packages, and leave 64 MiB of the
-    /// file system free (or a twentieth of it, if that is less).
+    /// Keep copies of the stable and of the previous package in the state directory. They are
+    /// served if somebody deletes the package from the models directory or packs other files under
+    /// its version. Copies are as large as the packages, and leave 64 MiB of the file system free
+    /// (or a twentieth of it, if that is less).
     pub keep_packages: bool,
 }
 
@@ -30,7 +32,7 @@ impl Default for StateConfig {
 
 impl StateConfig {
     /// The local directory of `state.url`; `None` if the state is in memory only.
-    pub fn directory(&self) -> Option<PathBuf> {
+    pub(crate) fn directory(&self) -> Option<PathBuf> {
         (!self.url.is_empty())
             .then(|| PathBuf::from(self.url.strip_prefix("file://").unwrap_or(&self.url)))
     }

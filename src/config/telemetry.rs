@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct TelemetryConfig {
+pub(crate) struct TelemetryConfig {
     /// Format of the log: "text" or "json".
     pub log_format: LogFormat,
     /// Log level (error, warn, info, debug or trace), or directives such as "info,predictd=debug".
     pub log_level: String,
-    /// Requests that are logged: "errors" (errors, slow requests and 1 % of the rest), "all", or a rate for the rest, such as "0.1".
+    /// Requests that are logged: "errors" (errors, slow requests and 1 % of the rest), "all", or a
+    /// rate for the rest, such as "0.1".
     pub request_log: RequestLog,
 }
 
@@ -26,7 +27,7 @@ impl Default for TelemetryConfig {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     #[default]
     Text,
     Json,
@@ -34,13 +35,13 @@ pub enum LogFormat {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not \"errors\", \"all\" or a rate from \"0\" to \"1\"")]
-pub struct RequestLogError(String);
+pub(crate) struct RequestLogError(String);
 
 /// The requests that are logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "TextOrNumber", into = "String")]
 #[schemars(with = "String")]
-pub enum RequestLog {
+pub(crate) enum RequestLog {
     /// Errors, slow requests and 1 % of the rest.
     #[default]
     Errors,

@@ -3,19 +3,20 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A URL, or an empty text for no webhook. The URL is a secret, because anybody who knows it can post to it. Only its host is printed.
+/// A URL, or an empty text for no webhook. The URL is a secret, because anybody who knows it can
+/// post to it. Only its host is printed.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
-pub struct WebhookUrl(Option<String>);
+pub(crate) struct WebhookUrl(Option<String>);
 
 impl WebhookUrl {
-    pub fn as_str(&self) -> Option<&str> {
+    pub(crate) fn as_str(&self) -> Option<&str> {
         self.0.as_deref()
     }
 
     /// The host, with the port if the URL has one.
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         let rest = self
             .0
             .as_deref()

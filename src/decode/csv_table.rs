@@ -13,16 +13,21 @@ use crate::{
     },
 };
 
+/// A CSV table from a request, before it is parsed.
 #[derive(Clone, Debug)]
 pub struct CsvTable {
+    /// The table as the caller sent it. It may not be UTF-8.
     pub text: Bytes,
+    /// Whether the first line is a header or a row.
     pub header: Header,
 }
 
 /// Whether the first line has the names of the columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Header {
+    /// The first line is a header.
     Present,
+    /// The first line is a row. The columns have the order of the schema.
     Absent,
     /// The first line is a header if its cells are names of inputs.
     #[default]
@@ -32,6 +37,7 @@ pub enum Header {
 /// Why a table is refused. The texts have no cell of the table, which may be personal. `row` names
 /// a row as [`RowOrigin::row`] does.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum TableError {
     #[error("the table has more than {MAX_ROWS} rows")]
     TooManyRows,

@@ -21,18 +21,21 @@ use crate::{
 /// only input.
 #[derive(Clone, Debug)]
 pub struct JsonRows {
+    /// The JSON array of the rows.
     pub text: Bytes,
     /// The names of the values in rows that are lists.
     pub names: Option<Vec<String>>,
     /// The rows come from a data frame or a table: columns that the model does not know are
     /// ignored, and null is a missing value.
     pub frame: bool,
+    /// How error texts name a row.
     pub origin: RowOrigin,
 }
 
 /// Why rows cannot become the inputs of a graph. The texts have no values of the request. `row`
 /// names a row as the caller counts it: see [`RowOrigin::row`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum JsonRowsError {
     #[error(transparent)]
     Object(#[from] JsonObjectError),

@@ -2,7 +2,9 @@
 
 use crate::decode::envelope::MAX_ID;
 
+/// A rule for the layout of a request that a body breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum MalformedRequest {
     #[error("the body is not UTF-8 at byte {offset}")]
     NotUtf8 { offset: usize },

@@ -34,6 +34,7 @@ use crate::{
 /// Limits that the decoder checks before it allocates memory for what they count.
 #[derive(Clone, Copy, Debug)]
 pub struct DecodeLimits {
+    /// Instances (rows) of one request.
     pub max_instances: usize,
     /// Nested arrays and objects, counted from the instance.
     pub max_depth: usize,
@@ -44,6 +45,7 @@ pub struct DecodeLimits {
 /// A valid request.
 #[derive(Debug)]
 pub struct DecodedRequest {
+    /// The values of the instances, one column for each field of the schema.
     pub columns: Columns,
     /// The request id that the client sent, unchanged. The response repeats it.
     pub id: Option<String>,
@@ -56,7 +58,10 @@ pub struct DecodedRequest {
 pub enum DecodeError {
     /// The body is not JSON, or its layout is not that of a request.
     #[error("{detail}")]
-    Malformed { detail: MalformedRequest },
+    Malformed {
+        /// The rule that the body breaks.
+        detail: MalformedRequest,
+    },
     /// The request violates the schema.
     #[error("the request violates the schema in {} places", faults.len() + more)]
     Invalid {
@@ -102,6 +107,7 @@ impl From<MalformedRequest> for DecodeError {
 
 /// The values of one field in all rows of a request.
 pub struct FieldValues<'a> {
+    /// The field, as its index in the columns of the schema.
     pub column: ColumnId,
     /// A JSON array with one value for each row. The value of a scalar field may be wrapped in an
     /// array of its own, as in `[[1], [2]]`.

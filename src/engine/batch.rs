@@ -21,11 +21,11 @@ use crate::{
 
 /// Accepts jobs for a version's engines. When it is dropped, the workers finish the jobs that wait
 /// and end.
-pub struct Batcher {
+pub(crate) struct Batcher {
     pool: Arc<Pool>,
 }
 
-pub struct BatcherParts {
+pub(crate) struct BatcherParts {
     /// For logs and thread names.
     pub name: String,
     /// One per worker.
@@ -37,7 +37,7 @@ pub struct BatcherParts {
 }
 
 impl Batcher {
-    pub fn start(parts: BatcherParts) -> std::io::Result<Batcher> {
+    pub(crate) fn start(parts: BatcherParts) -> std::io::Result<Batcher> {
         let BatcherParts {
             name,
             engines,
@@ -66,7 +66,7 @@ impl Batcher {
     /// Queues rows for a run. The result comes through the receiver.
     ///
     /// A worker that is awake takes the job when its run ends. Call `wake` to wake one that sleeps.
-    pub fn submit(
+    pub(crate) fn submit(
         &self,
         inputs: Tensors,
         rows: usize,
@@ -76,7 +76,7 @@ impl Batcher {
     }
 
     /// Like `submit`, and sets `running` when the job's run begins.
-    pub fn submit_marked(
+    pub(crate) fn submit_marked(
         &self,
         inputs: Tensors,
         rows: usize,
@@ -123,28 +123,28 @@ impl Batcher {
 
     /// Wakes a worker if jobs wait. Call it after `submit`, once for several jobs: to wake a thread
     /// costs more than to queue a job, and the later it happens the more rows share the run.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         let mut state = self.pool.lock();
         if !state.queue.is_empty() {
             self.pool.wake_one(&mut state);
         }
     }
 
-    pub fn policy(&self) -> &BatchPolicy {
+    pub(crate) fn policy(&self) -> &BatchPolicy {
         &self.pool.policy
     }
 
     /// Why this version should get no traffic. `None` means that it is ready.
-    pub fn unready_reason(&self, now: Instant) -> Option<String> {
+    pub(crate) fn unready_reason(&self, now: Instant) -> Option<String> {
         self.pool.lock().unready_reason(now)
     }
 
-    pub fn queue_len(&self) -> usize {
+    pub(crate) fn queue_len(&self) -> usize {
         self.pool.lock().queue.len()
     }
 
     /// Refuses new jobs from now on. The workers still answer the jobs that wait.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.pool.lock().closed = true;
         self.pool.ready.notify_all();
     }

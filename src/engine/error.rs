@@ -1,6 +1,8 @@
 //! `EngineError`: why a graph could not be loaded, or why a job got no outputs.
 
+/// A failure of loading or of running a graph.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum EngineError {
     /// The graph could not be loaded.
     #[error("loading {file}: {detail}")]

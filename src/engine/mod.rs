@@ -51,6 +51,7 @@ pub trait Engine: Send {
 
 /// Stops the current run of an engine between two nodes of its graph.
 pub trait Interrupt: Send + Sync {
+    /// Stops the run that is in progress. Later runs also stop, until `reset` is called.
     fn terminate(&self);
 
     /// Allows runs again after `terminate`.
@@ -59,8 +60,10 @@ pub trait Interrupt: Send + Sync {
 
 /// Makes engines of one verified package: one for each worker, and one for each lost worker.
 pub trait EngineFactory: Send + Sync {
+    /// Makes another engine with the graph of the package.
     fn make(&self) -> Result<Box<dyn Engine>, EngineError>;
 
+    /// The inputs and outputs that the graph declares.
     fn signature(&self) -> &Signature;
 
     /// Inputs that have a default in the graph, so that a caller may omit them. Each comes with

@@ -16,7 +16,7 @@ use crate::{
 
 /// Limits for a version's queue and for the runs that several requests share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchPolicy {
+pub(crate) struct BatchPolicy {
     /// Most rows in one run. It is 1 for a graph that can't be batched.
     pub max_batch_size: usize,
     /// How long the oldest job may wait for more jobs to share its run.
@@ -29,7 +29,7 @@ pub struct BatchPolicy {
 
 /// The order of jobs in a queue: lower numbers first, equal numbers in the order of their arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Priority(u32);
+pub(crate) struct Priority(u32);
 
 impl Default for Priority {
     fn default() -> Priority {
@@ -39,7 +39,7 @@ impl Default for Priority {
 
 impl Priority {
     /// Reads the Open Inference Protocol's `priority`: 1 is the highest, 0 means the default.
-    pub fn from_protocol(level: u64) -> Priority {
+    pub(crate) fn from_protocol(level: u64) -> Priority {
         if level == 0 {
             Priority::default()
         } else {
@@ -50,7 +50,7 @@ impl Priority {
 
 /// When a job must be answered, and which jobs it precedes.
 #[derive(Clone, Copy, Debug)]
-pub struct Urgency {
+pub(crate) struct Urgency {
     pub deadline: Instant,
     pub priority: Priority,
 }
@@ -71,7 +71,7 @@ pub(crate) fn enqueue(queue: &mut VecDeque<Job>, job: Job) {
 
 /// The outputs of a job, and the time that it took.
 #[derive(Debug)]
-pub struct JobOutputs {
+pub(crate) struct JobOutputs {
     pub outputs: Tensors,
     /// From the submission to the start of the run.
     pub queued: Duration,

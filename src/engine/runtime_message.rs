@@ -91,7 +91,7 @@ const REJECTIONS: [&str; 29] = [
 
 /// A node that rejected its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RejectedInput {
+pub(crate) struct RejectedInput {
     /// Type and name: `Gather "embed"`.
     pub node: String,
     pub reason: String,
@@ -110,7 +110,7 @@ impl fmt::Display for RejectedInput {
 impl RejectedInput {
     /// Replaces the reason by one that contains no value of the caller.
     #[must_use]
-    pub fn without_values(self) -> RejectedInput {
+    pub(crate) fn without_values(self) -> RejectedInput {
         RejectedInput {
             reason: self.kind.to_owned(),
             loggable: self.kind.to_owned(),

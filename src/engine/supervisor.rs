@@ -18,7 +18,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What one worker is doing, shared between the worker and the supervisor.
 ///
 /// Lock order: `state` before `interrupt`.
-pub struct Slot {
+pub(crate) struct Slot {
     state: Mutex<WorkerState>,
     interrupt: Mutex<Option<Arc<dyn Interrupt>>>,
     /// Called once when the worker is abandoned, without a lock held.
@@ -34,7 +34,7 @@ enum WorkerState {
 }
 
 impl Slot {
-    pub fn new(
+    pub(crate) fn new(
         interrupt: Arc<dyn Interrupt>,
         on_abandon: Box<dyn Fn() + Send + Sync>,
     ) -> Arc<Slot> {
@@ -46,12 +46,12 @@ impl Slot {
     }
 
     /// Records that the worker starts a run, which must end by `deadline`.
-    pub fn begin(&self, deadline: Instant) {
+    pub(crate) fn begin(&self, deadline: Instant) {
         *self.lock() = WorkerState::Running { deadline };
     }
 
     /// Records that the run returned. `false` means that the worker was abandoned and must end.
-    pub fn end(&self) -> bool {
+    pub(crate) fn end(&self) -> bool {
         let mut state = self.lock();
         match *state {
             WorkerState::Abandoned => return false,
@@ -65,7 +65,7 @@ impl Slot {
     }
 
     /// Sets the interrupt of the engine that replaces the worker's previous one.
-    pub fn replace_interrupt(&self, interrupt: Arc<dyn Interrupt>) {
+    pub(crate) fn replace_interrupt(&self, interrupt: Arc<dyn Interrupt>) {
         *self
             .interrupt
             .lock()
@@ -111,7 +111,7 @@ impl Slot {
 }
 
 /// One thread that watches the workers of all versions.
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     watched: Arc<Watched>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -125,7 +125,7 @@ struct Watched {
 }
 
 impl Supervisor {
-    pub fn start() -> std::io::Result<Supervisor> {
+    pub(crate) fn start() -> std::io::Result<Supervisor> {
         let watched = Arc::new(Watched::default());
         let of_thread = Arc::clone(&watched);
         let thread = thread::Builder::new()
@@ -137,7 +137,7 @@ impl Supervisor {
         })
     }
 
-    pub fn add(&self, slot: &Arc<Slot>) {
+    pub(crate) fn add(&self, slot: &Arc<Slot>) {
         self.watched
             .slots
             .lock()

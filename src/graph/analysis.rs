@@ -11,13 +11,14 @@ use crate::graph::{
     wire::Malformed,
 };
 
+/// The result of the analysis of one ONNX file.
 pub struct GraphAnalysis {
-    pub report: RowReport,
+    pub(crate) report: RowReport,
     /// Why dimension 0 means time steps and not rows, with the export option that changes it.
     pub time_first: Option<String>,
     /// Outputs whose values belong to classes, or are classes, with the graph's labels.
     pub labels: Vec<(String, Vec<ClassLabel>)>,
-    pub vocabulary: Vocabulary,
+    pub(crate) vocabulary: Vocabulary,
     /// An input or output whose name contains a NUL. The runtime ends the name there, so that no
     /// request could name it.
     pub nul_name: Option<String>,
@@ -65,8 +66,8 @@ impl GraphAnalysis {
 /// may be the same unknown category.
 #[derive(Clone, Debug, Default)]
 pub struct Vocabulary {
-    pub texts: Vec<String>,
-    pub numbers: Vec<i64>,
+    pub(crate) texts: Vec<String>,
+    pub(crate) numbers: Vec<i64>,
 }
 
 impl Vocabulary {

@@ -25,6 +25,7 @@ use crate::graph::class_labels::ClassLabel;
 /// outputs can't be served.
 #[derive(Debug)]
 pub struct Edited {
+    /// The bytes of the edited ONNX model.
     pub model: Vec<u8>,
     /// The outputs whose maps were cut off, with the labels of their values.
     pub maps: Vec<(String, Vec<ClassLabel>)>,

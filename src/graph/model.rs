@@ -3,31 +3,35 @@
 
 use std::collections::HashMap;
 
+/// An ONNX model (`ModelProto`), as far as the analysis needs it.
 #[derive(Debug, Default)]
 pub struct Model<'a> {
-    pub ir_version: i64,
-    pub producer: &'a str,
-    pub producer_version: &'a str,
+    pub(crate) ir_version: i64,
+    pub(crate) producer: &'a str,
+    pub(crate) producer_version: &'a str,
     /// Version by domain. The domain `ai.onnx` is also written as an empty text.
     pub opsets: Vec<(&'a str, i64)>,
+    /// The main graph.
     pub graph: Graph<'a>,
     /// Keys and values of the file's metadata.
     pub metadata: Vec<(&'a str, &'a str)>,
-    pub functions: Vec<Function<'a>>,
+    pub(crate) functions: Vec<Function<'a>>,
 }
 
+/// A graph of a model (`GraphProto`), as far as the analysis needs it.
 #[derive(Debug, Default)]
 pub struct Graph<'a> {
-    pub nodes: Vec<Node<'a>>,
-    pub initializers: Vec<(&'a str, Constant<'a>)>,
-    pub inputs: Vec<ValueInfo<'a>>,
+    pub(crate) nodes: Vec<Node<'a>>,
+    pub(crate) initializers: Vec<(&'a str, Constant<'a>)>,
+    pub(crate) inputs: Vec<ValueInfo<'a>>,
+    /// The outputs, in the order of the graph.
     pub outputs: Vec<ValueInfo<'a>>,
-    pub values: Vec<ValueInfo<'a>>,
+    pub(crate) values: Vec<ValueInfo<'a>>,
 }
 
 /// A function that the model defines. A node may call it like an operator.
 #[derive(Debug, Default)]
-pub struct Function<'a> {
+pub(crate) struct Function<'a> {
     pub domain: &'a str,
     pub name: &'a str,
     pub inputs: Vec<&'a str>,
@@ -41,7 +45,7 @@ pub struct Function<'a> {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Node<'a> {
+pub(crate) struct Node<'a> {
     pub op: &'a str,
     pub domain: &'a str,
     pub overload: &'a str,
@@ -53,7 +57,7 @@ pub struct Node<'a> {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Attribute<'a> {
+pub(crate) struct Attribute<'a> {
     pub int: Option<i64>,
     pub float: Option<f32>,
     pub text: Option<&'a [u8]>,
@@ -68,7 +72,7 @@ pub struct Attribute<'a> {
 
 /// A tensor in the file. Its elements are read only if they are few.
 #[derive(Clone, Debug, Default)]
-pub struct Constant<'a> {
+pub(crate) struct Constant<'a> {
     pub name: &'a str,
     pub dims: Vec<i64>,
     pub data_type: i64,
@@ -77,18 +81,20 @@ pub struct Constant<'a> {
     pub texts: Vec<&'a [u8]>,
 }
 
+/// An input, output or inner tensor of a graph (`ValueInfoProto`).
 #[derive(Clone, Debug, Default)]
 pub struct ValueInfo<'a> {
+    /// The name of the tensor.
     pub name: &'a str,
-    pub kind: ValueKind,
+    pub(crate) kind: ValueKind,
     /// The number of the element type, or 0 if it is not declared.
     pub element: i64,
     /// `None` means that no shape is declared.
-    pub shape: Option<Vec<Dimension<'a>>>,
+    pub(crate) shape: Option<Vec<Dimension<'a>>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ValueKind {
+pub(crate) enum ValueKind {
     #[default]
     Tensor,
     Sequence,
@@ -97,7 +103,7 @@ pub enum ValueKind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dimension<'a> {
+pub(crate) enum Dimension<'a> {
     Fixed(i64),
     Named(&'a str),
     Free,
@@ -110,7 +116,7 @@ impl<'a> Model<'a> {
     }
 }
 
-pub fn opset_of(opsets: &[(&str, i64)], domain: &str) -> i64 {
+pub(crate) fn opset_of(opsets: &[(&str, i64)], domain: &str) -> i64 {
     // Both names of the standard domain occur in files.
     let plain = |name: &str| name == "ai.onnx" || name.is_empty();
     opsets
@@ -121,7 +127,7 @@ pub fn opset_of(opsets: &[(&str, i64)], domain: &str) -> i64 {
 
 impl Node<'_> {
     /// Type and name for people: `Softmax "attention/softmax"`.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match (self.name, self.outputs.first()) {
             ("", None) => self.op.to_owned(),
             ("", Some(output)) => format!("{} (gives \"{output}\")", self.op),
@@ -129,17 +135,17 @@ impl Node<'_> {
         }
     }
 
-    pub fn int(&self, name: &str) -> Option<i64> {
+    pub(crate) fn int(&self, name: &str) -> Option<i64> {
         self.attributes.get(name)?.int
     }
 
-    pub fn ints(&self, name: &str) -> Option<&[i64]> {
+    pub(crate) fn ints(&self, name: &str) -> Option<&[i64]> {
         self.attributes
             .get(name)
             .map(|attribute| attribute.ints.as_slice())
     }
 
-    pub fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.attributes.get(name)?.text?).ok()
     }
 }

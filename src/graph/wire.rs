@@ -10,7 +10,7 @@ pub struct Malformed;
 
 /// The content of a field, by its wire type.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Content<'a> {
+pub(crate) enum Content<'a> {
     Number(u64),
     Fixed32([u8; 4]),
     Fixed64([u8; 8]),
@@ -19,7 +19,7 @@ pub enum Content<'a> {
 
 /// One field of a message.
 #[derive(Clone, Copy, Debug)]
-pub struct WireField<'a> {
+pub(crate) struct WireField<'a> {
     pub number: u64,
     pub content: Content<'a>,
     /// All bytes of the field, with its tag.
@@ -27,7 +27,7 @@ pub struct WireField<'a> {
 }
 
 /// The fields of a message, in their order.
-pub struct Fields<'a>(pub &'a [u8]);
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<WireField<'a>, Malformed>;
@@ -79,7 +79,7 @@ impl<'a> Fields<'a> {
 ///
 /// # Errors
 /// If the message or a message that `change` reads is malformed.
-pub fn rewritten<'a>(
+pub(crate) fn rewritten<'a>(
     message: &'a [u8],
     mut change: impl FnMut(u64, &'a [u8]) -> Result<Option<Vec<u8>>, Malformed>,
 ) -> Result<Vec<u8>, Malformed> {
@@ -102,7 +102,7 @@ pub fn rewritten<'a>(
 ///
 /// # Errors
 /// If a field before it is malformed.
-pub fn first(message: &[u8], number: u64) -> Result<Option<&[u8]>, Malformed> {
+pub(crate) fn first(message: &[u8], number: u64) -> Result<Option<&[u8]>, Malformed> {
     for field in Fields(message) {
         match field? {
             WireField {
@@ -117,7 +117,7 @@ pub fn first(message: &[u8], number: u64) -> Result<Option<&[u8]>, Malformed> {
 }
 
 /// Reads a varint from the front of `bytes`.
-pub fn number(bytes: &mut &[u8]) -> Option<u64> {
+pub(crate) fn number(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     // At most 10 bytes, so that a malformed number ends.
     for shift in (0..64).step_by(7) {
@@ -132,7 +132,7 @@ pub fn number(bytes: &mut &[u8]) -> Option<u64> {
 }
 
 /// Writes a varint.
-pub fn put_number(mut number: u64, to: &mut Vec<u8>) {
+pub(crate) fn put_number(mut number: u64, to: &mut Vec<u8>) {
     while number >= 0x80 {
         to.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;

@@ -1,9 +1,10 @@
-//! The hash chain of a journal: each entry contains the hash of the entry before. An entry that is altered,
-//! removed or moved breaks the chain.
+//! The hash chain of a journal: each entry contains the hash of the entry before. An entry that is
+//! altered, removed or moved breaks the chain.
 
 use crate::{digest::Digest, journal::entry::Entry};
 
-/// 64 zeros: the predecessor's hash in the first entry, and an entry's own hash while it is computed.
+/// 64 zeros: the predecessor's hash in the first entry, and an entry's own hash while it is
+/// computed.
 pub(crate) const ZERO_HASH: &str =
     "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -67,8 +68,8 @@ fn to_text(entry: &Entry) -> serde_json::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The hash that a stored text must contain: of the same text with `ZERO_HASH` in its place. The hash is the
-/// last member of the entry.
+/// The hash that a stored text must contain: of the same text with `ZERO_HASH` in its place. The
+/// hash is the last member of the entry.
 fn own_hash(text: &[u8]) -> Option<String> {
     const END: &[u8] = b"\"\n}\n";
     let hash_at = text.len().checked_sub(END.len() + ZERO_HASH.len())?;

@@ -30,8 +30,8 @@ pub(crate) enum Action {
     Promote,
     /// The rollout ends, and the candidate gets no more traffic.
     Abort,
-    /// A former stable version becomes stable again. During a rollout: the rollout ends, and the stable
-    /// version stays.
+    /// A former stable version becomes stable again. During a rollout: the rollout ends, and the
+    /// stable version stays.
     Rollback,
     /// Damaged entries were moved out of the journal, and a rollout that was in progress ended.
     Repair,
@@ -53,14 +53,14 @@ impl Action {
         }
     }
 
-    /// Whether the decision takes effect on this server even if it can't be written yet. It protects
-    /// callers, or no version would answer without it.
+    /// Whether the decision takes effect on this server even if it can't be written yet. It
+    /// protects callers, or no version would answer without it.
     pub(crate) fn is_urgent(self) -> bool {
         matches!(self, Action::Adopt | Action::Abort | Action::Rollback)
     }
 
-    /// Whether the decision may use the room that is reserved on a full disk. A repair may, because other
-    /// decisions wait for it.
+    /// Whether the decision may use the room that is reserved on a full disk. A repair may, because
+    /// other decisions wait for it.
     pub(crate) fn may_use_reserve(self) -> bool {
         self.is_urgent() || self == Action::Repair
     }
@@ -69,7 +69,7 @@ impl Action {
 /// A version with the digest of its files when the decision was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct VersionRef {
+pub(crate) struct VersionRef {
     pub version: String,
     /// `sha256:` and 64 hex digits.
     pub digest: String,
@@ -107,7 +107,7 @@ pub(crate) struct Entry {
     pub details: Option<Value>,
     /// The SHA-256 of the previous entry's text, 64 hex digits. Zeros in the first entry.
     pub previous_sha256: String,
-    /// The SHA-256 of this entry's text with 64 zeros in this place. Without it, a change of the last entry
-    /// would not be noticed.
+    /// The SHA-256 of this entry's text with 64 zeros in this place. Without it, a change of the
+    /// last entry would not be noticed.
     pub sha256: String,
 }

@@ -1,8 +1,9 @@
-//! The journal: every decision with its actor and reason, in an order that can't be altered unnoticed.
+//! The journal: every decision with its actor and reason, in an order that can't be altered
+//! unnoticed.
 //!
-//! Each entry is a file `journal/MODEL/00000042.json` below `state.url`. It is created only if it does not
-//! exist. So one of two writers of the same number succeeds, on one machine and on a shared store, and the
-//! other gets an error.
+//! Each entry is a file `journal/MODEL/00000042.json` below `state.url`. It is created only if it
+//! does not exist. So one of two writers of the same number succeeds, on one machine and on a
+//! shared store, and the other gets an error.
 
 pub(crate) mod chain;
 pub(crate) mod entry;
@@ -38,7 +39,8 @@ pub(crate) enum JournalError {
     /// Another writer wrote this entry. Read the new entries and decide again.
     #[error("another decision came first")]
     Lost,
-    /// The state is an empty directory, or another one than before, for example because it is not mounted.
+    /// The state is an empty directory, or another one than before, for example because it is not
+    /// mounted.
     #[error(
         "the state can't be written: entry {seq} of {model}, which comes before the new one, is missing"
     )]
@@ -94,8 +96,8 @@ impl Journal {
         }
     }
 
-    /// The file names of the entries after `head`. If the next entry is missing, they show that it was
-    /// removed.
+    /// The file names of the entries after `head`. If the next entry is missing, they show that it
+    /// was removed.
     pub(crate) fn beyond_gap(
         &self,
         model: &str,
@@ -154,8 +156,8 @@ impl Journal {
             .collect())
     }
 
-    /// Writes the decision as the entry after `head`, and moves `head` to it. Returns the entry once it is
-    /// on the disk.
+    /// Writes the decision as the entry after `head`, and moves `head` to it. Returns the entry
+    /// once it is on the disk.
     pub(crate) fn append(
         &self,
         head: &mut ChainHead,
@@ -177,8 +179,8 @@ impl Journal {
             }
             written => written,
         };
-        // The entry that is read back decides: the answer of a write can be lost, and a write can fail
-        // after it took effect.
+        // The entry that is read back decides: the answer of a write can be lost, and a write can
+        // fail after it took effect.
         match (written, self.text(&entry.model, entry.seq)) {
             (_, Ok(Some(text))) => {
                 let mut next = head.clone();
@@ -208,7 +210,8 @@ impl Journal {
                 model: model.to_owned(),
                 seq: head.seq,
             }),
-            // Another replica repaired the journal: the new entry would follow one that is not in it.
+            // Another replica repaired the journal: the new entry would follow one that is not in
+            // it.
             Some(text) if Digest::of(&text).to_string() != head.sha256 => Err(JournalError::Lost),
             Some(_) => Ok(()),
         }
@@ -216,7 +219,8 @@ impl Journal {
 }
 
 impl DecisionDraft {
-    /// The decision with an id and the current time. `Journal::append` fills in its place in the journal.
+    /// The decision with an id and the current time. `Journal::append` fills in its place in the
+    /// journal.
     pub(crate) fn into_entry(self, model: &str) -> Entry {
         let DecisionDraft {
             action,
@@ -278,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_in_order() {
+    fn entries_are_read_in_the_order_of_writing() {
         let (_directory, journal) = journal();
         let mut head = ChainHead::default();
         for actor in ["a", "b", "c"] {
@@ -297,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_writers_of_one_number_one_wins() {
+    fn one_of_many_writers_of_a_number_wins() {
         let (_directory, journal) = journal();
         let barrier = Arc::new(Barrier::new(8));
         let writers = (0..8).map(|index| {

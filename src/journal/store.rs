@@ -1,5 +1,5 @@
-//! `Store`: the storage of entries and evidence. Its only requirement is that creating an object fails if
-//! the object exists.
+//! `Store`: the storage of entries and evidence. Its only requirement is that creating an object
+//! fails if the object exists.
 
 use std::{
     io::ErrorKind,
@@ -92,7 +92,8 @@ enum Backend {
 /// How long a call may take. A rollback must not wait longer for a file system that hangs.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long calls fail at once after a timeout, so that a decision in this time does not wait at all.
+/// How long calls fail at once after a timeout, so that a decision in this time does not wait at
+/// all.
 const BACK_OFF: Duration = Duration::from_secs(6);
 
 /// The number of threads that calls which hang may hold.
@@ -107,8 +108,8 @@ const ABANDONED_AGE: Duration = Duration::from_secs(3600);
 /// The depth of the directories below `journal` and `evidence`.
 const SWEEP_DEPTH: usize = 3;
 
-/// Removes the abandoned parts below `directory`. `object_store` writes an object to `NAME.json#NUMBER`
-/// before it renames it.
+/// Removes the abandoned parts below `directory`. `object_store` writes an object to
+/// `NAME.json#NUMBER` before it renames it.
 fn sweep_parts(directory: &std::path::Path, depth: usize) {
     let Ok(entries) = fs_err::read_dir(directory) else {
         return;
@@ -139,7 +140,8 @@ impl SharedStore {
         }
     }
 
-    /// The objects, for reading. `None` if the directory does not exist yet: then there are no decisions.
+    /// The objects, for reading. `None` if the directory does not exist yet: then there are no
+    /// decisions.
     fn existing(&self) -> Result<Option<&dyn ObjectStore>, StoreError> {
         let (directory, opened) = match &self.backend {
             Backend::Memory(objects) => return Ok(Some(objects)),
@@ -195,8 +197,9 @@ fn open_directory<'a>(
 }
 
 impl Store {
-    /// A directory of this machine, or one that several machines mount. A write returns when it is on the
-    /// disk. The first write makes the directory: a server whose state can't be written still serves.
+    /// A directory of this machine, or one that several machines mount. A write returns when it is
+    /// on the disk. The first write makes the directory: a server whose state can't be written
+    /// still serves.
     pub(crate) fn local(directory: PathBuf) -> std::io::Result<Store> {
         Store::of(Backend::Directory(directory, OnceLock::new()))
     }
@@ -245,8 +248,8 @@ impl Store {
         .map_err(|error| StoreOperation::Write.failed(error))
     }
 
-    /// Reserves room on the disk for an urgent decision. Returns `false` if the disk is full. A store that
-    /// can't reserve room for another reason is used without.
+    /// Reserves room on the disk for an urgent decision. Returns `false` if the disk is full. A
+    /// store that can't reserve room for another reason is used without.
     pub(crate) fn keep_reserve(&self) -> bool {
         let Some(reserve) = self.shared.reserve() else {
             return true;
@@ -274,8 +277,8 @@ impl Store {
         self.shared.lacks_reserve.load(Ordering::Relaxed)
     }
 
-    /// Removes the unfinished objects of killed processes. Younger ones may belong to other processes.
-    /// It runs in a thread of its own, because evidence may be thousands of files.
+    /// Removes the unfinished objects of killed processes. Younger ones may belong to other
+    /// processes. It runs in a thread of its own, because evidence may be thousands of files.
     pub(crate) fn sweep(&self) -> Option<JoinHandle<()>> {
         let Backend::Directory(directory, _) = &self.shared.backend else {
             return None;
@@ -405,8 +408,8 @@ fn file_names(paths: &[Path]) -> Vec<String> {
     names
 }
 
-/// Writes the reserve, unless it exists or nothing was decided yet: a state without a journal must stay
-/// empty.
+/// Writes the reserve, unless it exists or nothing was decided yet: a state without a journal must
+/// stay empty.
 fn write_reserve(reserve: &std::path::Path) -> std::io::Result<()> {
     let has_journal = reserve
         .parent()
@@ -477,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_kept_beside_a_journal_only() {
+    fn a_reserve_is_kept_next_to_a_journal_only() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::local(directory.path().to_path_buf()).unwrap();
         store.keep_reserve();

@@ -29,7 +29,7 @@ series! {
 
 /// The metrics of one version's batcher and workers.
 #[derive(Clone)]
-pub struct EngineMetrics {
+pub(crate) struct EngineMetrics {
     pub(super) statistics: Arc<Statistics>,
     pub runs: Arc<Runs>,
     pub queue_depth: IntGauge,
@@ -43,7 +43,7 @@ pub struct EngineMetrics {
 
 impl EngineMetrics {
     /// Counts a run of `rows` rows that kept `cores` cores busy for `elapsed`.
-    pub fn observe_run(&self, rows: usize, elapsed: Duration, cores: usize) {
+    pub(crate) fn observe_run(&self, rows: usize, elapsed: Duration, cores: usize) {
         self.statistics.observe_run(rows, elapsed);
         self.runs.observe(rows, elapsed);
         self.batch_size.observe(rows as f64);

@@ -1,4 +1,5 @@
-//! Every Prometheus series as a typed handle. Each part has a struct in which each of its series is declared once.
+//! Every Prometheus series as a typed handle. Each part has a struct in which each of its series is
+//! declared once.
 
 mod engine;
 mod models;
@@ -32,7 +33,7 @@ const TEXT_BYTES: usize = 32 << 10;
 
 series! {
     /// The process itself.
-    pub struct ServerMetrics {
+    pub(crate) struct ServerMetrics {
         build_info: IntGaugeVec = "predictd_build_info", "The running build.",
             labels: &["version", "commit", "onnxruntime"];
         pub log_lines_dropped: IntCounter = "predictd_log_lines_dropped_total",
@@ -42,7 +43,7 @@ series! {
 }
 
 impl ServerMetrics {
-    pub fn set_build_info(&self, version: &str, commit: &str, onnxruntime: &str) {
+    pub(crate) fn set_build_info(&self, version: &str, commit: &str, onnxruntime: &str) {
         self.build_info
             .with_label_values(&[version, commit, onnxruntime])
             .set(1);
@@ -50,7 +51,7 @@ impl ServerMetrics {
 }
 
 #[derive(Clone)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     requests: RequestSeries,
     engine: EngineSeries,
@@ -64,7 +65,7 @@ pub struct Metrics {
 }
 
 /// The handles of one version, made once at load so that the hot path looks nothing up.
-pub struct VersionMetrics {
+pub(crate) struct VersionMetrics {
     pub requests: RequestMetrics,
     stages: [Histogram; Stage::ALL.len()],
     pub instances: IntCounter,
@@ -73,7 +74,7 @@ pub struct VersionMetrics {
 }
 
 impl VersionMetrics {
-    pub fn observe_stage(&self, stage: Stage, elapsed: Duration) {
+    pub(crate) fn observe_stage(&self, stage: Stage, elapsed: Duration) {
         if let Some(histogram) = self.stages.get(stage as usize) {
             histogram.observe(elapsed.as_secs_f64());
         }
@@ -82,7 +83,7 @@ impl VersionMetrics {
 
 impl Metrics {
     /// `dollars_per_core_hour`: the price of a core; 0 if it is not configured.
-    pub fn new(dollars_per_core_hour: f64) -> Result<Metrics, prometheus::Error> {
+    pub(crate) fn new(dollars_per_core_hour: f64) -> Result<Metrics, prometheus::Error> {
         let registry = Registry::new();
         let requests = RequestSeries::register(&registry)?;
         // The collector reads /proc.
@@ -103,12 +104,12 @@ impl Metrics {
     }
 
     /// Requests that reached no model: `model=""`.
-    pub fn unrouted(&self) -> &Arc<RequestMetrics> {
+    pub(crate) fn unrouted(&self) -> &Arc<RequestMetrics> {
         &self.unrouted
     }
 
     /// Requests to a known model that reached no version: `version=""`.
-    pub fn unversioned(&self, model: &str) -> Arc<RequestMetrics> {
+    pub(crate) fn unversioned(&self, model: &str) -> Arc<RequestMetrics> {
         let mut known = self
             .unversioned
             .lock()
@@ -118,7 +119,7 @@ impl Metrics {
     }
 
     /// Handles of one version. The series that a dashboard divides by exist from here on, with 0.
-    pub fn version(&self, model: &str, version: &str) -> VersionMetrics {
+    pub(crate) fn version(&self, model: &str, version: &str) -> VersionMetrics {
         let labels = [model, version];
         self.requests.expect(model, version);
         let requests = RequestMetrics::new(&self.requests, model, version);
@@ -146,8 +147,9 @@ impl Metrics {
         }
     }
 
-    /// Removes series of an unloaded version, so that a server that runs for long does not collect them. Totals stay.
-    pub fn forget_version(&self, model: &str, version: &str) {
+    /// Removes series of an unloaded version, so that a server that runs for long does not collect
+    /// them. Totals stay.
+    pub(crate) fn forget_version(&self, model: &str, version: &str) {
         let labels = [model, version];
         // A series that does not exist is as good as removed.
         for stage in Stage::ALL {
@@ -160,17 +162,17 @@ impl Metrics {
     }
 
     /// Panics of background threads are counted with those of workers: both mean a defect.
-    pub fn panics(&self) -> &IntCounter {
+    pub(crate) fn panics(&self) -> &IntCounter {
         &self.engine.worker_panics
     }
 
     /// Abandoned engine threads that have not come back.
-    pub fn wedged_workers(&self) -> i64 {
+    pub(crate) fn wedged_workers(&self) -> i64 {
         self.engine.wedged_workers.get()
     }
 
     /// The exposition text (Prometheus text format 0.0.4).
-    pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::with_capacity(TEXT_BYTES);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)

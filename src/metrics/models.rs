@@ -7,7 +7,7 @@ use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 use crate::metrics::series::{SECONDS, series};
 
 series! {
-    pub struct ModelMetrics {
+    pub(crate) struct ModelMetrics {
         info: IntGaugeVec = "predictd_model_info", "A loaded version.",
             labels: &["model", "version", "digest", "role", "verified"];
         load_duration: HistogramVec = "predictd_model_load_duration_seconds",
@@ -25,14 +25,14 @@ series! {
 
 /// How the attempt to load a version ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoadOutcome<'a> {
+pub(crate) enum LoadOutcome<'a> {
     Loaded,
     Refused { reason: &'a str },
 }
 
 /// A loaded version, as `predictd_model_info` names it.
 #[derive(Clone, Copy, Debug)]
-pub struct LoadedInfo<'a> {
+pub(crate) struct LoadedInfo<'a> {
     pub model: &'a str,
     pub version: &'a str,
     pub digest: &'a str,
@@ -41,7 +41,7 @@ pub struct LoadedInfo<'a> {
 }
 
 impl ModelMetrics {
-    pub fn observe_load(
+    pub(crate) fn observe_load(
         &self,
         model: &str,
         version: &str,
@@ -60,7 +60,12 @@ impl ModelMetrics {
     }
 
     /// Shows the role of a loaded version instead of its former role. `None`: it is not loaded.
-    pub fn set_role(&self, loaded: LoadedInfo<'_>, former: Option<&str>, role: Option<&str>) {
+    pub(crate) fn set_role(
+        &self,
+        loaded: LoadedInfo<'_>,
+        former: Option<&str>,
+        role: Option<&str>,
+    ) {
         let LoadedInfo {
             model,
             version,
@@ -82,7 +87,7 @@ impl ModelMetrics {
     }
 
     /// `reason` comes from a closed set.
-    pub fn set_ignored(&self, reason: &'static str, count: usize) {
+    pub(crate) fn set_ignored(&self, reason: &'static str, count: usize) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.ignored.with_label_values(&[reason]).set(count);
     }

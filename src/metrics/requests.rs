@@ -18,7 +18,7 @@ use crate::{
 
 /// The parts of a request's path that are timed separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     Decode,
     Preprocess,
     Queue,
@@ -28,7 +28,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const ALL: [Stage; 6] = [
+    pub(crate) const ALL: [Stage; 6] = [
         Stage::Decode,
         Stage::Preprocess,
         Stage::Queue,
@@ -37,7 +37,7 @@ impl Stage {
         Stage::Encode,
     ];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Stage::Decode => "decode",
             Stage::Preprocess => "preprocess",
@@ -51,7 +51,7 @@ impl Stage {
 
 /// The protocol of a caller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// predictd's own API.
     #[default]
     Predict,
@@ -68,7 +68,7 @@ pub enum Protocol {
 impl Protocol {
     const COUNT: usize = 5;
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Protocol::Predict => "predict",
             Protocol::V2 => "v2",
@@ -79,7 +79,8 @@ impl Protocol {
     }
 }
 
-/// The status codes that a dashboard divides by. Their series exist from the load of a version on, with 0.
+/// The status codes that a dashboard divides by. Their series exist from the load of a version on,
+/// with 0.
 const EXPECTED_CODES: [&str; 4] = ["200", "422", "500", "503"];
 
 series! {
@@ -113,8 +114,9 @@ impl RequestSeries {
     }
 }
 
-/// The requests of one version; or of a model, or of the server, for requests that reached no version.
-pub struct RequestMetrics {
+/// The requests of one version; or of a model, or of the server, for requests that reached no
+/// version.
+pub(crate) struct RequestMetrics {
     series: RequestSeries,
     model: String,
     version: String,
@@ -159,7 +161,7 @@ impl RequestMetrics {
     }
 
     /// Counts an answered request.
-    pub fn observe_ok(&self, protocol: Protocol, times: &RequestTimes) {
+    pub(crate) fn observe_ok(&self, protocol: Protocol, times: &RequestTimes) {
         if let Some(handles) = self.protocol(protocol) {
             handles.answered.inc();
             handles.duration.observe(times.whole.as_secs_f64());
@@ -168,7 +170,7 @@ impl RequestMetrics {
     }
 
     /// Counts a failure that the caller did not see, because a fallback answered.
-    pub fn count_fallback(&self, reason: &str, code: ErrorCode) {
+    pub(crate) fn count_fallback(&self, reason: &str, code: ErrorCode) {
         let (model, version) = (self.model.as_str(), self.version.as_str());
         self.series
             .fallbacks
@@ -177,8 +179,9 @@ impl RequestMetrics {
         self.count_error(code);
     }
 
-    /// Counts a refused or failed request. `status`: the status that was answered, as a number of HTTP.
-    pub fn observe_error(
+    /// Counts a refused or failed request. `status`: the status that was answered, as a number of
+    /// HTTP.
+    pub(crate) fn observe_error(
         &self,
         protocol: Protocol,
         code: ErrorCode,
@@ -201,7 +204,8 @@ impl RequestMetrics {
     }
 
     fn count_error(&self, code: ErrorCode) {
-        // Refusals that are the caller's fault have no kind: they are counted by their status code only.
+        // Refusals that are the caller's fault have no kind: they are counted by their status code
+        // only.
         if let Some(kind) = code.kind() {
             let labels = [self.model.as_str(), self.version.as_str(), kind];
             self.series.errors.with_label_values(&labels).inc();

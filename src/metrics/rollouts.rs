@@ -5,7 +5,7 @@ use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGaugeVec};
 use crate::metrics::series::series;
 
 series! {
-    pub struct RolloutMetrics {
+    pub(crate) struct RolloutMetrics {
         shadow_requests: IntCounterVec = "predictd_shadow_requests_total",
             "Copies of requests that a candidate answered.", labels: &["model", "version", "candidate"];
         shadow_disagreements: IntCounterVec = "predictd_shadow_disagreements_total",
@@ -36,7 +36,7 @@ series! {
 
 /// The shadow copies that one candidate answers.
 #[derive(Clone)]
-pub struct ShadowMetrics {
+pub(crate) struct ShadowMetrics {
     pub requests: IntCounter,
     pub disagreements: IntCounter,
     pub dropped: IntCounter,
@@ -44,7 +44,7 @@ pub struct ShadowMetrics {
 
 impl RolloutMetrics {
     /// The copies of requests to `version` that `candidate` answers.
-    pub fn shadow(&self, model: &str, version: &str, candidate: &str) -> ShadowMetrics {
+    pub(crate) fn shadow(&self, model: &str, version: &str, candidate: &str) -> ShadowMetrics {
         let labels = [model, version, candidate];
         ShadowMetrics {
             requests: self.shadow_requests.with_label_values(&labels),
@@ -53,8 +53,9 @@ impl RolloutMetrics {
         }
     }
 
-    /// The share of the unversioned traffic that a version answers. `None`: it takes no part in it any more.
-    pub fn set_weight(&self, model: &str, version: &str, weight: Option<f64>) {
+    /// The share of the unversioned traffic that a version answers. `None`: it takes no part in it
+    /// any more.
+    pub(crate) fn set_weight(&self, model: &str, version: &str, weight: Option<f64>) {
         let labels = [model, version];
         match weight {
             Some(weight) => self.weight.with_label_values(&labels).set(weight),
@@ -63,7 +64,7 @@ impl RolloutMetrics {
     }
 
     /// Whether a rollback to `version` would work. `None`: a rollback does not lead there any more.
-    pub fn set_rollback_ready(&self, model: &str, version: &str, ready: Option<bool>) {
+    pub(crate) fn set_rollback_ready(&self, model: &str, version: &str, ready: Option<bool>) {
         let labels = [model, version];
         match ready {
             Some(ready) => self
@@ -74,21 +75,21 @@ impl RolloutMetrics {
         }
     }
 
-    pub fn set_journal_pending(&self, model: &str, decisions: usize) {
+    pub(crate) fn set_journal_pending(&self, model: &str, decisions: usize) {
         let decisions = i64::try_from(decisions).unwrap_or(i64::MAX);
         self.journal_pending
             .with_label_values(&[model])
             .set(decisions);
     }
 
-    pub fn count_transition(&self, model: &str, version: &str, action: &str, cause: &str) {
+    pub(crate) fn count_transition(&self, model: &str, version: &str, action: &str, cause: &str) {
         self.transitions
             .with_label_values(&[model, version, action, cause])
             .inc();
     }
 
     /// How close a guard is to aborting `version`. `None`: the guard is not judged any more.
-    pub fn set_e_value(&self, model: &str, version: &str, guard: &str, share: Option<f64>) {
+    pub(crate) fn set_e_value(&self, model: &str, version: &str, guard: &str, share: Option<f64>) {
         let labels = [model, version, guard];
         match share {
             Some(share) => self.e_value.with_label_values(&labels).set(share),

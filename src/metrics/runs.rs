@@ -1,4 +1,5 @@
-//! Runs: how long a version's engine runs took, by the number of their rows; fine enough to compare versions by.
+//! Runs: how long a version's engine runs took, by the number of their rows; fine enough to compare
+//! versions by.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +23,7 @@ struct Bucket {
 
 /// Counts since the version was loaded; they only grow.
 #[derive(Default)]
-pub struct Runs {
+pub(crate) struct Runs {
     buckets: [Bucket; ROW_BUCKETS],
 }
 
@@ -34,10 +35,10 @@ impl std::fmt::Debug for Runs {
 
 /// The counts at one moment, by bucket of rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunsView(pub BTreeMap<u8, RunsOfBucket>);
+pub(crate) struct RunsView(pub BTreeMap<u8, RunsOfBucket>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunsOfBucket {
+pub(crate) struct RunsOfBucket {
     pub failed: u64,
     /// Successful runs by bin of time.
     pub times: BTreeMap<u16, u64>,
@@ -67,7 +68,7 @@ fn edge(bin: u16) -> u64 {
 }
 
 impl Runs {
-    pub fn observe(&self, rows: usize, elapsed: Duration) {
+    pub(crate) fn observe(&self, rows: usize, elapsed: Duration) {
         let Some(bucket) = self.buckets.get(usize::from(bucket(rows))) else {
             return;
         };
@@ -81,13 +82,13 @@ impl Runs {
     }
 
     /// A run that gave nothing to any of its requests: stopped, or panicked.
-    pub fn observe_failed(&self, rows: usize) {
+    pub(crate) fn observe_failed(&self, rows: usize) {
         if let Some(bucket) = self.buckets.get(usize::from(bucket(rows))) {
             bucket.failed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    pub fn view(&self) -> RunsView {
+    pub(crate) fn view(&self) -> RunsView {
         let mut view = RunsView::default();
         for (index, bucket) in self.buckets.iter().enumerate() {
             let counts = bucket
@@ -110,7 +111,7 @@ impl Runs {
 
 impl RunsView {
     /// What was counted since `earlier`, of the same counters.
-    pub fn since(&self, earlier: &RunsView) -> RunsView {
+    pub(crate) fn since(&self, earlier: &RunsView) -> RunsView {
         let mut view = self.clone();
         for (bucket, now) in &mut view.0 {
             let Some(before) = earlier.0.get(bucket) else {
@@ -128,7 +129,7 @@ impl RunsView {
     }
 
     /// These successes, and the failures of `other`.
-    pub fn with_failures_of(&self, other: &RunsView) -> RunsView {
+    pub(crate) fn with_failures_of(&self, other: &RunsView) -> RunsView {
         let mut view = self.clone();
         for (bucket, runs) in &mut view.0 {
             runs.failed = other.0.get(bucket).map_or(0, |other| other.failed);
@@ -137,14 +138,14 @@ impl RunsView {
     }
 
     /// Runs of all sizes, failed ones included.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.0
             .values()
             .map(|runs| runs.successes() + runs.failed)
             .sum()
     }
 
-    pub fn add(&mut self, other: &RunsView) {
+    pub(crate) fn add(&mut self, other: &RunsView) {
         for (bucket, runs) in &other.0 {
             let mine = self.0.entry(*bucket).or_default();
             mine.failed += runs.failed;
@@ -156,12 +157,13 @@ impl RunsView {
 }
 
 impl RunsOfBucket {
-    pub fn successes(&self) -> u64 {
+    pub(crate) fn successes(&self) -> u64 {
         self.times.values().sum()
     }
 
-    /// Successful runs that took `ns` or longer; exact where `ns` is a threshold that `quantile_ns` gave.
-    pub fn at_least_ns(&self, ns: u64) -> u64 {
+    /// Successful runs that took `ns` or longer; exact where `ns` is a threshold that `quantile_ns`
+    /// gave.
+    pub(crate) fn at_least_ns(&self, ns: u64) -> u64 {
         self.times
             .iter()
             .filter(|(bin, _)| edge(**bin) >= ns)
@@ -169,8 +171,9 @@ impl RunsOfBucket {
             .sum()
     }
 
-    /// A time that at most a share of 1 - `quantile` of the runs took or exceeded: the upper edge of the bin in which the quantile lies.
-    pub fn quantile_ns(&self, quantile: f64) -> Option<u64> {
+    /// A time that at most a share of 1 - `quantile` of the runs took or exceeded: the upper edge
+    /// of the bin in which the quantile lies.
+    pub(crate) fn quantile_ns(&self, quantile: f64) -> Option<u64> {
         let successes = self.successes();
         let mut below = 0;
         for (bin, count) in &self.times {
@@ -183,7 +186,7 @@ impl RunsOfBucket {
     }
 
     /// Nanoseconds of all successful runs together, to within a bin's width.
-    pub fn total_ns(&self) -> f64 {
+    pub(crate) fn total_ns(&self) -> f64 {
         self.times
             .iter()
             .map(|(bin, count)| (edge(*bin) + edge(bin + 1)) as f64 / 2.0 * *count as f64)
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_since_a_moment() {
+    fn counts_start_at_a_given_time() {
         let runs = Runs::default();
         for microseconds in [100, 200, 300, 400] {
             runs.observe(1, Duration::from_micros(microseconds));

@@ -1,4 +1,5 @@
-//! Declaring series: one place for the name, the help, the unit (the last part of the name) and the labels of each.
+//! Declaring series: one place for the name, the help, the unit (the last part of the name) and the
+//! labels of each.
 
 use prometheus::{
     CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,

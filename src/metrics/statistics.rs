@@ -1,4 +1,5 @@
-//! Statistics: what a version did since it was loaded, as the Open Inference Protocol's statistics extension tells it.
+//! Statistics: what a version did since it was loaded, as the Open Inference Protocol's statistics
+//! extension tells it.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +12,7 @@ use std::{
 
 /// How often something happened, and how long it took in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Total {
+pub(crate) struct Total {
     pub count: u64,
     pub nanoseconds: u64,
 }
@@ -39,7 +40,7 @@ impl Counter {
 
 /// Where the time of an answered request went.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct RequestTimes {
+pub(crate) struct RequestTimes {
     pub whole: Duration,
     pub queue: Duration,
     /// Decoding and preprocessing.
@@ -50,7 +51,7 @@ pub struct RequestTimes {
 }
 
 #[derive(Debug, Default)]
-pub struct Statistics {
+pub(crate) struct Statistics {
     success: Counter,
     fail: Counter,
     queue: Counter,
@@ -69,7 +70,7 @@ pub struct Statistics {
 
 /// The numbers at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StatisticsView {
+pub(crate) struct StatisticsView {
     pub success: Total,
     pub fail: Total,
     pub queue: Total,
@@ -86,7 +87,7 @@ pub struct StatisticsView {
 const MAX_BATCH_SIZES: usize = 256;
 
 impl Statistics {
-    pub fn observe_ok(&self, times: &RequestTimes, now_ms: u64) {
+    pub(crate) fn observe_ok(&self, times: &RequestTimes, now_ms: u64) {
         self.success.add(times.whole);
         self.queue.add(times.queue);
         self.compute_input.add(times.input);
@@ -95,11 +96,11 @@ impl Statistics {
         self.last_inference.fetch_max(now_ms, Ordering::Relaxed);
     }
 
-    pub fn observe_error(&self, elapsed: Duration) {
+    pub(crate) fn observe_error(&self, elapsed: Duration) {
         self.fail.add(elapsed);
     }
 
-    pub fn observe_run(&self, rows: usize, elapsed: Duration) {
+    pub(crate) fn observe_run(&self, rows: usize, elapsed: Duration) {
         self.inferences.fetch_add(rows as u64, Ordering::Relaxed);
         self.executions.fetch_add(1, Ordering::Relaxed);
         let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,7 +115,7 @@ impl Statistics {
         total.nanoseconds += nanoseconds(elapsed);
     }
 
-    pub fn view(&self) -> StatisticsView {
+    pub(crate) fn view(&self) -> StatisticsView {
         let batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
         StatisticsView {
             success: self.success.total(),

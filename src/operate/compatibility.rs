@@ -10,7 +10,8 @@ use crate::{
 pub(super) struct CallerCompatibility(CompatibilityReport);
 
 impl CallerCompatibility {
-    /// `accepted`: pointers of differences that are not proved harmless and that an operator accepted.
+    /// `accepted`: pointers of differences that are not proved harmless and that an operator
+    /// accepted.
     pub(super) fn of(old: &Servable, new: &Servable, accepted: &[String]) -> CallerCompatibility {
         CallerCompatibility(compare(&side(old), &side(new), accepted))
     }

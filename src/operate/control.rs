@@ -15,7 +15,8 @@ use crate::{
     registry::package_copies::PackageCopies,
 };
 
-/// How often each thread does its work. A decision of another replica is followed after at most this time.
+/// How often each thread does its work. A decision of another replica is followed after at most
+/// this time.
 const TICK: Duration = Duration::from_millis(200);
 /// How often the state is checked for room for urgent decisions.
 const RESERVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -42,7 +43,8 @@ impl Operator {
         }
     }
 
-    /// Takes room on the disk for urgent decisions. It was given up for such a decision, or an older server never took it.
+    /// Takes room on the disk for urgent decisions. It was given up for such a decision, or an
+    /// older server never took it.
     fn check_reserve(&self) {
         if !is_due(&self.reserve_checked, RESERVE_INTERVAL) {
             return;

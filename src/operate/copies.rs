@@ -1,5 +1,5 @@
-//! Copies of packages, next to the journal: a version that was decided on must survive the loss of its files in the models
-//! directory.
+//! Copies of packages, next to the journal: a version that was decided on must survive the loss of
+//! its files in the models directory.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// The copies that were last made, or found to be intact.
 #[derive(Clone)]
 pub(super) struct Copies {
-    /// The versions that need a copy, or may keep one: the stable one, the previous one, and candidates.
+    /// The versions that need a copy, or may keep one: the stable one, the previous one, and
+    /// candidates.
     versions: Vec<VersionRef>,
     at: Instant,
     /// Copies of other versions were removed.
@@ -31,10 +32,11 @@ pub(super) struct Copies {
 struct Wanted {
     /// The stable version and the previous one. Both need a copy.
     required: Vec<VersionRef>,
-    /// These, and the candidates. A candidate that has a copy, because it was stable before, keeps it; a new one gets none,
-    /// because its rollout may be taken back.
+    /// These, and the candidates. A candidate that has a copy, because it was stable before, keeps
+    /// it; a new one gets none, because its rollout may be taken back.
     allowed: Vec<VersionRef>,
-    /// No decision is pending or unreadable. Otherwise other replicas may know of versions that need their copies.
+    /// No decision is pending or unreadable. Otherwise other replicas may know of versions that
+    /// need their copies.
     settled: bool,
     done: Option<Copies>,
     failed_at: Option<Instant>,
@@ -89,7 +91,8 @@ impl Wanted {
 }
 
 impl Operator {
-    /// Copies the stable version and the previous one once they are loaded, and removes the copies of other versions.
+    /// Copies the stable version and the previous one once they are loaded, and removes the copies
+    /// of other versions.
     pub(super) fn keep_packages(&self, name: &ModelName) {
         if !self.kept.is_wanted() {
             return;
@@ -117,7 +120,8 @@ impl Operator {
         }
     }
 
-    /// Makes the copies. Returns whether all exist and whether one could not be made; `None` during a shutdown.
+    /// Makes the copies. Returns whether all exist and whether one could not be made; `None` during
+    /// a shutdown.
     fn copy(&self, name: &ModelName, wanted: &Wanted) -> Option<(bool, bool)> {
         let (mut all, mut failed) = (true, false);
         for named in &wanted.required {

@@ -26,7 +26,8 @@ pub(super) fn draft(action: Action, actor: Actor, to: Option<VersionRef>) -> Dec
 }
 
 impl Operator {
-    /// Writes a decision and lets it take effect. An urgent decision takes effect even if it can't be written yet.
+    /// Writes a decision and lets it take effect. An urgent decision takes effect even if it can't
+    /// be written yet.
     pub(super) fn append(
         &self,
         model: &mut ModelControl,

@@ -1,4 +1,5 @@
-//! Enforcing the state of a model: the registry gets it for the next request, and the metrics show it.
+//! Enforcing the state of a model: the registry gets it for the next request, and the metrics show
+//! it.
 
 use std::sync::Arc;
 
@@ -27,7 +28,8 @@ impl Operator {
     /// The step in force follows the state: it begins, changes or ends.
     fn change_step(&self, model: &mut ModelControl) {
         let damaged = matches!(model.trouble, Some(Trouble::Damaged { .. }));
-        // Nobody could abort a rollout whose journal is damaged, so that its candidates get no traffic.
+        // Nobody could abort a rollout whose journal is damaged, so that its candidates get no
+        // traffic.
         let runs = model.known && !damaged;
         let rollout = model
             .state

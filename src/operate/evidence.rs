@@ -1,4 +1,5 @@
-//! Evidence of the current step: this process's counts, those of the other processes, and their sum.
+//! Evidence of the current step: this process's counts, those of the other processes, and their
+//! sum.
 
 use std::time::{Duration, Instant};
 
@@ -142,8 +143,8 @@ impl Operator {
         }
     }
 
-    /// The thresholds above which a run counts as slow or expensive in the next step: quantiles of the stable version's runs
-    /// until now.
+    /// The thresholds above which a run counts as slow or expensive in the next step: quantiles of
+    /// the stable version's runs until now.
     pub(super) fn thresholds(&self, model: &ModelControl, guards: &Guards) -> Thresholds {
         let mut thresholds = Thresholds::default();
         let stable = model

@@ -129,7 +129,8 @@ impl Operator {
             .apply(entry)
             .map_err(|error| error.problem.to_string())?;
         model.head = head;
-        // Entry by entry: a pending decision that one entry made pointless must not revive after the next entry.
+        // Entry by entry: a pending decision that one entry made pointless must not revive after
+        // the next entry.
         if model.known && !model.pending.is_empty() {
             let dropped = model.settle();
             self.report_dropped(&model.name, &dropped);
@@ -153,7 +154,8 @@ impl Operator {
         })
     }
 
-    /// Whether the end that was reached is the real one, or entries before or beyond it were taken away.
+    /// Whether the end that was reached is the real one, or entries before or beyond it were taken
+    /// away.
     fn check_end(&self, model: &ModelControl, seq: u64) -> Option<Trouble> {
         let unreadable = |error: StoreError| Some(Trouble::Unreadable(error.to_string()));
         match self.journal.beyond_gap(model.name.as_str(), &model.head) {

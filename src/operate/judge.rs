@@ -16,7 +16,8 @@ use crate::{
     },
 };
 
-/// Metrics show an e-value as a share of its limit. Above this it is certain anyway, and a plot stays readable.
+/// Metrics show an e-value as a share of its limit. Above this it is certain anyway, and a plot
+/// stays readable.
 const MAX_E_VALUE_SHARE: f64 = 1e6;
 
 impl Operator {
@@ -47,7 +48,8 @@ impl Operator {
         let first = rollout.candidates.first().cloned();
         let paused = matches!(rollout.phase, PhaseState::Paused { .. });
         match judgement.verdict {
-            // A paused rollout still answers requests, so that a bad candidate is aborted even then.
+            // A paused rollout still answers requests, so that a bad candidate is aborted even
+            // then.
             Verdict::Abort => {
                 let caught = judgement.candidate.as_ref().and_then(|version| {
                     rollout
@@ -78,7 +80,8 @@ impl Operator {
         }
     }
 
-    /// The candidate passed its last step. If a rollback would not work afterwards, a person decides.
+    /// The candidate passed its last step. If a rollback would not work afterwards, a person
+    /// decides.
     fn promote_by_judge(&self, model: &mut ModelControl, judgement: &Judgement) {
         let rollout = model.state.rollout.as_ref();
         let Some(to) = rollout.and_then(|rollout| rollout.candidates.first().cloned()) else {
@@ -124,7 +127,8 @@ impl Operator {
             details,
         };
         match self.append(model, draft) {
-            // Every replica judges the same evidence: one writes the decision, and the others read it.
+            // Every replica judges the same evidence: one writes the decision, and the others read
+            // it.
             Ok(_) | Err(OperateError::Superseded { .. }) => {}
             Err(error) => {
                 tracing::error!(model = %model.name, action = action.name(), error = %error, "the judge's decision could not be written")

@@ -13,14 +13,15 @@ use crate::{
     registry::{VersionState, VersionStatus, servable::Servable, traffic},
 };
 
-/// How long an order waits for a version that must be loaded first. A client waits longer than this for its answer.
+/// How long an order waits for a version that must be loaded first. A client waits longer than this
+/// for its answer.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often the registry is asked meanwhile. A load takes at least tens of milliseconds.
 const LOAD_POLL: Duration = Duration::from_millis(10);
 
 impl Operator {
-    /// The identity of a version, once it is loaded. No lock is held meanwhile, so that other orders are not delayed.
-    /// On success the version stays loaded until `release`.
+    /// The identity of a version, once it is loaded. No lock is held meanwhile, so that other
+    /// orders are not delayed. On success the version stays loaded until `release`.
     pub(super) fn ensure_loaded(
         &self,
         name: &ModelName,
@@ -28,7 +29,8 @@ impl Operator {
     ) -> Result<VersionRef, OperateError> {
         let parsed = Version::parse(version)
             .ok_or_else(|| OperateError::InvalidVersion(version.to_owned()))?;
-        // Before the first look: otherwise a loaded version could be unloaded between the look and the hold.
+        // Before the first look: otherwise a loaded version could be unloaded between the look and
+        // the hold.
         self.hold_loaded(name, &parsed);
         let outcome = self.wait_until_loaded(name, version);
         if outcome.is_err() {

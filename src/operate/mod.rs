@@ -1,5 +1,6 @@
-//! The control plane. Every change to which version answers is a decision: it is checked, written to the journal, and only then
-//! takes effect. Operators, the judge and the configuration all decide through this folder.
+//! The control plane. Every change to which version answers is a decision: it is checked, written
+//! to the journal, and only then takes effect. Operators, the judge and the configuration all
+//! decide through this folder.
 
 mod adoption;
 mod compatibility;
@@ -173,7 +174,8 @@ impl Operator {
         let controlled = self.controlled(name);
         let mut model = lock(&controlled);
         self.follow(&mut model);
-        // An urgent decision may be written later, so that only trouble that forbids even those is final here.
+        // An urgent decision may be written later, so that only trouble that forbids even those is
+        // final here.
         match &model.trouble {
             Some(trouble) if trouble.forbids(true) => Err(OperateError::Trouble {
                 detail: format!(

@@ -27,7 +27,8 @@ pub(super) struct ModelControl {
     pub trouble: Option<Trouble>,
     /// When the end of the journal was last compared with `head`.
     pub verified_at: Instant,
-    /// The journal was read at least once, to its end or to its damage. From then on nothing that is known is taken back.
+    /// The journal was read at least once, to its end or to its damage. From then on nothing that
+    /// is known is taken back.
     pub known: bool,
     /// Versions that an order waits for.
     pub wanted: Vec<Version>,
@@ -60,8 +61,8 @@ impl ModelControl {
         }
     }
 
-    /// Computes the state in force from the written state and the pending decisions. Returns the pending decisions that
-    /// other replicas' decisions made pointless.
+    /// Computes the state in force from the written state and the pending decisions. Returns the
+    /// pending decisions that other replicas' decisions made pointless.
     pub(super) fn settle(&mut self) -> Vec<Entry> {
         let mut state = self.written.clone();
         let mut dropped = Vec::new();

@@ -1,4 +1,5 @@
-//! `models.promote = "newest"`: a version newer than all versions that were ever decided on becomes stable by itself.
+//! `models.promote = "newest"`: a version newer than all versions that were ever decided on becomes
+//! stable by itself.
 
 use crate::{
     actor::Actor,
@@ -56,7 +57,8 @@ impl Operator {
             ..draft(Action::Promote, Actor::Configuration, Some(to))
         };
         match self.append(model, draft) {
-            // Another replica decided first, or the state can't be written now: the next tick looks again.
+            // Another replica decided first, or the state can't be written now: the next tick looks
+            // again.
             Ok(_) | Err(OperateError::Superseded { .. }) => {}
             Err(error) => {
                 tracing::debug!(model = %model.name, error = %error, "the newest version can't be promoted")

@@ -1,4 +1,5 @@
-//! Pending decisions: urgent ones that are in force in this process and could not be written yet. They are written before any other.
+//! Pending decisions: urgent ones that are in force in this process and could not be written yet.
+//! They are written before any other.
 
 use crate::{
     id::ModelName,
@@ -29,7 +30,8 @@ impl Pending {
             _ if self.entry.from.is_none() => {
                 state.stable != self.entry.to || state.rollout.is_some()
             }
-            // The rollout still runs, or the version that the rollback leaves (by now perhaps its candidate) is stable.
+            // The rollout still runs, or the version that the rollback leaves (by now perhaps its
+            // candidate) is stable.
             _ => {
                 state.rollout.is_some() && same_rollout
                     || state.stable == self.entry.from && state.stable != self.entry.to

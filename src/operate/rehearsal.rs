@@ -1,5 +1,5 @@
-//! Rehearsal: a rollback is tried before anybody needs it. The previous version replays its golden examples, and requests of
-//! live traffic that were kept in memory. The answers are thrown away.
+//! Rehearsal: a rollback is tried before anybody needs it. The previous version replays its golden
+//! examples, and requests of live traffic that were kept in memory. The answers are thrown away.
 
 use std::{
     sync::Arc,
@@ -28,7 +28,8 @@ use crate::{
 
 /// How long one answer may take.
 const RUN_TIMEOUT: Duration = Duration::from_secs(10);
-/// The golden examples that a rehearsal replays: enough to find a broken version, without taking much of the engine.
+/// The golden examples that a rehearsal replays: enough to find a broken version, without taking
+/// much of the engine.
 const EXAMPLES: usize = 64;
 /// The golden examples that are replayed while a promotion waits.
 const FEW_EXAMPLES: usize = 4;
@@ -122,7 +123,8 @@ impl Operator {
         }
     }
 
-    /// Rehearses a rollback of one model. The model is not locked meanwhile: a run may hang, and a real rollback must not wait.
+    /// Rehearses a rollback of one model. The model is not locked meanwhile: a run may hang, and a
+    /// real rollback must not wait.
     pub(super) fn rehearse_one(&self, name: &ModelName) {
         let controlled = self.controlled(name);
         let previous = lock(&controlled).state.previous().cloned();
@@ -207,7 +209,8 @@ impl Operator {
         }
     }
 
-    /// Whether a rollback would work once `to` is stable: from `to` back to the version that is stable now.
+    /// Whether a rollback would work once `to` is stable: from `to` back to the version that is
+    /// stable now.
     pub(super) fn check_way_back(
         &self,
         model: &ModelControl,
@@ -269,7 +272,8 @@ fn replay_golden(servable: &Servable, examples: usize) -> Result<(), RehearsalEr
     Ok(())
 }
 
-/// Replays requests that the stable version decoded, as the previous version would get them after a rollback.
+/// Replays requests that the stable version decoded, as the previous version would get them after a
+/// rollback.
 fn replay_samples(
     stable: &Servable,
     previous: &Servable,
@@ -324,8 +328,8 @@ fn run(servable: &Servable, tensors: Tensors, rows: usize) -> Result<Tensors, Re
     }
 }
 
-/// Why a run failed, without the values of a request, which the runtime's messages contain. If the schema marks a field as
-/// `personal`, only the node and the kind of failure remain.
+/// Why a run failed, without the values of a request, which the runtime's messages contain. If the
+/// schema marks a field as `personal`, only the node and the kind of failure remain.
 fn without_values(error: EngineError, personal: bool) -> String {
     match error {
         EngineError::Run { detail, loggable } => {

@@ -79,7 +79,8 @@ impl Operator {
         Ok(self.status_of(&model))
     }
 
-    /// Moves the entries from `seq` on out of the journal. Returns the directories of all entries that no repair named yet.
+    /// Moves the entries from `seq` on out of the journal. Returns the directories of all entries
+    /// that no repair named yet.
     fn set_aside(&self, model: &ModelControl, seq: u64) -> Result<Vec<String>, StoreError> {
         // A repair that began and did not finish moved entries, too.
         let mut places = self.unnamed_places(model)?;
@@ -91,8 +92,8 @@ impl Operator {
         Ok(places)
     }
 
-    /// The version that answered before the repair may have been decided on beyond the damage. It is decided on again, so
-    /// that a repair changes no answers.
+    /// The version that answered before the repair may have been decided on beyond the damage. It
+    /// is decided on again, so that a repair changes no answers.
     fn keep_answering(
         &self,
         model: &mut ModelControl,
@@ -121,7 +122,8 @@ impl Operator {
         self.report_dropped(&model.name, &dropped);
     }
 
-    /// The directories of entries that were set aside by a repair whose own entry was never written.
+    /// The directories of entries that were set aside by a repair whose own entry was never
+    /// written.
     pub(super) fn unnamed_places(&self, model: &ModelControl) -> Result<Vec<String>, StoreError> {
         let mut places = self.journal.places_aside(model.name.as_str())?;
         places.retain(|place| !model.written.set_aside.contains(place));
@@ -202,7 +204,8 @@ impl Operator {
         }))
     }
 
-    /// Reads the whole journal of each model again, one model at a time: damage in the middle must be noticed, too.
+    /// Reads the whole journal of each model again, one model at a time: damage in the middle must
+    /// be noticed, too.
     pub(super) fn reread(&self) {
         if !is_due(&self.reread_at, REREAD_INTERVAL) {
             return;

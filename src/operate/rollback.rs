@@ -1,5 +1,5 @@
-//! Rolling back: an earlier version becomes stable again, or the rollout in progress ends. The version that is kept loaded
-//! answers the next request.
+//! Rolling back: an earlier version becomes stable again, or the rollout in progress ends. The
+//! version that is kept loaded answers the next request.
 
 use serde_json::json;
 
@@ -150,7 +150,8 @@ impl Operator {
     fn other_version(&self, model: &ModelControl) -> Option<Suggestion> {
         let stable = model.state.stable.as_ref();
         let directory = self.settings.models.root.join(model.name.as_str());
-        // A version that was left by a rollback or an abort is the fault that the operator wants to get rid of.
+        // A version that was left by a rollback or an abort is the fault that the operator wants to
+        // get rid of.
         let fits = |version: &String| {
             stable.is_none_or(|stable| stable.version != *version)
                 && !model.state.withdrawn.contains_key(version)
@@ -212,7 +213,8 @@ impl Operator {
     }
 }
 
-/// The version that answers since an earlier rollback or abort: the answer to an operator who decides the same again.
+/// The version that answers since an earlier rollback or abort: the answer to an operator who
+/// decides the same again.
 fn earlier_decision(model: &ModelControl) -> Option<String> {
     let (stable, last) = (model.state.stable.as_ref()?, model.state.last.as_ref()?);
     let at_ms = clock::ms_of_rfc3339(&last.at);

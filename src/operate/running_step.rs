@@ -1,4 +1,5 @@
-//! `RunningStep`: the evidence that this process collects for the current step of a rollout, and what it learned from others.
+//! `RunningStep`: the evidence that this process collects for the current step of a rollout, and
+//! what it learned from others.
 
 use std::{
     collections::BTreeMap,
@@ -33,7 +34,8 @@ pub(super) struct RunningStep {
     /// The evidence of all processes.
     pub evidence: Evidence,
     pub judgement: Option<Judgement>,
-    /// Engine runs of each arm that this process lost, by the window in which each loss was noticed.
+    /// Engine runs of each arm that this process lost, by the window in which each loss was
+    /// noticed.
     pub lost: BTreeMap<String, BTreeMap<u32, u64>>,
 }
 
@@ -74,7 +76,8 @@ impl ArmRuns {
         }
         let now = counters.view();
         if now.total() < WARM_RUNS {
-            // The first runs after a load are slow, because caches are empty and memory is allocated. Their failures count.
+            // The first runs after a load are slow, because caches are empty and memory is
+            // allocated. Their failures count.
             self.base = now.with_failures_of(&self.base);
         }
         self.threads = servable.intra_op_threads;
@@ -82,8 +85,8 @@ impl ArmRuns {
 }
 
 impl Operator {
-    /// Starts counting a step. Evidence that other processes, or this one before a restart, collected for it is read.
-    /// `versions`: the stable version, then the candidates.
+    /// Starts counting a step. Evidence that other processes, or this one before a restart,
+    /// collected for it is read. `versions`: the stable version, then the candidates.
     pub(super) fn begin_step(
         &self,
         name: &ModelName,

@@ -1,4 +1,5 @@
-//! Starting a rollout: the candidates are loaded, compared with the stable version, and checked against the plan.
+//! Starting a rollout: the candidates are loaded, compared with the stable version, and checked
+//! against the plan.
 
 use std::sync::Arc;
 
@@ -67,7 +68,8 @@ impl Operator {
                 self.start_loaded(model, candidates, request, actor)
             })
         });
-        // From here on the rollout itself keeps the candidates loaded; without one they are no longer needed.
+        // From here on the rollout itself keeps the candidates loaded; without one they are no
+        // longer needed.
         for version in &request.to {
             self.release(&name, version);
         }

@@ -95,7 +95,8 @@ impl Operator {
         trouble.into_iter().chain(pending).chain(reserve).collect()
     }
 
-    /// The version that answers requests without a version; or the reason why none does, and what to do about it.
+    /// The version that answers requests without a version; or the reason why none does, and what
+    /// to do about it.
     fn answering(
         &self,
         name: &ModelName,

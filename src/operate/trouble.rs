@@ -1,4 +1,5 @@
-//! Trouble: why no decision about a model can be written, and which decisions are possible all the same.
+//! Trouble: why no decision about a model can be written, and which decisions are possible all the
+//! same.
 
 use crate::{id::ModelName, suggestion::Suggestion};
 
@@ -23,7 +24,8 @@ impl Trouble {
         matches!(self, Trouble::Damaged { .. }) || !urgent
     }
 
-    /// Whether the journal seems to be empty but for the damage: then a first stable version may be chosen, for this process.
+    /// Whether the journal seems to be empty but for the damage: then a first stable version may be
+    /// chosen, for this process.
     pub(super) fn allows_first_choice(&self) -> bool {
         matches!(
             self,

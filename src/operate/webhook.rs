@@ -1,4 +1,5 @@
-//! Webhook: posts each decision that this process makes to a URL, usually that of a chat. It never delays a decision.
+//! Webhook: posts each decision that this process makes to a URL, usually that of a chat. It never
+//! delays a decision.
 
 use std::{
     io,
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_get_its_members() {
+    fn programs_get_the_members_of_the_document() {
         let message = message(&entry(Action::Promote));
         let names: Vec<&String> = message.as_object().unwrap().keys().collect();
         assert_eq!(

@@ -33,7 +33,7 @@ const MAX_LABEL_BYTES: u64 = 64 << 20;
 /// More labels than any classifier has. The rest of the file is ignored.
 const MAX_LABELS: usize = 1 << 20;
 
-pub struct BareGraph {
+pub(crate) struct BareGraph {
     pub id: ModelId,
     /// The files of the version's directory, hashed when it was opened. No published list exists to
     /// check them against.
@@ -83,7 +83,7 @@ impl ModelFiles {
 
 /// Why rows of several requests must not share a run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BatchingForbidden {
+pub(crate) enum BatchingForbidden {
     #[error("the largest batch is set to 1")]
     ByServer,
     #[error("config.pbtxt says max_batch_size: {0}")]
@@ -145,7 +145,7 @@ fn read_inside(directory: &Path, file: &str, limit: u64) -> io::Result<String> {
 }
 
 impl BareGraph {
-    pub fn open(directory: &Path, id: &ModelId) -> Result<BareGraph, PackageError> {
+    pub(crate) fn open(directory: &Path, id: &ModelId) -> Result<BareGraph, PackageError> {
         let ModelFiles { config, labels, .. } =
             ModelFiles::read(directory.parent().unwrap_or(directory), &id.name)?;
         // The hashes make a changed file visible, although no manifest vouches for the first one.
@@ -159,7 +159,7 @@ impl BareGraph {
     }
 
     /// How many rows may share a run if they are independent.
-    pub fn batching(&self, max_batch_size: usize) -> Result<usize, BatchingForbidden> {
+    pub(crate) fn batching(&self, max_batch_size: usize) -> Result<usize, BatchingForbidden> {
         if max_batch_size < 2 {
             return Err(BatchingForbidden::ByServer);
         }
@@ -176,14 +176,14 @@ impl BareGraph {
 
     /// Whether the configuration enables `dynamic_batching`. Triton would batch without a proof
     /// that the rows are independent.
-    pub fn requests_batching(&self) -> bool {
+    pub(crate) fn requests_batching(&self) -> bool {
         self.config
             .as_ref()
             .is_some_and(|config| config.dynamic_batching.is_some() && config.max_batch_size > 1)
     }
 
     /// The name of the file with an output's labels.
-    pub fn label_file(&self, output: &str) -> Option<&str> {
+    pub(crate) fn label_file(&self, output: &str) -> Option<&str> {
         let outputs = &self.config.as_ref()?.outputs;
         outputs
             .iter()
@@ -194,7 +194,7 @@ impl BareGraph {
 
     /// The signature with the dimensions that only the configuration fixes.
     #[must_use]
-    pub fn refined(&self, signature: &Signature) -> Signature {
+    pub(crate) fn refined(&self, signature: &Signature) -> Signature {
         let mut refined = signature.clone();
         if let Some(config) = &self.config {
             refine(&mut refined.inputs, &config.inputs, config.max_batch_size);
@@ -204,7 +204,7 @@ impl BareGraph {
     }
 
     /// Checks that the configuration does not contradict the graph.
-    pub fn check(&self, signature: &Signature) -> Result<(), PackageError> {
+    pub(crate) fn check(&self, signature: &Signature) -> Result<(), PackageError> {
         let Some(config) = &self.config else {
             return Ok(());
         };

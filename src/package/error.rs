@@ -7,7 +7,7 @@ use std::fmt;
 pub struct PackageError {
     /// The check of the load gate that failed. It is the `reason` of the rejection in metrics.
     pub check: &'static str,
-    pub file: String,
+    pub(crate) file: String,
     /// JSON pointer or line. It is empty for the whole file.
     pub field: String,
     /// The rule, with the value that breaks it.
@@ -15,7 +15,7 @@ pub struct PackageError {
 }
 
 impl PackageError {
-    pub fn new(check: &'static str, file: &str, detail: impl Into<String>) -> PackageError {
+    pub(crate) fn new(check: &'static str, file: &str, detail: impl Into<String>) -> PackageError {
         PackageError {
             check,
             file: file.to_owned(),
@@ -25,7 +25,7 @@ impl PackageError {
     }
 
     #[must_use]
-    pub fn at(mut self, field: &str) -> PackageError {
+    pub(crate) fn at(mut self, field: &str) -> PackageError {
         self.field = field.to_owned();
         self
     }

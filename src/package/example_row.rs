@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_become_golden_lines() {
+    fn rows_are_written_as_golden_examples() {
         let classes = json!({"label": {"type": "string"}, "p": {"type": "array"}});
         let full = json!({"input": {"a": 1}, "output": {"label": "x"}, "tolerance": 0.1});
         assert_eq!(line(full.clone(), classes.clone()), Ok(full));

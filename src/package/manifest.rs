@@ -13,8 +13,8 @@ use crate::{
     package::PackageError,
 };
 
-pub const FILE: &str = "manifest.json";
-pub const FORMAT: &str = "predictd.package/1";
+pub(crate) const FILE: &str = "manifest.json";
+pub(crate) const FORMAT: &str = "predictd.package/1";
 
 /// A directory with more files is not a package, and to hash it would take minutes.
 const MAX_FILES: usize = 10_000;
@@ -23,40 +23,41 @@ const MAX_FILES: usize = 10_000;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    pub format: String,
-    pub name: String,
-    pub version: String,
-    pub created: String,
-    pub digest: String,
-    pub files: BTreeMap<String, FileEntry>,
-    pub runtime: RuntimeEntry,
+    pub(crate) format: String,
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) created: String,
+    pub(crate) digest: String,
+    pub(crate) files: BTreeMap<String, FileEntry>,
+    pub(crate) runtime: RuntimeEntry,
     #[serde(default)]
-    pub provenance: Provenance,
+    pub(crate) provenance: Provenance,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FileEntry {
+pub(crate) struct FileEntry {
     pub sha256: String,
     pub size: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RuntimeEntry {
+pub(crate) struct RuntimeEntry {
     pub engine: String,
     pub opset: BTreeMap<String, u32>,
 }
 
+/// The member `provenance` of `manifest.json`: where the model comes from, as its author wrote it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
+    pub(crate) source: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub training_data: Option<String>,
+    pub(crate) training_data: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub licence: Option<String>,
+    pub(crate) licence: Option<String>,
 }
 
 impl Manifest {
@@ -259,7 +260,11 @@ impl Manifest {
 
 impl FileEntry {
     /// Checks the digest and size of a file against this entry.
-    pub fn check(&self, path: &str, (digest, size): (Digest, u64)) -> Result<(), PackageError> {
+    pub(crate) fn check(
+        &self,
+        path: &str,
+        (digest, size): (Digest, u64),
+    ) -> Result<(), PackageError> {
         // The size is compared first: its message is clearer than two digests.
         if size != self.size {
             return Err(PackageError::new(

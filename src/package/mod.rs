@@ -24,18 +24,19 @@ pub use transform::{Transform, locate};
 
 use crate::{id::ModelId, package::manifest::Manifest};
 
-pub const MODEL_FILE: &str = "model.onnx";
-pub const SCHEMA_FILE: &str = "schema.json";
-pub const PREPROCESSING_FILE: &str = "preprocessing.json";
-pub const GOLDEN_FILE: &str = "golden.jsonl";
-pub const SERVING_FILE: &str = "serving.json";
+pub(crate) const MODEL_FILE: &str = "model.onnx";
+pub(crate) const SCHEMA_FILE: &str = "schema.json";
+pub(crate) const PREPROCESSING_FILE: &str = "preprocessing.json";
+pub(crate) const GOLDEN_FILE: &str = "golden.jsonl";
+pub(crate) const SERVING_FILE: &str = "serving.json";
 
 /// A package whose files matched the hashes of its manifest when it was opened, and whose documents
 /// are well formed.
 pub struct ModelPackage {
-    pub id: ModelId,
-    pub directory: PathBuf,
-    pub manifest: Manifest,
+    pub(crate) id: ModelId,
+    pub(crate) directory: PathBuf,
+    pub(crate) manifest: Manifest,
+    /// The documents of the package.
     pub parts: Parts,
 }
 
@@ -62,6 +63,7 @@ impl ModelPackage {
         &self.manifest.digest
     }
 
+    /// The path of `model.onnx`.
     pub fn model_path(&self) -> PathBuf {
         self.directory.join(MODEL_FILE)
     }

@@ -14,12 +14,15 @@ use crate::{
     schema::Schema,
 };
 
+/// The documents of a package, parsed.
 pub struct Parts {
+    /// The schema of one instance, from `schema.json`.
     pub input: Schema,
-    pub output: Schema,
-    pub schema_document: Value,
-    pub preprocessing: Option<Value>,
-    pub serving: Serving,
+    pub(crate) output: Schema,
+    pub(crate) schema_document: Value,
+    pub(crate) preprocessing: Option<Value>,
+    pub(crate) serving: Serving,
+    /// The lines of `golden.jsonl`.
     pub golden: Vec<GoldenExample>,
     /// `evaluation.json`, as it is in the file.
     pub evaluation: Option<Value>,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Serving {
+pub(crate) struct Serving {
     pub batching: ServingBatching,
     /// The cost of a wrong answer. It chooses the default plan of a rollout.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -18,7 +18,7 @@ pub struct Serving {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct ServingBatching {
+pub(crate) struct ServingBatching {
     /// Most rows in one run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_batch_size: Option<usize>,
@@ -30,7 +30,7 @@ pub struct ServingBatching {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Risk {
+pub(crate) enum Risk {
     Low,
     Medium,
     High,

@@ -20,8 +20,11 @@ use crate::{
     },
 };
 
+/// The preprocessing and the postprocessing of a package, compiled for its graph.
 pub struct Transform {
+    /// From the fields of a request to the input tensors of the graph.
     pub preprocess: Preprocess,
+    /// From the output tensors of the graph to the fields of the response.
     pub postprocess: Postprocess,
     /// The answer for one row if the model can't give one, from `serving.json`.
     pub fallback: Option<Outputs>,

@@ -22,24 +22,25 @@ const MAX_IGNORED: usize = 256;
 /// Larger batch sizes and worker counts are typing errors.
 const MAX_COUNT: i64 = 1 << 20;
 
+/// The settings of a `config.pbtxt` that the import understands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelConfig {
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// If it is 0, `dims` are the complete shape. If it is above 0, the shape has a leading
     /// dimension of at most so many rows before `dims`.
-    pub max_batch_size: usize,
-    pub inputs: Vec<ConfigTensor>,
-    pub outputs: Vec<ConfigTensor>,
+    pub(crate) max_batch_size: usize,
+    pub(crate) inputs: Vec<ConfigTensor>,
+    pub(crate) outputs: Vec<ConfigTensor>,
     /// Set if rows of several requests may share a run.
-    pub dynamic_batching: Option<DynamicBatching>,
-    pub instance_count: Option<usize>,
-    pub version_policy: VersionPolicy,
+    pub(crate) dynamic_batching: Option<DynamicBatching>,
+    pub(crate) instance_count: Option<usize>,
+    pub(crate) version_policy: VersionPolicy,
     /// Keys without effect.
-    pub ignored: Vec<String>,
+    pub(crate) ignored: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigTensor {
+pub(crate) struct ConfigTensor {
     pub name: String,
     pub datatype: Option<DataType>,
     pub dims: Vec<Dim>,
@@ -49,13 +50,13 @@ pub struct ConfigTensor {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DynamicBatching {
+pub(crate) struct DynamicBatching {
     /// How long the oldest request may wait for others.
     pub max_queue_delay_us: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum VersionPolicy {
+pub(crate) enum VersionPolicy {
     Latest(usize),
     All,
     Specific(Vec<u64>),
@@ -71,7 +72,9 @@ impl Default for VersionPolicy {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {detail}")]
 pub struct ConfigError {
+    /// The line of the text, from 1.
     pub line: usize,
+    /// The rule that the line breaks.
     pub detail: String,
 }
 
@@ -79,7 +82,7 @@ pub(super) type Result<T> = std::result::Result<T, ConfigError>;
 
 impl ConfigTensor {
     /// The complete shape in the graph, with the leading dimension of rows.
-    pub fn shape(&self, max_batch_size: usize) -> Shape {
+    pub(crate) fn shape(&self, max_batch_size: usize) -> Shape {
         let batch = (max_batch_size > 0).then_some(Dim::Any);
         Shape(
             batch

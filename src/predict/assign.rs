@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The part of a request in a rollout.
-pub struct Assignment {
+pub(crate) struct Assignment {
     pub traffic: Arc<Traffic>,
     pub hash: KeyHash,
     /// 0 is the stable version; the candidates follow in their order.
@@ -28,8 +28,9 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// Decides the arm. `columns`: the request's columns as the stable version decoded them, if it has a schema.
-    pub fn new(
+    /// Decides the arm. `columns`: the request's columns as the stable version decoded them, if it
+    /// has a schema.
+    pub(crate) fn new(
         traffic: &Arc<Traffic>,
         header: Option<&[u8]>,
         columns: Option<(&Schema, &Columns)>,
@@ -69,18 +70,18 @@ impl Assignment {
     }
 
     /// The index of the candidate among the rollout's candidates; `None` for the stable version.
-    pub fn candidate(&self) -> Option<usize> {
+    pub(crate) fn candidate(&self) -> Option<usize> {
         self.arm.checked_sub(1)
     }
 
     /// The version that answers; `None` for the stable version.
-    pub fn servable(&self) -> Option<&Arc<Servable>> {
+    pub(crate) fn servable(&self) -> Option<&Arc<Servable>> {
         let arm = self.traffic.arms.get(self.candidate()?)?.as_ref()?;
         Some(&arm.servable)
     }
 
     /// Candidates also answer a copy of the request.
-    pub fn is_shadowed(&self) -> bool {
+    pub(crate) fn is_shadowed(&self) -> bool {
         self.arm == 0 && self.traffic.shadows(self.hash).next().is_some()
     }
 }

@@ -1,4 +1,5 @@
-//! Decoding: the data of a request becomes validated fields, or tensors for the graph. The same for every protocol.
+//! Decoding: the data of a request becomes validated fields, or tensors for the graph. The same for
+//! every protocol.
 
 use std::time::Instant;
 
@@ -23,8 +24,8 @@ use crate::{
     transform::fields,
 };
 
-/// Requests over the network beyond these limits are refused before memory is allocated for them. The limit of the body bounds
-/// everything else.
+/// Requests over the network beyond these limits are refused before memory is allocated for them.
+/// The limit of the body bounds everything else.
 pub(super) const LIMITS: DecodeLimits = DecodeLimits {
     max_instances: 65_536,
     max_depth: 64,

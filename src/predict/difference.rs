@@ -10,12 +10,13 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct AnswerDifference {
     pub differs: bool,
-    /// The largest absolute difference of the first numbers that both have; NaN if one of them is NaN.
+    /// The largest absolute difference of the first numbers that both have; NaN if one of them is
+    /// NaN.
     pub magnitude: f64,
 }
 
-/// Compares two answers. If both have classes, these decide. Numbers are compared only without classes, because the probabilities
-/// of two models are never equal.
+/// Compares two answers. If both have classes, these decide. Numbers are compared only without
+/// classes, because the probabilities of two models are never equal.
 pub(super) fn compare(
     stable: &ModelOutput,
     candidate: &ModelOutput,

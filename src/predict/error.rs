@@ -10,9 +10,10 @@ use crate::{
     schema::fault::Fault,
 };
 
-/// `Display` is the text for the caller. The messages of the runtime stay in the log: they name files and nodes of the server.
+/// `Display` is the text for the caller. The messages of the runtime stay in the log: they name
+/// files and nodes of the server.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PredictError {
+pub(crate) enum PredictError {
     #[error(transparent)]
     Route(RouteError),
     #[error("{0}")]
@@ -94,7 +95,7 @@ impl From<EngineError> for PredictError {
 }
 
 impl PredictError {
-    pub fn code(&self) -> ErrorCode {
+    pub(crate) fn code(&self) -> ErrorCode {
         match self {
             PredictError::Route(RouteError::NotReady { .. }) | PredictError::Closed => {
                 ErrorCode::NotReady
@@ -114,7 +115,7 @@ impl PredictError {
     }
 
     /// The violations of the schema that are listed, and the number of further ones.
-    pub fn faults(&self) -> (&[Fault], usize) {
+    pub(crate) fn faults(&self) -> (&[Fault], usize) {
         match self {
             PredictError::Invalid { faults, more } => (faults, *more),
             _ => (&[], 0),
@@ -122,7 +123,7 @@ impl PredictError {
     }
 
     /// The detail for the log. It never holds a value of the caller.
-    pub fn log_detail(&self) -> String {
+    pub(crate) fn log_detail(&self) -> String {
         match self {
             PredictError::Inference(detail)
             | PredictError::NotFinite(detail)
@@ -143,10 +144,10 @@ impl PredictError {
         }
     }
 
-    /// The same error without anything that may come from a value: for models with a personal field, because it is unknown which
-    /// field a value came from.
+    /// The same error without anything that may come from a value: for models with a personal
+    /// field, because it is unknown which field a value came from.
     #[must_use]
-    pub fn without_values(self) -> PredictError {
+    pub(crate) fn without_values(self) -> PredictError {
         match self {
             PredictError::Refused(refusal) => PredictError::Refused(refusal.without_values()),
             PredictError::Failed { node, .. } => PredictError::Failed {
@@ -162,8 +163,8 @@ impl PredictError {
 /// The faults that one line of the log names.
 const LOGGED_FAULTS: usize = 5;
 
-/// The places and rules of violations. The details quote values, and the names of unknown fields are the caller's: both may be
-/// personal, and are left out.
+/// The places and rules of violations. The details quote values, and the names of unknown fields
+/// are the caller's: both may be personal, and are left out.
 fn violated(faults: &[Fault], more: usize) -> String {
     let one = |fault: &Fault| {
         let pointer = match fault.keyword {

@@ -1,5 +1,5 @@
-//! The tap: one value says what happened to a request, and every observer gets it. A new observer touches no line of the path
-//! of a request.
+//! The tap: one value says what happened to a request, and every observer gets it. A new observer
+//! touches no line of the path of a request.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -21,7 +21,7 @@ use crate::{
 
 /// The decoded input of a request, shared and never copied.
 #[derive(Clone)]
-pub enum SharedInput {
+pub(crate) enum SharedInput {
     /// Columns, by the schema of the version that decoded them.
     Columns(Arc<Columns>),
     /// Input tensors of the graph.
@@ -30,7 +30,7 @@ pub enum SharedInput {
 
 /// The engine runs that a request was part of.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct RunShare {
+pub(crate) struct RunShare {
     /// The number of runs.
     pub runs: usize,
     /// Rows in these runs, including those of other requests.
@@ -40,13 +40,18 @@ pub struct RunShare {
 }
 
 /// What happened to one request, after its answer or its failure.
-pub struct PredictionEvent<'a> {
+#[allow(
+    dead_code,
+    reason = "the event is complete, and the current observers read a part of it"
+)]
+pub(crate) struct PredictionEvent<'a> {
     pub id: PredictionId,
     /// The versions that the registry named for the request. The first of them decoded it.
     pub routed: &'a Routed,
     /// The version that the request was assigned to: its model, number and digest.
     pub servable: &'a Arc<Servable>,
-    /// The arm of a rollout; `None` without a rollout, or for a request that failed before the assignment.
+    /// The arm of a rollout; `None` without a rollout, or for a request that failed before the
+    /// assignment.
     pub assignment: Option<&'a Assignment>,
     /// `None` if no observer asked for it, or for a request that failed before it was decoded.
     pub input: Option<&'a SharedInput>,
@@ -59,19 +64,21 @@ pub struct PredictionEvent<'a> {
     pub fallback: Option<&'a Fallback>,
     pub timing: &'a Timing,
     pub share: RunShare,
-    /// From the assignment, or without one from the routing, to the outcome of the assigned version.
+    /// From the assignment, or without one from the routing, to the outcome of the assigned
+    /// version.
     pub elapsed: Duration,
 }
 
 /// What is known of a request when it is assigned to a version.
-pub struct AssignedRequest<'a> {
+pub(crate) struct AssignedRequest<'a> {
     pub routed: &'a Routed,
     pub assignment: Option<&'a Assignment>,
     pub now: Instant,
 }
 
-/// Something that is interested in requests. It runs on the path of the request, so that it must neither wait nor compute much.
-pub trait Observer: Send + Sync {
+/// Something that is interested in requests. It runs on the path of the request, so that it must
+/// neither wait nor compute much.
+pub(crate) trait Observer: Send + Sync {
     /// Whether the observer needs the decoded input. Keeping it costs memory until the answer.
     fn wants_input(&self, _: &AssignedRequest<'_>) -> bool {
         false

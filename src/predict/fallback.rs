@@ -1,4 +1,5 @@
-//! Fallback: another answer if a version gives none, within the deadline of the request. The answer says so.
+//! Fallback: another answer if a version gives none, within the deadline of the request. The answer
+//! says so.
 
 use std::{
     collections::HashMap,
@@ -25,12 +26,13 @@ use crate::{
     transform::outputs::Outputs,
 };
 
-/// With a fallback for timeouts, this fraction of the time until the deadline is left to the fallback.
+/// With a fallback for timeouts, this fraction of the time until the deadline is left to the
+/// fallback.
 const RESERVED_FRACTION: u32 = 4;
 
 /// The version that answered instead, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fallback {
+pub(crate) struct Fallback {
     pub to: String,
     pub reason: FallbackOn,
 }
@@ -72,7 +74,8 @@ pub(super) fn own_deadline(deadline: Instant, now: Instant, on: &[FallbackOn]) -
 pub(super) struct CompatibilityCache(Mutex<HashMap<(String, String), bool>>);
 
 impl CompatibilityCache {
-    /// Whether `other` accepts every request that `version` accepts, and its answers fit the output schema of `version`.
+    /// Whether `other` accepts every request that `version` accepts, and its answers fit the output
+    /// schema of `version`.
     fn fits(&self, version: &Servable, other: &Servable) -> bool {
         let key = (version.digest().to_owned(), other.digest().to_owned());
         if let Some(known) = self
@@ -147,13 +150,15 @@ impl Predictor {
         None
     }
 
-    /// The fallback of a candidate is the stable version; the fallback of the stable version is the previous one.
+    /// The fallback of a candidate is the stable version; the fallback of the stable version is the
+    /// previous one.
     fn previous(&self, request: &Unanswered<'_>) -> Option<Arc<Servable>> {
         let is_stable = Arc::ptr_eq(request.primary, request.stable);
         if !is_stable {
             return Some(Arc::clone(request.stable));
         }
-        // After a forward-only rollout the previous version may not accept what the stable one accepts.
+        // After a forward-only rollout the previous version may not accept what the stable one
+        // accepts.
         request
             .previous
             .filter(|previous| self.compatibility.fits(request.stable, previous))

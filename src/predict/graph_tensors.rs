@@ -1,4 +1,5 @@
-//! Tensors for the graph as they came: names, datatypes and shapes are checked before ONNX Runtime sees them.
+//! Tensors for the graph as they came: names, datatypes and shapes are checked before ONNX Runtime
+//! sees them.
 
 use std::{sync::Arc, time::Instant};
 
@@ -14,8 +15,9 @@ use crate::{
     transform::preprocess::Group,
 };
 
-/// Tensors of rows. The answer has as many rows as the request, even if the graph has a fixed number of rows; and each row takes a
-/// run of its own unless the graph is known to keep rows apart.
+/// Tensors of rows. The answer has as many rows as the request, even if the graph has a fixed
+/// number of rows; and each row takes a run of its own unless the graph is known to keep rows
+/// apart.
 pub(super) fn from_rows(
     servable: &Servable,
     given: Vec<WireTensor>,
@@ -31,7 +33,8 @@ pub(super) fn from_rows(
         .first()
         .map_or(prepared.rows, |(_, tensor)| tensor.rows());
     let graph = &servable.graph.inputs;
-    // A default that the caller overrides has no batch axis to split along. An output without rows makes the request invalid as a whole.
+    // A default that the caller overrides has no batch axis to split along. An output without rows
+    // makes the request invalid as a whole.
     let by_row = servable.without_rows.is_empty()
         && tensors.len() == graph.len()
         && graph.iter().all(|spec| spec.shape.has_batch_axis());
@@ -75,8 +78,8 @@ pub(super) fn from_tensors(
         .iter()
         .all(|(_, tensor)| tensor.rows() == rows);
     let overridden = checker.read_optional()?;
-    // A tensor with a default in the graph has no batch axis to split along. Inputs of different lengths are left to the graph, which
-    // may broadcast them.
+    // A tensor with a default in the graph has no batch axis to split along. Inputs of different
+    // lengths are left to the graph, which may broadcast them.
     let whole = !servable.is_batched() || !overridden.is_empty() || !even;
     if whole {
         checker.check_rows_per_run(&overridden)?;
@@ -146,7 +149,8 @@ impl<'a> TensorChecker<'a> {
         }
     }
 
-    /// Reads the inputs that have a default in the graph. Returns the ones that the caller overrides.
+    /// Reads the inputs that have a default in the graph. Returns the ones that the caller
+    /// overrides.
     fn read_optional(&mut self) -> Result<Vec<&'a TensorSpec>, PredictError> {
         let mut overridden = Vec::new();
         for spec in &self.servable.optional {
@@ -204,7 +208,8 @@ impl<'a> TensorChecker<'a> {
     }
 }
 
-/// Dimensions with the same name must have the same size. Returns an input that breaks this rule, and how.
+/// Dimensions with the same name must have the same size. Returns an input that breaks this rule,
+/// and how.
 pub(super) fn uneven_dimension<'a>(
     servable: &Servable,
     tensors: &'a [(Arc<str>, Tensor)],

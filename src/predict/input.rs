@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[derive(Debug)]
-pub enum Input {
+pub(crate) enum Input {
     /// predictd's own form: `{"instances": [...], "id": ...}`, or one bare instance.
     Instances(Bytes),
     /// Inputs by name. An empty name means the only input.
@@ -24,7 +24,7 @@ pub enum Input {
 
 impl Input {
     /// Bytes that must be read one by one. The time of decoding is proportional to them.
-    pub fn weight(&self, servable: &Servable) -> usize {
+    pub(crate) fn weight(&self, servable: &Servable) -> usize {
         let are_fields = servable.fields().is_some();
         match self {
             Input::Instances(body) => body.len(),

@@ -28,8 +28,8 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    /// Decodes by the stable version's schema, assigns the request to a version, and preprocesses as that version does. `event` keeps
-    /// the assignment, also if this fails.
+    /// Decodes by the stable version's schema, assigns the request to a version, and preprocesses
+    /// as that version does. `event` keeps the assignment, also if this fails.
     pub(super) fn take(
         &self,
         input: Input,

@@ -1,6 +1,7 @@
 //! The data plane: one path that every transport, and later every batch and stream, takes.
 //!
-//! `intake` decodes, assigns and preprocesses; `run` batches, infers and postprocesses; `event` hands what happened to the observers.
+//! `intake` decodes, assigns and preprocesses; `run` batches, infers and postprocesses; `event`
+//! hands what happened to the observers.
 
 mod assign;
 mod decode;
@@ -65,7 +66,7 @@ const HEAVY_BODY_BYTES: usize = 64 << 10;
 pub(crate) const HEAVY_VALUES: usize = 1024;
 
 /// Answers requests with the versions that the registry serves at that moment.
-pub struct Predictor {
+pub(crate) struct Predictor {
     registry: Registry,
     offload: Offload,
     observers: Observers,
@@ -74,8 +75,9 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// `cores`: the number of cores for heavy work. `observers` see every request, besides the ones that rollouts and rehearsals need.
-    pub fn new(
+    /// `cores`: the number of cores for heavy work. `observers` see every request, besides the ones
+    /// that rollouts and rehearsals need.
+    pub(crate) fn new(
         registry: Registry,
         cores: usize,
         observers: Vec<Box<dyn Observer>>,
@@ -97,12 +99,12 @@ impl Predictor {
 
     /// Other limits than the ones for requests over the network.
     #[must_use]
-    pub fn with_limits(self, limits: DecodeLimits) -> Predictor {
+    pub(crate) fn with_limits(self, limits: DecodeLimits) -> Predictor {
         Predictor { limits, ..self }
     }
 
     /// Answers one request: route, decode, preprocess, batch, infer, postprocess.
-    pub async fn predict(&self, request: PredictRequest<'_>) -> Result<Prediction, Failure> {
+    pub(crate) async fn predict(&self, request: PredictRequest<'_>) -> Result<Prediction, Failure> {
         let routed = route(&self.registry.snapshot(), request.target, Instant::now());
         let routed = routed.map_err(|(error, unversioned)| Failure {
             error: PredictError::Route(error),
@@ -180,7 +182,8 @@ impl Predictor {
                 Err(error) => return Err(fail(event, error)),
             };
             let stable = Arc::clone(stable);
-            // The event moves with the work, so that a caller that leaves meanwhile is counted after the assignment.
+            // The event moves with the work, so that a caller that leaves meanwhile is counted
+            // after the assignment.
             let work = move || {
                 let taken = intake.take(input, &mut event);
                 (event, taken)
@@ -285,8 +288,9 @@ impl Predictor {
         })
     }
 
-    /// Runs work that would block a network thread for too long, at most one piece per core at once.
-    pub async fn offload<T: Send + 'static>(
+    /// Runs work that would block a network thread for too long, at most one piece per core at
+    /// once.
+    pub(crate) async fn offload<T: Send + 'static>(
         &self,
         deadline: Instant,
         work: impl FnOnce() -> T + Send + 'static,

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// An answered request.
-pub struct Prediction {
+pub(crate) struct Prediction {
     pub id: PredictionId,
     /// The request id that the client sent, unchanged.
     pub client_id: Option<String>,
@@ -30,7 +30,7 @@ pub struct Prediction {
 
 /// The output of a model.
 #[derive(Clone, Debug)]
-pub enum ModelOutput {
+pub(crate) enum ModelOutput {
     /// Fields of the output schema.
     Fields(Outputs),
     /// Output tensors of the graph.
@@ -38,7 +38,7 @@ pub enum ModelOutput {
 }
 
 /// A refused or failed request, and the version that it is counted for.
-pub struct Failure {
+pub(crate) struct Failure {
     pub error: PredictError,
     /// The version that was to answer.
     pub servable: Option<Arc<Servable>>,
@@ -47,9 +47,13 @@ pub struct Failure {
 }
 
 impl Prediction {
-    /// Takes the answer as tensors: the wanted ones in the order of `wanted`, or all of them if that is empty. An output whose rows
-    /// have different shapes is not a tensor, and gives an error.
-    pub fn take_tensors(&mut self, wanted: &[String]) -> Result<Vec<NamedTensor>, RaggedOutput> {
+    /// Takes the answer as tensors: the wanted ones in the order of `wanted`, or all of them if
+    /// that is empty. An output whose rows have different shapes is not a tensor, and gives an
+    /// error.
+    pub(crate) fn take_tensors(
+        &mut self,
+        wanted: &[String],
+    ) -> Result<Vec<NamedTensor>, RaggedOutput> {
         let tensors =
             match std::mem::replace(&mut self.output, ModelOutput::Graph(Tensors::default())) {
                 ModelOutput::Fields(outputs) => fields::tensors(outputs)?,
@@ -81,7 +85,7 @@ impl Prediction {
     }
 
     /// The approximate number of values in the answer. The time of encoding is proportional to it.
-    pub fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         self.output.weight()
     }
 }
@@ -90,7 +94,8 @@ impl ModelOutput {
     fn weight(&self) -> usize {
         /// Writing this many bytes of text takes about as long as writing a number.
         const BYTES: usize = 8;
-        /// The lengths of this many texts are added up; more texts are heavy because of their number.
+        /// The lengths of this many texts are added up; more texts are heavy because of their
+        /// number.
         const COUNTED: usize = 1 << 16;
         let texts = |texts: &[String]| {
             texts.len() + texts.iter().take(COUNTED).map(String::len).sum::<usize>() / BYTES
@@ -134,21 +139,21 @@ impl ModelOutput {
 
 /// The time that each stage of a request took.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Timing([Duration; Stage::ALL.len()]);
+pub(crate) struct Timing([Duration; Stage::ALL.len()]);
 
 impl Timing {
-    pub fn get(&self, stage: Stage) -> Duration {
+    pub(crate) fn get(&self, stage: Stage) -> Duration {
         self.0.get(stage as usize).copied().unwrap_or_default()
     }
 
-    pub fn set(&mut self, stage: Stage, elapsed: Duration) {
+    pub(crate) fn set(&mut self, stage: Stage, elapsed: Duration) {
         if let Some(slot) = self.0.get_mut(stage as usize) {
             *slot = elapsed;
         }
     }
 
     /// Adds to a stage that happens several times.
-    pub fn add(&mut self, stage: Stage, elapsed: Duration) {
+    pub(crate) fn add(&mut self, stage: Stage, elapsed: Duration) {
         self.set(stage, self.get(stage) + elapsed);
     }
 }

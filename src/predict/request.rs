@@ -11,7 +11,7 @@ use crate::{
     registry::{route::Target, servable::Servable},
 };
 
-pub struct PredictRequest<'a> {
+pub(crate) struct PredictRequest<'a> {
     pub target: Target<'a>,
     pub input: Input,
     /// Names of the outputs that the caller wants; empty means all outputs.
@@ -23,16 +23,17 @@ pub struct PredictRequest<'a> {
     pub answering: &'a AnsweringVersion,
 }
 
-/// The version that will answer a request, once it is known. A request whose caller leaves is counted for it.
+/// The version that will answer a request, once it is known. A request whose caller leaves is
+/// counted for it.
 #[derive(Default)]
-pub struct AnsweringVersion(Mutex<Option<Arc<Servable>>>);
+pub(crate) struct AnsweringVersion(Mutex<Option<Arc<Servable>>>);
 
 impl AnsweringVersion {
-    pub fn set(&self, servable: &Arc<Servable>) {
+    pub(crate) fn set(&self, servable: &Arc<Servable>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(servable));
     }
 
-    pub fn get(&self) -> Option<Arc<Servable>> {
+    pub(crate) fn get(&self) -> Option<Arc<Servable>> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -14,11 +14,12 @@ use crate::{
     transform::outputs::{Json, OutputColumn},
 };
 
-/// At most this many numbers of an output are searched for NaN: the search must not cost more than the answer.
+/// At most this many numbers of an output are searched for NaN: the search must not cost more than
+/// the answer.
 const MAX_SEARCHED: usize = 1 << 16;
 
-/// Classes that are counted one by one. Of a model with more classes those with the same remainder share a count, in every arm and
-/// process alike.
+/// Classes that are counted one by one. Of a model with more classes those with the same remainder
+/// share a count, in every arm and process alike.
 const MAX_CLASSES: i64 = 50;
 
 pub(super) struct RolloutEvidence;
@@ -51,7 +52,8 @@ pub(super) fn count(
         }
         Err(PredictError::NotFinite(_)) => tally::RequestOutcome::NotFinite,
         Err(error) => tally::RequestOutcome::Failed {
-            // The request fits the schema, so that a refusal by this version's graph is a failure of the version.
+            // The request fits the schema, so that a refusal by this version's graph is a failure
+            // of the version.
             kind: if matches!(error, PredictError::Refused(_)) {
                 "inference"
             } else {
@@ -64,8 +66,9 @@ pub(super) fn count(
     traffic.step.tally.observe(arm, unit, elapsed, &outcome);
 }
 
-/// Whether the caller may have caused the failure: it chooses the deadline and the values, and when to leave. Such failures are
-/// compared between the arms, which they hit alike. Against an absolute ceiling, any caller could abort any rollout with them.
+/// Whether the caller may have caused the failure: it chooses the deadline and the values, and when
+/// to leave. Such failures are compared between the arms, which they hit alike. Against an absolute
+/// ceiling, any caller could abort any rollout with them.
 fn may_be_the_callers(error: &PredictError) -> bool {
     match error {
         PredictError::DeadlineExceeded
@@ -99,8 +102,8 @@ fn label(labels: &[Json], index: usize) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(format!("classes {remainder} of {MAX_CLASSES}")))
 }
 
-/// The prediction for the first instance, for counting: a class that the package declares, or the bin of a number. A text that the
-/// model computes may come from the caller, and is never counted.
+/// The prediction for the first instance, for counting: a class that the package declares, or the
+/// bin of a number. A text that the model computes may come from the caller, and is never counted.
 fn first_prediction(output: &ModelOutput) -> Option<Cow<'_, str>> {
     match output {
         ModelOutput::Fields(outputs) => {

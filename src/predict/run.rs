@@ -32,8 +32,8 @@ use crate::{
 /// Answers with more rows than this are turned into fields away from the network threads.
 const HEAVY_ROWS: usize = 256;
 
-/// Runs of one request that wait at the same time, for each worker. One request of many rows must neither fill the queue nor keep
-/// others from it, and two for each worker keep the workers busy.
+/// Runs of one request that wait at the same time, for each worker. One request of many rows must
+/// neither fill the queue nor keep others from it, and two for each worker keep the workers busy.
 const WINDOW_PER_WORKER: usize = 2;
 
 /// Outputs of one run, and the number of the request's rows in it.
@@ -84,7 +84,8 @@ impl Run<'_> {
             // A job of no rows would seem to fit into any run.
             let job_rows = if whole { rows.max(1) } else { rows };
             let receiver = self.submit(tensors, job_rows)?;
-            // Requests that have arrived get their turn first: they join the same run, and one wake-up serves all of them.
+            // Requests that have arrived get their turn first: they join the same run, and one
+            // wake-up serves all of them.
             let wake = WakeOnDrop(&self.servable.batcher);
             tokio::task::yield_now().await;
             drop(wake);
@@ -169,7 +170,8 @@ fn without_personal_values(error: PredictError, servable: &Servable) -> PredictE
     }
 }
 
-/// Turns output tensors into fields. `order`: the positions of the rows of these runs, one run after the other.
+/// Turns output tensors into fields. `order`: the positions of the rows of these runs, one run
+/// after the other.
 pub(super) fn interpret(
     servable: &Servable,
     runs: Vec<RunOutputs>,

@@ -1,5 +1,5 @@
-//! Shadow: an observer that lets candidates answer a copy of a request. The answers are compared with the stable version's and thrown
-//! away. No caller waits for a copy.
+//! Shadow: an observer that lets candidates answer a copy of a request. The answers are compared
+//! with the stable version's and thrown away. No caller waits for a copy.
 
 use std::{
     collections::VecDeque,

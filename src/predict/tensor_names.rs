@@ -11,8 +11,8 @@ use crate::{
     },
 };
 
-/// Inputs and outputs beyond the model's own that still get an error with their name. Names are compared with each other, so that a
-/// request of a million tensors would take minutes.
+/// Inputs and outputs beyond the model's own that still get an error with their name. Names are
+/// compared with each other, so that a request of a million tensors would take minutes.
 const MAX_UNKNOWN: usize = 64;
 
 /// Names for an error message.
@@ -122,7 +122,8 @@ pub(super) fn name_tensors(
     Ok(tensors)
 }
 
-/// The shape of one row of that many elements: the free leading dimension is 1, and at most one other may be free.
+/// The shape of one row of that many elements: the free leading dimension is 1, and at most one
+/// other may be free.
 fn shape_of_one_row(spec: &TensorSpec, elements: usize) -> Option<Vec<usize>> {
     let dims = &spec.shape.0;
     let free = dims

@@ -39,7 +39,7 @@ pub(super) struct LoadEnded {
 
 /// An operator's order about a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub(crate) enum Order {
     /// Scan the directory now and load the versions to load, including those that failed before.
     Load,
     /// Unload all versions, until the next `Load` or the next start of the server.
@@ -48,7 +48,7 @@ pub enum Order {
 
 /// Why an order was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ControlError {
+pub(crate) enum ControlError {
     Unknown,
     /// The order was tried, and no version answers. The text says why.
     Failed(String),
@@ -57,13 +57,13 @@ pub enum ControlError {
 }
 
 #[derive(Clone)]
-pub struct Commander {
+pub(crate) struct Commander {
     pub(super) events: mpsc::Sender<Event>,
 }
 
 impl Commander {
     /// Returns when the order was carried out or failed.
-    pub async fn order(&self, name: ModelName, order: Order) -> Result<(), ControlError> {
+    pub(crate) async fn order(&self, name: ModelName, order: Order) -> Result<(), ControlError> {
         let (done, outcome) = oneshot::channel();
         self.events
             .send(Event::Control { name, order, done })
@@ -73,7 +73,7 @@ impl Commander {
     }
 
     /// Scans the models directory. Returns after the scan, or after `SCAN_TIMEOUT`.
-    pub fn scan(&self) {
+    pub(crate) fn scan(&self) {
         let (done, scanned) = mpsc::channel();
         if self.events.send(Event::Scan { done }).is_ok() {
             // A slow scan goes on in the background. The caller checks the snapshot in any case.
@@ -83,7 +83,7 @@ impl Commander {
 
     /// Starts the loads, unloads and changes of roles that follow from a decision. The next request
     /// is already routed by it.
-    pub fn decided(&self) {
+    pub(crate) fn decided(&self) {
         // The send fails during a shutdown only. The decision is in the journal nevertheless.
         let _ = self.events.send(Event::Decided);
     }

@@ -14,12 +14,12 @@ use crate::{
 };
 
 #[derive(Clone, Default)]
-pub struct ModelDecision {
+pub(crate) struct ModelDecision {
     pub stable: Option<VersionRef>,
     /// The target of a rollback.
     pub previous: Option<VersionRef>,
-    /// The digest of every version that was ever decided on. A package with another digest is not that
-    /// version.
+    /// The digest of every version that was ever decided on. A package with another digest is not
+    /// that version.
     pub digests: BTreeMap<String, String>,
     /// Versions that a rollback or an abort took out of use.
     pub withdrawn: BTreeSet<String>,
@@ -35,7 +35,7 @@ pub struct ModelDecision {
 
 impl ModelDecision {
     /// Versions that must be loaded, whatever the retention policy says.
-    pub fn needed(&self) -> Vec<Version> {
+    pub(crate) fn needed(&self) -> Vec<Version> {
         let candidates = self.step.iter().flat_map(|step| &step.candidates);
         let decided = self
             .stable

@@ -1,24 +1,24 @@
-//! `GateCache`: results of the load gate on disk, so that a restart is fast. The hashes of a package
-//! are checked at every load nevertheless.
+//! `GateCache`: results of the load gate on disk, so that a restart is fast. The hashes of a
+//! package are checked at every load nevertheless.
 
 use std::path::PathBuf;
 
 use crate::{digest::Digest, registry::trial::TrialResult};
 
-/// The version of the gate's checks. A change of the checks needs a new number, so that results of the
-/// old checks are not used.
+/// The version of the gate's checks. A change of the checks needs a new number, so that results of
+/// the old checks are not used.
 const GATE_VERSION: u32 = 3;
 
-/// A directory with one file for each result. A file's name is the hash of everything that the result
-/// depends on.
-pub struct GateCache {
+/// A directory with one file for each result. A file's name is the hash of everything that the
+/// result depends on.
+pub(crate) struct GateCache {
     directory: Option<PathBuf>,
     environment: String,
 }
 
 impl GateCache {
     /// `directory` is the one of `state.url`. Without a directory nothing is cached.
-    pub fn new(directory: Option<PathBuf>, runtime_version: &str) -> GateCache {
+    pub(crate) fn new(directory: Option<PathBuf>, runtime_version: &str) -> GateCache {
         let environment = format!(
             "{} {GATE_VERSION} {runtime_version} {}",
             env!("CARGO_PKG_VERSION"),
@@ -31,7 +31,12 @@ impl GateCache {
     }
 
     /// `extra` is everything that the result depends on and the digest does not cover.
-    pub fn get(&self, digest: &str, max_batch_size: usize, extra: &str) -> Option<TrialResult> {
+    pub(crate) fn get(
+        &self,
+        digest: &str,
+        max_batch_size: usize,
+        extra: &str,
+    ) -> Option<TrialResult> {
         let text = fs_err::read(self.path(digest, max_batch_size, extra)?).ok()?;
         serde_json::from_slice(&text)
             .ok()
@@ -40,7 +45,7 @@ impl GateCache {
     }
 
     /// Stores a result. A failure only makes the next start slower.
-    pub fn put(
+    pub(crate) fn put(
         &self,
         result: &TrialResult,
         max_batch_size: usize,

@@ -16,7 +16,7 @@ use crate::{
 
 /// A directory that is not served, or no longer read, although an operator may expect it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct IgnoredPath {
+pub(crate) struct IgnoredPath {
     pub reason: IgnoredReason,
     /// A path below the models directory, or that directory itself if it looks like the wrong one.
     pub path: PathBuf,
@@ -26,7 +26,7 @@ pub struct IgnoredPath {
 
 /// The label of `predictd_models_ignored`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum IgnoredReason {
+pub(crate) enum IgnoredReason {
     RootAbsent,
     RootEmpty,
     RootTooDeep,
@@ -40,7 +40,7 @@ pub enum IgnoredReason {
 }
 
 impl IgnoredReason {
-    pub const ALL: [IgnoredReason; 10] = [
+    pub(crate) const ALL: [IgnoredReason; 10] = [
         IgnoredReason::RootAbsent,
         IgnoredReason::RootEmpty,
         IgnoredReason::RootTooDeep,
@@ -53,7 +53,7 @@ impl IgnoredReason {
         IgnoredReason::FilesGone,
     ];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             IgnoredReason::RootAbsent => "root_absent",
             IgnoredReason::RootEmpty => "root_empty",
@@ -69,7 +69,7 @@ impl IgnoredReason {
     }
 
     /// The consequence. A version that was loaded before its files disappeared stays loaded.
-    pub fn outcome(self) -> &'static str {
+    pub(crate) fn outcome(self) -> &'static str {
         if self == IgnoredReason::FilesGone {
             "served without its files"
         } else {
@@ -94,7 +94,7 @@ impl IgnoredPath {
     }
 
     /// A directory whose name is no model name.
-    pub fn model_name(path: &Path) -> IgnoredPath {
+    pub(crate) fn model_name(path: &Path) -> IgnoredPath {
         let rule = "letters, digits, '.', '_' and '-', at most 128, the first a letter or a digit";
         let below = directories(path, 1).unwrap_or_default();
         let by_manifest = below
@@ -109,7 +109,7 @@ impl IgnoredPath {
     }
 
     /// A model directory with a model's files and without a version directory.
-    pub fn no_version_directory(path: &Path) -> IgnoredPath {
+    pub(crate) fn no_version_directory(path: &Path) -> IgnoredPath {
         let root = path.parent().unwrap_or(path);
         let detail = format!(
             "its files are not in the directory of a version: {}",
@@ -119,7 +119,7 @@ impl IgnoredPath {
     }
 
     /// A version directory whose name, `text`, is no version.
-    pub fn version_name(path: &Path, text: &str) -> IgnoredPath {
+    pub(crate) fn version_name(path: &Path, text: &str) -> IgnoredPath {
         let number = text.trim_start_matches('0');
         let zeros = number.len() < text.len() && text.bytes().all(|byte| byte.is_ascii_digit());
         let (reason, rule, rename) = if zeros {
@@ -151,9 +151,9 @@ impl IgnoredPath {
         IgnoredPath::new(reason, path, format!("{rule}: {advice}"))
     }
 
-    /// A version directory without a manifest whose graph has another name than `model.onnx`, or whose
-    /// model has another format.
-    pub fn file_name(path: &Path, version: &Version) -> Option<IgnoredPath> {
+    /// A version directory without a manifest whose graph has another name than `model.onnx`, or
+    /// whose model has another format.
+    pub(crate) fn file_name(path: &Path, version: &Version) -> Option<IgnoredPath> {
         if has_manifest(path) {
             return None;
         }
@@ -181,7 +181,7 @@ impl IgnoredPath {
     }
 
     /// A loaded version whose files were removed.
-    pub fn files_gone(path: &Path) -> IgnoredPath {
+    pub(crate) fn files_gone(path: &Path) -> IgnoredPath {
         let detail = "it answers from memory, or from the copy kept in the state: put its files back, or move traffic off it";
         IgnoredPath::new(IgnoredReason::FilesGone, path, detail.to_owned())
     }
@@ -194,8 +194,8 @@ fn identity_in(directory: &Path) -> Option<(String, String)> {
         .map(|manifest| (manifest.name, manifest.version))
 }
 
-/// Where to move a model's files from `path`: to the directory below `root` that their manifest names,
-/// otherwise to `fallback`.
+/// Where to move a model's files from `path`: to the directory below `root` that their manifest
+/// names, otherwise to `fallback`.
 fn advise_move(root: &Path, path: &Path, fallback: &str) -> String {
     if let Some((name, version)) = identity_in(path) {
         let target = root.join(&name).join(&version);

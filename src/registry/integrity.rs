@@ -1,5 +1,6 @@
 //! `IntegrityChecks`: whether a directory still has the package that was loaded, so that a restart
-//! finds it. Results are cached by the fingerprint of the files: only changed gigabytes are hashed again.
+//! finds it. Results are cached by the fingerprint of the files: only changed gigabytes are hashed
+//! again.
 
 use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
@@ -28,7 +29,7 @@ const FAILURE_TTL: Duration = Duration::from_secs(60);
 
 /// Why a load of a directory would not give the version that was loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum IntegrityError {
+pub(crate) enum IntegrityError {
     #[error(transparent)]
     Package(#[from] PackageError),
     #[error("{} has digest {found}; {loaded} was loaded", manifest::FILE)]

@@ -28,12 +28,12 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-pub use commander::{Commander, ControlError, Order};
-pub use gate_cache::GateCache;
-pub use ignored::{IgnoredPath, IgnoredReason};
-pub use served_model::{Outage, ServedModel};
-pub use snapshot::{Snapshot, VersionState, VersionStatus, not_ready};
-pub use watch::{Adopter, Watch, WatchParts};
+pub(crate) use commander::{Commander, ControlError, Order};
+pub(crate) use gate_cache::GateCache;
+pub(crate) use ignored::{IgnoredPath, IgnoredReason};
+pub(crate) use served_model::ServedModel;
+pub(crate) use snapshot::{Snapshot, VersionState, VersionStatus, not_ready};
+pub(crate) use watch::{Adopter, Watch, WatchParts};
 
 use crate::{
     id::ModelName,
@@ -44,16 +44,17 @@ use crate::{
 
 /// The current snapshot and the decisions in force. A request reads it with one atomic load.
 #[derive(Clone, Default)]
-pub struct Registry {
+pub(crate) struct Registry {
     snapshot: Arc<ArcSwap<Snapshot>>,
-    /// Held while a snapshot is built and stored. Otherwise a snapshot that was built before a decision
-    /// could replace one that was built after it.
+    /// Held while a snapshot is built and stored. Otherwise a snapshot that was built before a
+    /// decision could replace one that was built after it.
     decisions: Arc<Mutex<BTreeMap<ModelName, Arc<ModelDecision>>>>,
 }
 
 impl Registry {
-    /// A registry that serves one version and nothing else, for a command that answers without a server.
-    pub fn of_one(servable: Arc<Servable>, unversioned: Arc<RequestMetrics>) -> Registry {
+    /// A registry that serves one version and nothing else, for a command that answers without a
+    /// server.
+    pub(crate) fn of_one(servable: Arc<Servable>, unversioned: Arc<RequestMetrics>) -> Registry {
         let name = servable.id().name.clone();
         let model = ServedModel {
             stable: Some(servable),
@@ -80,12 +81,12 @@ impl Registry {
         registry
     }
 
-    pub fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
         self.snapshot.load()
     }
 
     /// Applies a decision for the next request. This loads nothing and reads no disk.
-    pub fn decide(&self, name: &ModelName, decision: ModelDecision) {
+    pub(crate) fn decide(&self, name: &ModelName, decision: ModelDecision) {
         // Held until the snapshot is stored: see the field.
         let mut decisions = self.decisions();
         let decision = Arc::new(decision);
@@ -97,12 +98,12 @@ impl Registry {
         self.snapshot.store(Arc::new(snapshot));
     }
 
-    pub fn decision(&self, name: &ModelName) -> Option<Arc<ModelDecision>> {
+    pub(crate) fn decision(&self, name: &ModelName) -> Option<Arc<ModelDecision>> {
         self.decisions().get(name).cloned()
     }
 
     /// The stable and the previous version of every model. A restart and a rollback need them.
-    pub fn stable_and_previous(&self) -> Vec<(ModelName, VersionRef)> {
+    pub(crate) fn stable_and_previous(&self) -> Vec<(ModelName, VersionRef)> {
         let decisions = self.decisions();
         let mut versions = Vec::new();
         for (name, decision) in &*decisions {
@@ -132,12 +133,12 @@ impl Registry {
 
 /// Paths in the models directory that look like models and are not served. The directory itself if
 /// it looks like the wrong one.
-pub fn ignored(root: &Path) -> Vec<IgnoredPath> {
+pub(crate) fn ignored(root: &Path) -> Vec<IgnoredPath> {
     ignored::of(root, &source::list(root))
 }
 
 /// The directories `NAME/VERSION` below `root`.
-pub fn version_directories(root: &Path) -> Vec<PathBuf> {
+pub(crate) fn version_directories(root: &Path) -> Vec<PathBuf> {
     // A root that can't be listed has no directories. `ignored` reports it.
     let models = source::list(root).unwrap_or_default().models;
     models

@@ -55,7 +55,8 @@ pub(super) enum LoadAction {
 
 /// The next actions for a model. Once they are done, the same call returns no action.
 pub(super) fn plan(model: &ModelView, policy: &RetentionPolicy) -> Vec<LoadAction> {
-    // A refused version makes room for an older one until its files change. So does an incomplete one.
+    // A refused version makes room for an older one until its files change. So does an incomplete
+    // one.
     let loadable = select(model, policy, &|view| {
         (view.phase != LoadPhase::Refused || view.changed) && view.phase != LoadPhase::Incomplete
     });
@@ -110,8 +111,8 @@ fn select<'a>(
     }
 }
 
-/// Whether an incomplete version would be kept once its files are complete. Its load is tried again,
-/// although an older version is loaded in its place meanwhile.
+/// Whether an incomplete version would be kept once its files are complete. Its load is tried
+/// again, although an older version is loaded in its place meanwhile.
 fn may_become_loadable(
     policy: &RetentionPolicy,
     loadable: &BTreeSet<&Version>,
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn start_loads_the_pinned_and_the_newest() {
+    fn the_pinned_and_the_newest_versions_are_loaded_at_the_start() {
         let mut model = view(&[
             ("1.0.0", LoadPhase::Idle),
             ("1.1.0", LoadPhase::Idle),
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_is_kept_and_the_surplus_unloaded() {
+    fn needed_versions_stay_loaded_and_others_are_unloaded() {
         let mut model = view(&[
             ("1.0.0", LoadPhase::Available),
             ("1.1.0", LoadPhase::Available),

@@ -1,5 +1,5 @@
-//! `RequestSamples`: a few valid requests of the live traffic, in memory only. Rehearsals of a rollback
-//! run them on the previous version.
+//! `RequestSamples`: a few valid requests of the live traffic, in memory only. Rehearsals of a
+//! rollback run them on the previous version.
 
 use std::{
     collections::VecDeque,
@@ -29,7 +29,7 @@ const INTERVAL: Duration = Duration::from_millis(250);
 const MAX_ROWS: usize = 16;
 
 /// The latest requests that a stable version decoded.
-pub struct RequestSamples {
+pub(crate) struct RequestSamples {
     /// The version that decoded them.
     // Weak: the samples must not keep an unloaded version in memory.
     servable: Weak<Servable>,
@@ -44,7 +44,7 @@ pub struct RequestSamples {
 }
 
 impl RequestSamples {
-    pub fn new(stable: &Arc<Servable>) -> RequestSamples {
+    pub(crate) fn new(stable: &Arc<Servable>) -> RequestSamples {
         let requires_personal = |package: &ModelPackage| {
             let mut columns = package.parts.input.columns().iter();
             columns.any(|column| column.required && column.pii != Pii::None)
@@ -67,12 +67,12 @@ impl RequestSamples {
         }
     }
 
-    pub fn is_of(&self, servable: &Arc<Servable>) -> bool {
+    pub(crate) fn is_of(&self, servable: &Arc<Servable>) -> bool {
         std::ptr::eq(self.servable.as_ptr(), Arc::as_ptr(servable))
     }
 
     /// Whether the next request is to be kept.
-    pub fn is_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
         !self.forbidden && self.elapsed_ms(now) >= self.next_ms.load(Ordering::Relaxed)
     }
 
@@ -81,7 +81,7 @@ impl RequestSamples {
     }
 
     /// Keeps a copy of the request if one is due. Otherwise it costs one comparison.
-    pub fn offer(&self, columns: &Columns, now: Instant) {
+    pub(crate) fn offer(&self, columns: &Columns, now: Instant) {
         if self.forbidden || columns.rows > MAX_ROWS {
             return;
         }
@@ -113,7 +113,7 @@ impl RequestSamples {
         }
     }
 
-    pub fn kept(&self) -> Vec<Arc<Columns>> {
+    pub(crate) fn kept(&self) -> Vec<Arc<Columns>> {
         self.samples
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

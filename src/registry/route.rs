@@ -13,16 +13,17 @@ use crate::{
 
 /// The model and version that the URL of a request names.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// `None` means the default model.
     pub model: Option<&'a str>,
-    /// A number or a label. `None` means the stable version, or the candidate that a rollout assigns.
+    /// A number or a label. `None` means the stable version, or the candidate that a rollout
+    /// assigns.
     pub version: Option<&'a str>,
 }
 
 impl Target<'_> {
     /// Whether the target is a version number. The version behind a label changes.
-    pub fn is_pinned(&self) -> bool {
+    pub(crate) fn is_pinned(&self) -> bool {
         self.version
             .is_some_and(|version| VersionLabel::parse(version).is_none())
     }
@@ -30,7 +31,7 @@ impl Target<'_> {
 
 /// Why no version answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RouteError {
+pub(crate) enum RouteError {
     #[error(
         "there are several models and no default; POST to /models/NAME/predict with NAME one of: {}",
         known.join(", ")
@@ -67,7 +68,7 @@ impl RouteError {
 }
 
 /// The versions that may answer a request.
-pub struct Routed {
+pub(crate) struct Routed {
     /// Decodes the request, and answers it unless a candidate does.
     pub servable: Arc<Servable>,
     /// The running rollout. `None` if the URL names a version.

@@ -20,9 +20,9 @@ use crate::{
     transform::fields,
 };
 
-/// Everything that a request needs from a version. A request holds the `Arc`, so that an unload never
-/// cuts it off.
-pub struct Servable {
+/// Everything that a request needs from a version. A request holds the `Arc`, so that an unload
+/// never cuts it off.
+pub(crate) struct Servable {
     pub contents: Contents,
     /// The inputs and outputs of the graph.
     pub graph: Signature,
@@ -42,14 +42,14 @@ pub struct Servable {
 }
 
 /// The source of a version.
-pub enum Contents {
+pub(crate) enum Contents {
     Package(Box<Packaged>),
     /// A graph without a manifest.
     Bare(Box<BareGraph>),
 }
 
 /// A verified package with its compiled pre- and postprocessing.
-pub struct Packaged {
+pub(crate) struct Packaged {
     pub package: ModelPackage,
     pub transform: Transform,
     /// The fields of the schema as tensors.
@@ -57,7 +57,7 @@ pub struct Packaged {
 }
 
 impl Packaged {
-    pub fn new(package: ModelPackage, transform: Transform, graph: &Signature) -> Packaged {
+    pub(crate) fn new(package: ModelPackage, transform: Transform, graph: &Signature) -> Packaged {
         let inputs = fields::inputs(&package.parts.input);
         let outputs = transform.postprocess.describe(graph);
         Packaged {
@@ -69,7 +69,7 @@ impl Packaged {
 }
 
 impl Contents {
-    pub fn id(&self) -> &ModelId {
+    pub(crate) fn id(&self) -> &ModelId {
         match self {
             Contents::Package(packaged) => &packaged.package.id,
             Contents::Bare(bare) => &bare.id,
@@ -77,27 +77,27 @@ impl Contents {
     }
 
     /// The package's manifest. For a bare graph it is computed from the files.
-    pub fn manifest(&self) -> &Manifest {
+    pub(crate) fn manifest(&self) -> &Manifest {
         match self {
             Contents::Package(packaged) => &packaged.package.manifest,
             Contents::Bare(bare) => &bare.manifest,
         }
     }
 
-    pub fn is_verified(&self) -> bool {
+    pub(crate) fn is_verified(&self) -> bool {
         matches!(self, Contents::Package(_))
     }
 }
 
 /// The names that every response repeats. The bytes are shared, not copied.
-pub struct ResponseNames {
+pub(crate) struct ResponseNames {
     pub model: Bytes,
     pub version: Bytes,
     pub digest: Bytes,
 }
 
 /// A version that is loaded and warmed, and whose worker threads are not started yet.
-pub struct LoadedVersion {
+pub(crate) struct LoadedVersion {
     pub contents: Contents,
     pub oip: Oip,
     pub engines: Vec<Box<dyn Engine>>,
@@ -108,9 +108,9 @@ pub struct LoadedVersion {
 }
 
 impl Servable {
-    /// Starts the worker threads. They inherit the priority of the calling thread: a loader thread with
-    /// a low priority must not call this.
-    pub fn start(
+    /// Starts the worker threads. They inherit the priority of the calling thread: a loader thread
+    /// with a low priority must not call this.
+    pub(crate) fn start(
         loaded: LoadedVersion,
         metrics: VersionMetrics,
         supervisor: &Arc<Supervisor>,
@@ -170,17 +170,17 @@ impl Servable {
         })
     }
 
-    pub fn id(&self) -> &ModelId {
+    pub(crate) fn id(&self) -> &ModelId {
         self.contents.id()
     }
 
     /// `sha256:` and 64 hex digits.
-    pub fn digest(&self) -> &str {
+    pub(crate) fn digest(&self) -> &str {
         &self.contents.manifest().digest
     }
 
     /// `None` for a bare graph.
-    pub fn package(&self) -> Option<&ModelPackage> {
+    pub(crate) fn package(&self) -> Option<&ModelPackage> {
         match &self.contents {
             Contents::Package(packaged) => Some(&packaged.package),
             Contents::Bare(_) => None,
@@ -188,7 +188,7 @@ impl Servable {
     }
 
     /// The package, if tensor protocols expose its fields and not the graph.
-    pub fn fields(&self) -> Option<&Packaged> {
+    pub(crate) fn fields(&self) -> Option<&Packaged> {
         match &self.contents {
             Contents::Package(packaged) if self.oip == Oip::Fields => Some(packaged),
             _ => None,
@@ -196,13 +196,13 @@ impl Servable {
     }
 
     /// The tensors that tensor protocols expose.
-    pub fn offered(&self) -> &Signature {
+    pub(crate) fn offered(&self) -> &Signature {
         self.fields()
             .map_or(&self.graph, |packaged| &packaged.fields)
     }
 
     /// The labels of the values in a row of an output, from a file next to the graph.
-    pub fn labels(&self) -> Option<&BTreeMap<String, Arc<[String]>>> {
+    pub(crate) fn labels(&self) -> Option<&BTreeMap<String, Arc<[String]>>> {
         match &self.contents {
             Contents::Package(_) => None,
             Contents::Bare(bare) => Some(&bare.labels),
@@ -210,7 +210,7 @@ impl Servable {
     }
 
     /// Whether rows of several requests share runs.
-    pub fn is_batched(&self) -> bool {
+    pub(crate) fn is_batched(&self) -> bool {
         self.batching == Batching::Rows
     }
 }

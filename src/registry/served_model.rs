@@ -22,7 +22,7 @@ use crate::{
 };
 
 #[derive(Clone)]
-pub struct ServedModel {
+pub(crate) struct ServedModel {
     /// The version that answers requests without a version.
     pub stable: Option<Arc<Servable>>,
     /// The stable version of the journal, loaded or not.
@@ -51,13 +51,13 @@ pub struct ServedModel {
 
 /// Why a model does not answer, and what an operator can do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outage {
+pub(crate) struct Outage {
     pub reason: String,
     pub suggestion: Option<Suggestion>,
 }
 
 impl ServedModel {
-    pub fn version(&self, version: &str) -> Option<&VersionStatus> {
+    pub(crate) fn version(&self, version: &str) -> Option<&VersionStatus> {
         self.versions
             .iter()
             .find(|(known, _)| known.as_str() == version)
@@ -65,7 +65,7 @@ impl ServedModel {
     }
 
     /// Why requests without a version are not answered. `None` if they are.
-    pub fn outage(&self, now: Instant) -> Option<Outage> {
+    pub(crate) fn outage(&self, now: Instant) -> Option<Outage> {
         if let Some(stable) = &self.stable {
             // A loaded version can still fail to answer, if all its workers hang.
             return stable.batcher.unready_reason(now).map(|reason| Outage {
@@ -119,8 +119,8 @@ impl ServedModel {
         (reason, None)
     }
 
-    /// Suggests the newest loaded version as a replacement for a lost stable one. A withdrawn version
-    /// is never suggested.
+    /// Suggests the newest loaded version as a replacement for a lost stable one. A withdrawn
+    /// version is never suggested.
     fn replacement(&self) -> Suggestion {
         let loaded = |status: &VersionStatus| matches!(status.state, VersionState::Available(_));
         let other =
@@ -136,14 +136,14 @@ impl ServedModel {
     }
 
     /// Applies a decision, as far as its versions are loaded.
-    pub fn follow(&mut self, decision: &ModelDecision) {
+    pub(crate) fn follow(&mut self, decision: &ModelDecision) {
         let find = |named: &Option<VersionRef>| {
             let named = named.as_ref().filter(|_| !self.unloaded)?;
             available(&self.versions, named).cloned()
         };
         let (decided, previous) = (find(&decision.stable), find(&decision.previous));
-        // A replica that has not loaded the decided version yet is no outage: the version that answered
-        // until now goes on.
+        // A replica that has not loaded the decided version yet is no outage: the version that
+        // answered until now goes on.
         let until_now = self
             .stable
             .take()
@@ -183,7 +183,7 @@ impl ServedModel {
     }
 
     /// The decided version, while another version answers because this one is not loaded.
-    pub fn awaited(&self) -> Option<&VersionRef> {
+    pub(crate) fn awaited(&self) -> Option<&VersionRef> {
         let (stable, decided) = (self.stable.as_ref()?, self.decided.as_ref()?);
         // The digest too: a package that was packed again has the same version number.
         (stable.id().version.as_str() != decided.version || stable.digest() != decided.digest)
@@ -191,7 +191,7 @@ impl ServedModel {
     }
 
     /// The role of a loaded version: the label `role` of `predictd_model_info`.
-    pub fn role(&self, servable: &Arc<Servable>) -> &'static str {
+    pub(crate) fn role(&self, servable: &Arc<Servable>) -> &'static str {
         let is = |other: &Option<Arc<Servable>>| {
             other
                 .as_ref()

@@ -14,7 +14,7 @@ use crate::{
 
 /// A change replaces the whole snapshot, so that a request sees a consistent state.
 #[derive(Clone, Default)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     pub models: BTreeMap<ModelName, ServedModel>,
     /// Models without which the server is not ready. An unloaded model is not among them.
     pub required: BTreeSet<ModelName>,
@@ -31,14 +31,14 @@ pub struct Snapshot {
 }
 
 #[derive(Clone)]
-pub struct VersionStatus {
+pub(crate) struct VersionStatus {
     pub state: VersionState,
     /// A warning for operators about the directory of the version.
     pub warning: Option<String>,
 }
 
 #[derive(Clone)]
-pub enum VersionState {
+pub(crate) enum VersionState {
     /// Files are missing.
     Incomplete {
         missing: String,
@@ -54,7 +54,7 @@ pub enum VersionState {
 }
 
 impl VersionState {
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             VersionState::Incomplete { .. } => "incomplete",
             VersionState::Loading => "loading",
@@ -66,7 +66,7 @@ impl VersionState {
     }
 
     /// Why the version does not answer.
-    pub fn reason(&self) -> Option<String> {
+    pub(crate) fn reason(&self) -> Option<String> {
         match self {
             VersionState::Incomplete { missing } => Some(missing.clone()),
             VersionState::Refused(error) => Some(format!("{}: {error}", error.check)),
@@ -80,7 +80,7 @@ impl VersionState {
 
 /// Why the server is not ready: pairs of model and reason. The model is empty for a reason that
 /// belongs to no model. An empty list means that the server is ready.
-pub fn not_ready(snapshot: &Snapshot, now: Instant) -> Vec<(String, String)> {
+pub(crate) fn not_ready(snapshot: &Snapshot, now: Instant) -> Vec<(String, String)> {
     let mut reasons = Vec::new();
     // Until the first scan nobody knows which models exist.
     let loading = !snapshot.initial_loads_done;

@@ -17,7 +17,7 @@ const MAX_DEPTH: usize = 8;
 
 /// A version directory. The same files give the same fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundDirectory {
+pub(crate) struct FoundDirectory {
     pub directory: PathBuf,
     pub fingerprint: u64,
 }
@@ -31,8 +31,8 @@ pub(super) struct Listing {
     pub ignored: Vec<IgnoredPath>,
 }
 
-/// Lists all `NAME/VERSION/` directories below `root`. A name that starts with a dot is a staging area
-/// and is skipped.
+/// Lists all `NAME/VERSION/` directories below `root`. A name that starts with a dot is a staging
+/// area and is skipped.
 ///
 /// # Errors
 /// If `root` can't be listed. A failing disk must not look like an order to unload everything.
@@ -99,8 +99,8 @@ fn is_alias(directory: &Path) -> bool {
     directory.is_symlink() && is_sibling().unwrap_or(false)
 }
 
-/// The names and paths of the directories in `parent`. With a `depth` above 0, a parent that does not
-/// exist has none: it may have been removed since its own parent was listed.
+/// The names and paths of the directories in `parent`. With a `depth` above 0, a parent that does
+/// not exist has none: it may have been removed since its own parent was listed.
 pub(super) fn directories(parent: &Path, depth: usize) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     let entries = match fs_err::read_dir(parent) {

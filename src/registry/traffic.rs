@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The running step of a rollout, with the counts of this process.
-pub struct ActiveStep {
+pub(crate) struct ActiveStep {
     /// The rollout's id: the salt of its assignment.
     pub salt: String,
     pub plan: RolloutPlan,
@@ -40,13 +40,13 @@ pub struct ActiveStep {
 
 impl ActiveStep {
     /// Seconds since the step began, on whatever replica it began.
-    pub fn seconds(&self, now: Instant) -> f64 {
+    pub(crate) fn seconds(&self, now: Instant) -> f64 {
         (self.age + now.saturating_duration_since(self.learned)).as_secs_f64()
     }
 }
 
 /// A running step with those of its candidates that are loaded.
-pub struct Traffic {
+pub(crate) struct Traffic {
     pub step: Arc<ActiveStep>,
     /// In the order of the candidates. `None` if one is not loaded: the stable version answers its
     /// share.
@@ -54,7 +54,7 @@ pub struct Traffic {
 }
 
 /// A candidate that can answer requests that the stable version decoded.
-pub struct CandidateArm {
+pub(crate) struct CandidateArm {
     pub servable: Arc<Servable>,
     /// From the columns of the stable version to those of the candidate. `None` if both are bare
     /// graphs with the same tensors.
@@ -75,7 +75,7 @@ impl Traffic {
     }
 
     /// The candidate that answers, with its index. `None` if the stable version answers.
-    pub fn assign(&self, hash: KeyHash, now: Instant) -> Option<(usize, &CandidateArm)> {
+    pub(crate) fn assign(&self, hash: KeyHash, now: Instant) -> Option<(usize, &CandidateArm)> {
         // Arm 0 is the stable version.
         let index = hash.assign.arm(&self.step.weights).checked_sub(1)?;
         // The stable version also answers the share of a candidate whose workers hang.
@@ -88,7 +88,7 @@ impl Traffic {
     }
 
     /// The candidates that answer a copy of the request for comparison, with their indices.
-    pub fn shadows(&self, hash: KeyHash) -> impl Iterator<Item = (usize, &CandidateArm)> {
+    pub(crate) fn shadows(&self, hash: KeyHash) -> impl Iterator<Item = (usize, &CandidateArm)> {
         let chosen = hash.shadow.below(self.step.shadow_share);
         let arms = self.arms.iter().enumerate().filter(move |_| chosen);
         arms.filter_map(|(index, arm)| Some((index, arm.as_ref()?)))
@@ -98,7 +98,7 @@ impl Traffic {
 impl CandidateArm {
     /// `None` if the candidate can't take the columns that the stable version decodes. No rollout
     /// starts with such a version, but a replica may load another stable version meanwhile.
-    pub fn new(stable: &Servable, candidate: &Arc<Servable>) -> Option<CandidateArm> {
+    pub(crate) fn new(stable: &Servable, candidate: &Arc<Servable>) -> Option<CandidateArm> {
         let binding = match (stable.package(), candidate.package()) {
             (Some(old), Some(new)) => Some(Binding::new(&old.parts.input, &new.parts.input).ok()?),
             // Without schemas nothing tells how to convert the tensors.

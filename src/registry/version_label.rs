@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Instant};
 use crate::registry::{ServedModel, route::RouteError, servable::Servable};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VersionLabel {
+pub(crate) enum VersionLabel {
     /// The version that answers requests without a version. A rollout does not apply.
     Stable,
     /// The target of a rollback.
@@ -16,13 +16,13 @@ pub enum VersionLabel {
 }
 
 impl VersionLabel {
-    pub const ALL: [VersionLabel; 3] = [
+    pub(crate) const ALL: [VersionLabel; 3] = [
         VersionLabel::Stable,
         VersionLabel::Previous,
         VersionLabel::Candidate,
     ];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             VersionLabel::Stable => "stable",
             VersionLabel::Previous => "previous",
@@ -31,7 +31,7 @@ impl VersionLabel {
     }
 
     /// A label is never the name of a version, because versions are numbers.
-    pub fn parse(text: &str) -> Option<VersionLabel> {
+    pub(crate) fn parse(text: &str) -> Option<VersionLabel> {
         VersionLabel::ALL
             .into_iter()
             .find(|label| label.name() == text)
@@ -43,7 +43,7 @@ impl ServedModel {
     ///
     /// # Errors
     /// If no version has the label, or if that version is not loaded.
-    pub fn labelled(
+    pub(crate) fn labelled(
         &self,
         name: &str,
         label: VersionLabel,

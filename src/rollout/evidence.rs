@@ -1,12 +1,13 @@
-//! `Evidence`: what the arms of a rollout did since a step began, as sums over replicas and restarts.
+//! `Evidence`: what the arms of a rollout did since a step began, as sums over replicas and
+//! restarts.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The number of runs after a load of a version that are not compared: they are slow, because caches are
-/// empty and memory is allocated.
+/// The number of runs after a load of a version that are not compared: they are slow, because
+/// caches are empty and memory is allocated.
 pub const WARM_RUNS: u64 = 64;
 
 /// The evidence of one step. `add` adds the evidence of another replica.
@@ -19,8 +20,8 @@ pub struct Evidence {
 
 /// What one version did.
 ///
-/// A *unit* is what the rollout assigns: a key, of which only the first request in the step counts, or a
-/// single request if the plan has no key.
+/// A *unit* is what the rollout assigns: a key, of which only the first request in the step counts,
+/// or a single request if the plan has no key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ArmTotals {
@@ -30,19 +31,22 @@ pub struct ArmTotals {
     pub errors: BTreeMap<String, u64>,
     /// Seconds from the routing to the answer, summed over all answered requests.
     pub seconds: f64,
+    /// Units that the step assigned to the version, answered or not.
     pub units: u64,
-    /// Units that were not answered. Units of a failed engine run are not among them: `runs` counts that run.
-    /// Otherwise a version with small batches would seem to fail more often.
+    /// Units that were not answered. Units of a failed engine run are not among them: `runs` counts
+    /// that run. Otherwise a version with small batches would seem to fail more often.
     pub failed: u64,
     /// Units with NaN or infinity in the answer.
     pub nan: u64,
     /// There is no room for further keys: the step collects no more evidence.
     pub full: bool,
-    /// Engine runs by their number of rows: bucket b has the runs of more than 2^(b-1) and at most 2^b rows.
+    /// Engine runs by their number of rows: bucket b has the runs of more than 2^(b-1) and at most
+    /// 2^b rows.
     pub runs: BTreeMap<u8, RunTotals>,
     /// Units by their first prediction: a class, or the bin of a number.
     pub predictions: BTreeMap<String, u64>,
-    /// Units by time: window w starts w * `window_seconds` seconds after the step. Old windows are dropped.
+    /// Units by time: window w starts w * `window_seconds` seconds after the step. Old windows are
+    /// dropped.
     pub windows: BTreeMap<u32, WindowTotals>,
     /// Units that both the stable version and this version answered.
     pub pairs: PairTotals,
@@ -56,6 +60,7 @@ pub struct ArmTotals {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RunTotals {
+    /// All runs of the bucket.
     pub runs: u64,
     /// Runs that failed as a whole.
     pub failed: u64,
@@ -71,7 +76,9 @@ pub struct RunTotals {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct WindowTotals {
+    /// Units of the window, answered or not.
     pub units: u64,
+    /// Units of the window that were not answered.
     pub failed: u64,
     /// Units whose answer took longer than the plan's ceiling for the 99th percentile.
     pub slow: u64,
@@ -81,6 +88,7 @@ pub struct WindowTotals {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PairTotals {
+    /// The number of pairs.
     pub pairs: u64,
     /// Pairs with different labels, or with numbers that differ by more than the tolerance.
     pub differ: u64,
@@ -89,7 +97,7 @@ pub struct PairTotals {
 }
 
 impl Evidence {
-    pub fn add(&mut self, other: &Evidence) {
+    pub(crate) fn add(&mut self, other: &Evidence) {
         for (version, totals) in &other.arms {
             self.arms.entry(version.clone()).or_default().add(totals);
         }
@@ -97,7 +105,7 @@ impl Evidence {
 }
 
 impl ArmTotals {
-    pub fn add(&mut self, other: &ArmTotals) {
+    pub(crate) fn add(&mut self, other: &ArmTotals) {
         self.requests += other.requests;
         for (kind, count) in &other.errors {
             *self.errors.entry(kind.clone()).or_default() += count;

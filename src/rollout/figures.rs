@@ -45,7 +45,7 @@ mod tests {
     use crate::rollout::figures::{duration, number, percent};
 
     #[test]
-    fn figures() {
+    fn numbers_have_three_digits() {
         assert_eq!(
             [percent(0.0), percent(0.031), percent(0.5), percent(0.00023)],
             ["0 %", "3.1 %", "50 %", "0.023 %"]

@@ -1,9 +1,10 @@
-//! Statistical tests that stay valid when they are evaluated after every observation: e-processes of
-//! summed counts.
+//! Statistical tests that stay valid when they are evaluated after every observation: e-processes
+//! of summed counts.
 //!
-//! An *e-process* of a hypothesis H0 is a number E that starts at 1. If H0 is true, its expectation is at
-//! most 1 at any time at which one may stop. By Ville's inequality (1939) the probability that E *ever*
-//! reaches 1/α is at most α. So the test may be evaluated after every observation and stopped at any time.
+//! An *e-process* of a hypothesis H0 is a number E that starts at 1. If H0 is true, its expectation
+//! is at most 1 at any time at which one may stop. By Ville's inequality (1939) the probability
+//! that E *ever* reaches 1/α is at most α. So the test may be evaluated after every observation and
+//! stopped at any time.
 //!
 //! Each E here is a quotient of likelihoods,
 //!
@@ -13,25 +14,26 @@
 //!        largest likelihood that H0 allows                         sup_H0 L(θ)
 //! ```
 //!
-//! For the true rates θ₀ of H0, ∫ L dW / L(θ₀) is a martingale (Robbins' method of mixtures, 1970), and E
-//! is never above it. This is universal inference (Wasserman, Ramdas and Balakrishnan, 2020, section 8).
-//! L is a product of p^k (1-p)^(n-k), so that sums are sufficient and the order of the observations does
-//! not matter. The sizes of the arms may differ and change, as long as the assignment of a unit does not
-//! depend on outcomes in the future.
+//! For the true rates θ₀ of H0, ∫ L dW / L(θ₀) is a martingale (Robbins' method of mixtures, 1970),
+//! and E is never above it. This is universal inference (Wasserman, Ramdas and Balakrishnan, 2020,
+//! section 8). L is a product of p^k (1-p)^(n-k), so that sums are sufficient and the order of the
+//! observations does not matter. The sizes of the arms may differ and change, as long as the
+//! assignment of a unit does not depend on outcomes in the future.
 //!
-//! If units are assigned at random with a constant weight, the rates need not even be constant. The joint
-//! distributions of arm and outcome that H0 allows form a convex set, for which
-//! L(θ) / L(projection of θ on the set) is a supermartingale (Grünwald, de Heide and Koolen, 2024). E is
-//! below the mixture of these supermartingales too. So an hour in which both arms fail does not look like
-//! a bad candidate.
+//! If units are assigned at random with a constant weight, the rates need not even be constant. The
+//! joint distributions of arm and outcome that H0 allows form a convex set, for which L(θ) /
+//! L(projection of θ on the set) is a supermartingale (Grünwald, de Heide and Koolen, 2024). E is
+//! below the mixture of these supermartingales too. So an hour in which both arms fail does not
+//! look like a bad candidate.
 //!
 //! Two alternatives were considered:
 //!
-//! - Lindon and Malek (2022) test the arm, given that a failure happened. Their test needs about half the
-//!   observations, because it need not learn the rate of the stable version. But it is valid only if every
-//!   unit's arm is drawn with exactly the weight that the test assumes, also among the counted units.
-//! - The mixture SPRT of Johari, Pekelis and Walsh (2015) treats proportions as normal. With 1 failure in
-//!   1,000 and 500 units they are not.
+//! - Lindon and Malek (2022) test the arm, given that a failure happened. Their test needs about
+//!   half the observations, because it need not learn the rate of the stable version. But it is
+//!   valid only if every unit's arm is drawn with exactly the weight that the test assumes, also
+//!   among the counted units.
+//! - The mixture SPRT of Johari, Pekelis and Walsh (2015) treats proportions as normal. With 1
+//!   failure in 1,000 and 500 units they are not.
 //!
 //! The functions named `log_e_...` return ln E.
 
@@ -52,11 +54,14 @@ const MAX_ITERATIONS: usize = 100;
 /// `hits` of `of` units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Proportion {
+    /// Units that count against the version. At most `of`.
     pub hits: u64,
+    /// All units.
     pub of: u64,
 }
 
 impl Proportion {
+    /// More hits than units count as `of` hits.
     pub fn new(hits: u64, of: u64) -> Proportion {
         Proportion {
             // Evidence is read from files: a damaged one must not make `rest` underflow.
@@ -100,7 +105,8 @@ impl Proportion {
     }
 }
 
-/// Evidence against p_candidate <= p_stable + margin: the candidate is worse by more than the margin.
+/// Evidence against p_candidate <= p_stable + margin: the candidate is worse by more than the
+/// margin.
 pub fn log_e_worse(candidate: Proportion, stable: Proportion, margin: f64) -> f64 {
     // Outside of this range p_stable + margin would be no probability.
     let margin = margin.clamp(0.0, 1.0);
@@ -139,8 +145,8 @@ pub fn log_e_below(proportion: Proportion, limit: f64) -> f64 {
 /// Evidence that the candidate is worse in some stratum, from pairs of candidate and stable:
 /// Π (1 + E) / 2, the mean over all sets of strata of the product of their E.
 ///
-/// Each observation is in one stratum, so that a product of their e-processes is an e-process. A stratum
-/// in which the arms are alike costs a factor of at most 2, not its whole E.
+/// Each observation is in one stratum, so that a product of their e-processes is an e-process. A
+/// stratum in which the arms are alike costs a factor of at most 2, not its whole E.
 pub fn log_e_worse_in_some(
     strata: impl IntoIterator<Item = (Proportion, Proportion)>,
     margin: f64,
@@ -173,9 +179,9 @@ pub fn log_mean(a: f64, b: f64) -> f64 {
     }
 }
 
-/// The largest ln L on one side of the line p_candidate = p_stable + margin. `allowed`: the observed rates
-/// are on that side, so that they maximise L. Otherwise the maximum is on the line, because ln L is
-/// concave.
+/// The largest ln L on one side of the line p_candidate = p_stable + margin. `allowed`: the
+/// observed rates are on that side, so that they maximise L. Otherwise the maximum is on the line,
+/// because ln L is concave.
 fn log_supremum(candidate: Proportion, stable: Proportion, margin: f64, allowed: bool) -> f64 {
     if allowed {
         candidate.log_likelihood(candidate.value()) + stable.log_likelihood(stable.value())
@@ -185,11 +191,11 @@ fn log_supremum(candidate: Proportion, stable: Proportion, margin: f64, allowed:
     }
 }
 
-/// The most likely p_stable on the line p_candidate = p_stable + margin (Farrington and Manning, 1990),
-/// by Newton's method within a bracket.
+/// The most likely p_stable on the line p_candidate = p_stable + margin (Farrington and Manning,
+/// 1990), by Newton's method within a bracket.
 ///
-/// Each arm alone would have its own rate, so that the result is between these two. The likelihood is flat
-/// at its maximum: a relative error of 1e-10 has no effect.
+/// Each arm alone would have its own rate, so that the result is between these two. The likelihood
+/// is flat at its maximum: a relative error of 1e-10 has no effect.
 fn most_likely_on_line(candidate: Proportion, stable: Proportion, margin: f64) -> f64 {
     if margin == 0.0 {
         return candidate.and(stable).value();
@@ -224,7 +230,8 @@ fn most_likely_on_line(candidate: Proportion, stable: Proportion, margin: f64) -
     p
 }
 
-/// The first and second derivative of ln L by p_stable, on the line p_candidate = p_stable + margin.
+/// The first and second derivative of ln L by p_stable, on the line p_candidate = p_stable +
+/// margin.
 fn derivatives_on_line(
     candidate: Proportion,
     stable: Proportion,
@@ -410,7 +417,7 @@ mod tests {
     const RATES: [f64; 8] = [0.0, 0.001, 0.01, 0.05, 0.2, 0.5, 0.9, 1.0];
 
     #[test]
-    fn expectations() {
+    fn expected_evidence_is_at_most_one_under_the_hypothesis() {
         for margin in MARGINS {
             for (n, m) in [(1, 1), (5, 40), (40, 5), (25, 25)] {
                 for stable_rate in RATES {
@@ -438,8 +445,8 @@ mod tests {
         next
     }
 
-    /// The exact probability that a test ever reaches 1/alpha within `N` observations of each arm, if it is
-    /// evaluated after each observation.
+    /// The exact probability that a test ever reaches 1/alpha within `N` observations of each arm,
+    /// if it is evaluated after each observation.
     fn ever(
         test: impl Fn(Proportion, Proportion) -> f64,
         candidate_rate: f64,
@@ -476,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn looking_after_every_observation() {
+    fn judging_after_every_observation_keeps_alpha() {
         for (margin, stable, alpha) in [
             (0.0, 0.05, 0.1),
             (0.0, 0.5, 0.1),
@@ -527,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn edges() {
+    fn extreme_counts_have_finite_or_certain_evidence() {
         let none = Proportion::default();
         for margin in MARGINS {
             close(log_e_worse(none, none, margin), 0.0, 1e-12);
@@ -547,7 +554,8 @@ mod tests {
                     && log_e_not_worse(none, Proportion::new(0, 50), margin) <= 0.0
             );
         }
-        // What fails in less than half of the time is not worse by a half, whatever it is compared with.
+        // A version that fails in less than half of its requests is not worse by 0.5 than any
+        // other.
         assert!(log_e_not_worse(Proportion::new(3, 50), none, 0.5) > 0.0);
         close(log_e_above(none, 0.1), 0.0, 1e-12);
         close(log_e_below(none, 0.1), 0.0, 1e-12);
@@ -557,14 +565,15 @@ mod tests {
             log_e_not_worse(Proportion::new(49, 50), Proportion::new(0, 50), 1.0),
             f64::INFINITY
         );
-        // What H0 makes impossible happened.
+        // An event that is impossible under H0 happened.
         assert_eq!(log_e_above(Proportion::new(1, 10), 0.0), f64::INFINITY);
         assert_eq!(log_e_below(Proportion::new(9, 10), 1.0), f64::INFINITY);
         // A candidate that always fails, against a stable that never does.
         assert!(log_e_worse(Proportion::new(5, 5), Proportion::new(0, 500), 0.005) > 10.0);
         assert!(log_e_worse(Proportion::new(0, 500), Proportion::new(5, 5), 0.005) < 0.0);
         assert_eq!(Proportion::new(9, 4), Proportion::new(4, 4));
-        // Large counts stay finite and right: 2 % against 1 % is certain, and so is 1 % against 1 % with a margin.
+        // Large counts stay finite and right: 2 % against 1 % is certain, and so is 1 % against 1 %
+        // with a margin.
         let million = 1_000_000_000;
         assert!(
             log_e_worse(
@@ -607,7 +616,8 @@ mod tests {
             let margin = MARGINS[margin];
             let (candidate, stable) = (Proportion::new(k, n), Proportion::new(l, m));
             let (more, stable_more) = (Proportion::new(k + 1, n), Proportion::new(l + 1, m));
-            // Where there is evidence at all: below 1, E says little, and of a few units it may say less with one failure more.
+            // Where there is evidence at all: below 1, E says little, and of a few units it may say
+            // less with one failure more.
             let shown = log_e_worse(candidate, stable, margin) > 0.0;
             if shown && k < n {
                 prop_assert!(log_e_worse(more, stable, margin) >= log_e_worse(candidate, stable, margin) - 1e-9);

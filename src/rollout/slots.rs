@@ -6,7 +6,7 @@ use crate::rollout::split::SLOTS;
 
 /// A bit for each slot. Serialized as base64 of little-endian words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slots(Vec<u64>);
+pub(crate) struct Slots(Vec<u64>);
 
 impl Default for Slots {
     fn default() -> Slots {
@@ -29,12 +29,8 @@ impl Slots {
         &mut self.0
     }
 
-    pub fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.0.iter().map(|word| u64::from(word.count_ones())).sum()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     fn encode(&self) -> String {

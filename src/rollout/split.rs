@@ -1,9 +1,10 @@
-//! `KeyHash`: hashes the key of a request to the version that answers it. Nothing is stored: the same salt
-//! and key give the same hash on every replica and after every restart.
+//! `KeyHash`: hashes the key of a request to the version that answers it. Nothing is stored: the
+//! same salt and key give the same hash on every replica and after every restart.
 
 use std::io::{Cursor, Read};
 
-/// The number of slots for keys that were counted in a step. A key whose slot is taken is not counted.
+/// The number of slots for keys that were counted in a step. A key whose slot is taken is not
+/// counted.
 pub const SLOTS: usize = 1 << 15;
 
 /// A point in [0, 1), in units of 2^-64.
@@ -15,18 +16,19 @@ pub struct Position(pub u64);
 pub struct KeyHash {
     /// Decides which version answers.
     pub assign: Position,
-    /// Decides whether the candidate answers a copy. With `assign` for both, the users of the shadow step
-    /// would be those of the canary step.
+    /// Decides whether the candidate answers a copy. With `assign` for both, the users of the
+    /// shadow step would be those of the canary step.
     pub shadow: Position,
     /// The slot in which the key is counted, below `SLOTS`.
     pub slot: u16,
 }
 
 impl KeyHash {
-    /// MurmurHash3 (x64, 128 bits; Appleby 2011) of the salt and the key. 64 bits assign, 48 sample the
-    /// shadow, and 15 select the slot.
+    /// MurmurHash3 (x64, 128 bits; Appleby 2011) of the salt and the key. 64 bits assign, 48 sample
+    /// the shadow, and 15 select the slot.
     ///
-    /// Every rollout has its own salt. Otherwise the same users would get every new candidate first.
+    /// Every rollout has its own salt. Otherwise the same users would get every new candidate
+    /// first.
     pub fn of(salt: &[u8], key: &[u8]) -> KeyHash {
         // Reading from memory never fails.
         let hash =
@@ -49,8 +51,9 @@ impl Position {
 
     /// The arm of the position: 0 is the stable version, i is the candidate i - 1.
     ///
-    /// Candidate i of n has the positions from i/n on, so that a larger weight moves nobody away from a
-    /// candidate. If a weight is above 1/n, the candidates follow each other without gaps instead.
+    /// Candidate i of n has the positions from i/n on, so that a larger weight moves nobody away
+    /// from a candidate. If a weight is above 1/n, the candidates follow each other without gaps
+    /// instead.
     pub fn arm(self, weights: &[f64]) -> usize {
         // The positions of each candidate if all get the same width.
         let width = (1u128 << 64) / (weights.len().max(1) as u128);
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn ends() {
+    fn intervals_have_exact_ends() {
         let last = Position(u64::MAX);
         assert_eq!(
             (

@@ -1,5 +1,5 @@
-//! `Tally`: counts what the arms of a step do in one process. `combine` adds up the counts of several
-//! processes.
+//! `Tally`: counts what the arms of a step do in one process. `combine` adds up the counts of
+//! several processes.
 
 use std::{
     collections::BTreeMap,
@@ -18,8 +18,8 @@ use crate::rollout::{
     split::SLOTS,
 };
 
-/// An arm with this number of used slots is full: most further keys would share a slot with another key
-/// and not be counted.
+/// An arm with this number of used slots is full: most further keys would share a slot with another
+/// key and not be counted.
 const FULL: usize = SLOTS / 8 * 7;
 
 /// The number of predictions that are counted one by one. All others are counted as `other`.
@@ -31,7 +31,7 @@ const WINDOWS: u32 = 4;
 /// The keys that an arm answered, and those whose first request had a bad result.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct KeySlots {
+pub(crate) struct KeySlots {
     pub seen: Slots,
     pub failed: Slots,
     pub nan: Slots,
@@ -64,14 +64,14 @@ impl KeySlots {
 /// The counts of one process. They are stored as `evidence/MODEL/SEQ/REPLICA-BOOT.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct EvidenceShare {
+pub(crate) struct EvidenceShare {
     pub evidence: Evidence,
     /// By version. Empty unless requests are assigned by a key.
     pub keys: BTreeMap<String, KeySlots>,
 }
 
-/// Adds up the counts of all processes. A key that several processes saw is counted once, with the result
-/// of the first of them in this order.
+/// Adds up the counts of all processes. A key that several processes saw is counted once, with the
+/// result of the first of them in this order.
 pub(crate) fn combine<'a>(shares: impl Iterator<Item = &'a EvidenceShare> + Clone) -> Evidence {
     let mut all = Evidence::default();
     for share in shares.clone() {
@@ -93,14 +93,15 @@ pub(crate) fn combine<'a>(shares: impl Iterator<Item = &'a EvidenceShare> + Clon
 
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RequestOutcome<'a> {
+pub(crate) enum RequestOutcome<'a> {
     /// Answered, with the first prediction if it can be counted.
     Answered { prediction: Option<&'a str> },
     /// The answer contains NaN or infinity.
     NotFinite,
     Failed {
         kind: &'static str,
-        /// The whole engine run failed. The run is counted once, whatever number of requests it had.
+        /// The whole engine run failed. The run is counted once, whatever number of requests it
+        /// had.
         lost: bool,
         /// The caller may have caused the failure, so that it does not count against a ceiling.
         callers: bool,
@@ -109,7 +110,7 @@ pub enum RequestOutcome<'a> {
 
 /// How the units of a step are counted.
 #[derive(Clone, Copy, Debug)]
-pub struct TallyRules {
+pub(crate) struct TallyRules {
     /// Requests are assigned by a key. Only the first request of each key is a unit.
     pub keyed: bool,
     pub window_seconds: f64,
@@ -118,7 +119,7 @@ pub struct TallyRules {
 }
 
 /// The counts of one step in this process. The first arm is the stable version.
-pub struct Tally {
+pub(crate) struct Tally {
     rules: TallyRules,
     arms: Vec<ArmTally>,
 }
@@ -140,7 +141,7 @@ struct Collected {
 
 /// The part of a request's assignment that its count needs.
 #[derive(Clone, Copy, Debug)]
-pub struct Unit {
+pub(crate) struct Unit {
     /// The request is a unit: the first one of its key.
     pub counts: bool,
     pub slot: u16,
@@ -149,7 +150,7 @@ pub struct Unit {
 }
 
 impl Tally {
-    pub fn new(versions: &[String], rules: TallyRules) -> Tally {
+    pub(crate) fn new(versions: &[String], rules: TallyRules) -> Tally {
         let arm = |version: &String| ArmTally {
             version: version.clone(),
             claimed: (0..SLOTS / 64).map(|_| AtomicU64::new(0)).collect(),
@@ -162,8 +163,9 @@ impl Tally {
         }
     }
 
-    /// Whether a request is the first of its key in this arm and step. Without keys every request is.
-    pub fn claim(&self, arm: usize, slot: u16) -> bool {
+    /// Whether a request is the first of its key in this arm and step. Without keys every request
+    /// is.
+    pub(crate) fn claim(&self, arm: usize, slot: u16) -> bool {
         if !self.rules.keyed {
             return true;
         }
@@ -175,14 +177,21 @@ impl Tally {
     }
 
     /// Counts a request that ended.
-    pub fn observe(&self, arm: usize, unit: Unit, elapsed: Duration, outcome: &RequestOutcome<'_>) {
+    pub(crate) fn observe(
+        &self,
+        arm: usize,
+        unit: Unit,
+        elapsed: Duration,
+        outcome: &RequestOutcome<'_>,
+    ) {
         let Some(arm) = self.arms.get(arm) else {
             return;
         };
         // One lock for a request: it is held for a few additions.
         let mut collected = arm.lock();
         collected.count_request(elapsed, outcome);
-        // The guard of the runs counts a lost request. Counting it here too would punish small batches.
+        // The guard of the runs counts a lost request. Counting it here too would punish small
+        // batches.
         let lost = matches!(outcome, RequestOutcome::Failed { lost: true, .. });
         if unit.counts && !lost {
             collected.count_unit(self.rules, unit, elapsed, outcome);
@@ -190,7 +199,7 @@ impl Tally {
     }
 
     /// Counts a unit that both the stable version and `arm` answered.
-    pub fn observe_pair(&self, arm: usize, counts: bool, differs: bool, difference: f64) {
+    pub(crate) fn observe_pair(&self, arm: usize, counts: bool, differs: bool, difference: f64) {
         let Some(arm) = self.arms.get(arm).filter(|_| counts) else {
             return;
         };
@@ -201,7 +210,7 @@ impl Tally {
     }
 
     /// The counts of this process.
-    pub fn share(&self) -> EvidenceShare {
+    pub(crate) fn share(&self) -> EvidenceShare {
         let mut share = EvidenceShare::default();
         for arm in &self.arms {
             let collected = arm.lock();
@@ -218,7 +227,7 @@ impl Tally {
     }
 
     /// Claims the keys that another process saw, so that this process does not count them again.
-    pub fn yield_to(&self, other: &EvidenceShare) {
+    pub(crate) fn yield_to(&self, other: &EvidenceShare) {
         for arm in &self.arms {
             if let Some(keys) = other.keys.get(&arm.version) {
                 arm.claim_all(&keys.seen);
@@ -387,7 +396,7 @@ mod tests {
     };
 
     #[test]
-    fn of_each_key_the_first_request_counts() {
+    fn the_first_request_of_each_key_counts() {
         let tally = Tally::new(&versions(), RULES);
         for outcome in [FINE, FAILED, FAILED] {
             request(&tally, 1, 7, 0.0, &outcome);
@@ -434,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_set_says_so_and_stops() {
+    fn a_full_set_reports_that_it_is_full() {
         let tally = Tally::new(&versions(), RULES);
         let counted = (0..=u16::MAX / 2)
             .filter(|slot| tally.claim(1, *slot))

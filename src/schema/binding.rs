@@ -10,7 +10,7 @@ use crate::schema::{
 
 /// The source of each column of the new version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Binding {
+pub(crate) struct Binding {
     columns: Vec<ColumnBinding>,
     /// Both versions have the same columns in the same order.
     identity: bool,
@@ -29,14 +29,14 @@ enum ColumnBinding {
 /// A field of the new version that cannot get the values of the old version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("field \"{field}\" {reason}")]
-pub struct UnboundField {
+pub(crate) struct UnboundField {
     pub field: String,
     pub reason: UnboundReason,
 }
 
 /// Why a field cannot get the values of the old version. The text follows the name of the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnboundReason {
+pub(crate) enum UnboundReason {
     #[error("is the name of two fields, one of them nested")]
     Ambiguous,
     #[error("has values of several types, which no column carries; it becomes {}", plural(*.kind))]
@@ -50,7 +50,7 @@ pub enum UnboundReason {
 impl Binding {
     /// Binds the columns of `new` to those of `old`. The error is the first field that cannot be
     /// bound.
-    pub fn new(old: &Schema, new: &Schema) -> Result<Binding, UnboundField> {
+    pub(crate) fn new(old: &Schema, new: &Schema) -> Result<Binding, UnboundField> {
         let (columns, unbound) = bind(old, new);
         if let Some(first) = unbound.into_iter().next() {
             return Err(first);
@@ -63,16 +63,17 @@ impl Binding {
     }
 
     /// All fields that cannot be bound.
-    pub fn unbound(old: &Schema, new: &Schema) -> Vec<UnboundField> {
+    pub(crate) fn unbound(old: &Schema, new: &Schema) -> Vec<UnboundField> {
         bind(old, new).1
     }
 
-    pub fn is_identity(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_identity(&self) -> bool {
         self.identity
     }
 
     /// The columns of the new version. Columns are moved; only widened ones are copied.
-    pub fn bind(&self, columns: Columns) -> Columns {
+    pub(crate) fn bind(&self, columns: Columns) -> Columns {
         // The frequent case: a new version of the same fields.
         if self.identity {
             return columns;
@@ -85,7 +86,7 @@ impl Binding {
     }
 
     /// The columns of the new version as a copy. The old version keeps its own.
-    pub fn bind_ref(&self, columns: &Columns) -> Columns {
+    pub(crate) fn bind_ref(&self, columns: &Columns) -> Columns {
         if self.identity {
             return columns.clone();
         }

@@ -8,9 +8,13 @@ pub type ColumnId = usize;
 /// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
+    /// JSON `true` and `false`.
     Boolean,
+    /// Integers that fit 64 bits.
     Integer,
+    /// Numbers, as float64.
     Number,
+    /// Strings.
     Text,
     /// Bytes, which requests carry as base64.
     Binary,
@@ -21,7 +25,7 @@ pub enum ColumnKind {
 }
 
 impl ColumnKind {
-    pub fn is_array(self) -> bool {
+    pub(crate) fn is_array(self) -> bool {
         matches!(self, ColumnKind::Array | ColumnKind::BooleanArray)
     }
 }
@@ -29,19 +33,26 @@ impl ColumnKind {
 /// The values of one field, with one entry for each row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Column {
+    /// `None` is a missing value.
     Boolean(Vec<Option<bool>>),
+    /// `None` is a missing value.
     Integer(Vec<Option<i64>>),
     /// NaN is a missing value. A request cannot contain NaN, because JSON has none.
     Number(Vec<f64>),
+    /// Strings in UTF-8.
     Text(Spans),
+    /// Bytes, decoded from base64.
     Binary(Spans),
+    /// Arrays of numbers or booleans, one for each row.
     Array(Arrays),
 }
 
 /// The validated fields of `rows` instances. `columns[id]` belongs to the field `id` of the schema.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Columns {
+    /// The number of instances.
     pub rows: usize,
+    /// One column for each field. Every column has `rows` entries.
     pub columns: Vec<Column>,
 }
 
@@ -77,7 +88,7 @@ impl Column {
         }
     }
 
-    pub fn new(kind: ColumnKind) -> Column {
+    pub(crate) fn new(kind: ColumnKind) -> Column {
         match kind {
             ColumnKind::Boolean => Column::Boolean(Vec::new()),
             ColumnKind::Integer => Column::Integer(Vec::new()),
@@ -88,6 +99,7 @@ impl Column {
         }
     }
 
+    /// The number of rows, including those with a missing value.
     pub fn len(&self) -> usize {
         match self {
             Column::Boolean(values) => values.len(),
@@ -98,11 +110,12 @@ impl Column {
         }
     }
 
+    /// Whether there is no row.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    pub fn push_missing(&mut self) {
+    pub(crate) fn push_missing(&mut self) {
         match self {
             Column::Boolean(values) => values.push(None),
             Column::Integer(values) => values.push(None),
@@ -140,21 +153,23 @@ pub struct Spans {
 const MISSING: Range<usize> = usize::MAX..usize::MAX;
 
 impl Spans {
+    /// The number of rows, including those with a missing value.
     pub fn len(&self) -> usize {
         self.ranges.len()
     }
 
+    /// Whether there is no row.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
-    pub fn push(&mut self, value: &[u8]) {
+    pub(crate) fn push(&mut self, value: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(value);
         self.ranges.push(start..self.bytes.len());
     }
 
-    pub fn push_missing(&mut self) {
+    pub(crate) fn push_missing(&mut self) {
         self.ranges.push(MISSING);
     }
 
@@ -197,8 +212,8 @@ impl Spans {
 /// Arrays of numbers, or of booleans as 1 and 0. Each row has a shape of its own.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Arrays {
-    pub values: Vec<f64>,
-    pub rows: Vec<ArrayRow>,
+    pub(crate) values: Vec<f64>,
+    pub(crate) rows: Vec<ArrayRow>,
     /// The distinct shapes. Rows refer to them by index.
     pub shapes: Vec<Vec<usize>>,
     /// The index of each shape in `shapes`.
@@ -206,7 +221,7 @@ pub struct Arrays {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ArrayRow {
+pub(crate) enum ArrayRow {
     Missing,
     /// Inner arrays have different lengths. The schema may allow that, but no tensor can hold it.
     Ragged,
@@ -218,15 +233,17 @@ pub enum ArrayRow {
 }
 
 impl Arrays {
+    /// The number of rows, including those with a missing value.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
+    /// Whether there is no row.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    pub fn push_missing(&mut self) {
+    pub(crate) fn push_missing(&mut self) {
         self.rows.push(ArrayRow::Missing);
     }
 

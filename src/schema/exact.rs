@@ -6,7 +6,7 @@ use serde_json::Number;
 
 /// A JSON number. A double alone would not do: beyond 2^53, several integers are the same double.
 #[derive(Clone, Copy, Debug)]
-pub struct Exact {
+pub(crate) struct Exact {
     pub value: f64,
     /// The exact value, if it is an integer that fits.
     whole: Option<i128>,
@@ -17,7 +17,7 @@ const EXACT_DOUBLES: f64 = 9_007_199_254_740_992.0;
 
 impl Exact {
     /// A number of a schema.
-    pub fn of(number: &Number) -> Option<Exact> {
+    pub(crate) fn of(number: &Number) -> Option<Exact> {
         let value = number.as_f64()?;
         let whole = number
             .as_i64()
@@ -30,12 +30,12 @@ impl Exact {
     }
 
     /// Whether a double holds the value exactly, if it is an integer.
-    pub fn is_small(self) -> bool {
+    pub(crate) fn is_small(self) -> bool {
         self.value.abs() < EXACT_DOUBLES
     }
 
     /// A number of a request. `text` are the bytes from which `value` was read.
-    pub fn read(value: f64, text: &[u8]) -> Exact {
+    pub(crate) fn read(value: f64, text: &[u8]) -> Exact {
         // Most numbers are small: their double is exact, and the text is not parsed again.
         let whole = if value.abs() < EXACT_DOUBLES {
             None
@@ -51,7 +51,7 @@ impl Exact {
     }
 
     /// The smallest integer that is at least this number.
-    pub fn ceil(self) -> Exact {
+    pub(crate) fn ceil(self) -> Exact {
         self.whole.map_or_else(
             || Exact {
                 value: self.value.ceil(),
@@ -62,7 +62,7 @@ impl Exact {
     }
 
     /// The largest integer that is at most this number.
-    pub fn floor(self) -> Exact {
+    pub(crate) fn floor(self) -> Exact {
         self.whole.map_or_else(
             || Exact {
                 value: self.value.floor(),
@@ -73,7 +73,7 @@ impl Exact {
     }
 
     /// The integer plus `by`. A number that is not an integer stays as it is.
-    pub fn shift(self, by: i128) -> Exact {
+    pub(crate) fn shift(self, by: i128) -> Exact {
         let shifted = self.whole.and_then(|whole| whole.checked_add(by));
         shifted.map_or(self, |whole| Exact {
             value: whole as f64,
@@ -82,11 +82,11 @@ impl Exact {
     }
 
     /// The exact value, if it is an integer that fits.
-    pub fn whole(self) -> Option<i128> {
+    pub(crate) fn whole(self) -> Option<i128> {
         self.whole
     }
 
-    pub fn compare(self, other: Exact) -> Ordering {
+    pub(crate) fn compare(self, other: Exact) -> Ordering {
         match (self.whole, other.whole) {
             (Some(a), Some(b)) => a.cmp(&b),
             // At least one is a fraction, or too large for i128; both are compared as doubles.

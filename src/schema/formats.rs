@@ -1,7 +1,7 @@
 //! The formats of strings that the keyword `format` supports, and the reader of dates and times.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     DateTime,
     Date,
     Uuid,
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_dates_with_or_without_a_time() {
+    fn times_are_dates_with_or_without_a_time() {
         let at = |year, month, day, hour, minute| {
             Some(Moment {
                 year,

@@ -12,7 +12,7 @@ pub(crate) mod normalize;
 
 use serde_json::Value;
 
-pub use self::node::{Node, ObjectNode, Types};
+pub(crate) use self::node::{Node, ObjectNode, Types};
 use crate::schema::{
     columns::{ColumnId, ColumnKind},
     compile::{NodePlace, SchemaCompiler},
@@ -25,6 +25,7 @@ use crate::schema::{
 pub struct SchemaError {
     /// JSON pointer from the root of the schema.
     pub pointer: String,
+    /// The rule that the schema breaks.
     pub detail: String,
 }
 
@@ -34,8 +35,11 @@ pub enum Pii {
     /// The field is not personal.
     #[default]
     None,
+    /// `drop`: the value must not be stored.
     Drop,
+    /// `hash`: only a hash of the value may be stored.
     Hash,
+    /// `bucket`: only the range or group of the value may be stored.
     Bucket,
 }
 
@@ -44,10 +48,13 @@ pub enum Pii {
 pub struct ColumnSpec {
     /// The name of the property. A JSON pointer for a property of a nested object.
     pub name: String,
+    /// The type of the values.
     pub kind: ColumnKind,
     /// The value may be null, or absent.
     pub nullable: bool,
+    /// The schema lists the field in `required`.
     pub required: bool,
+    /// The value of `x-pii`.
     pub pii: Pii,
     /// The shape of an array whose length is fixed at every level.
     pub array_shape: Option<Vec<usize>>,
@@ -58,7 +65,7 @@ pub struct ColumnSpec {
 /// The compiled schema of one instance.
 #[derive(Debug)]
 pub struct Schema {
-    pub root: Node,
+    pub(crate) root: Node,
     columns: Vec<ColumnSpec>,
     document: Value,
 }
@@ -112,7 +119,7 @@ impl Schema {
     }
 
     /// The node whose values go to a column.
-    pub fn node(&self, column: ColumnId) -> Option<&Node> {
+    pub(crate) fn node(&self, column: ColumnId) -> Option<&Node> {
         self.root.find_column(column)
     }
 

@@ -7,17 +7,17 @@ use crate::schema::{columns::ColumnId, exact::Exact, formats::Format};
 
 /// The JSON types that a node accepts, one bit for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Types(pub u8);
+pub(crate) struct Types(pub u8);
 
 impl Types {
-    pub const NULL: u8 = 1;
-    pub const BOOLEAN: u8 = 2;
-    pub const INTEGER: u8 = 4;
-    pub const NUMBER: u8 = 8;
-    pub const STRING: u8 = 16;
-    pub const ARRAY: u8 = 32;
-    pub const OBJECT: u8 = 64;
-    pub const ALL: u8 = 0x7f;
+    pub(crate) const NULL: u8 = 1;
+    pub(crate) const BOOLEAN: u8 = 2;
+    pub(crate) const INTEGER: u8 = 4;
+    pub(crate) const NUMBER: u8 = 8;
+    pub(crate) const STRING: u8 = 16;
+    pub(crate) const ARRAY: u8 = 32;
+    pub(crate) const OBJECT: u8 = 64;
+    pub(crate) const ALL: u8 = 0x7f;
     pub(super) const NAMES: [(u8, &'static str); 7] = [
         (Types::NULL, "null"),
         (Types::BOOLEAN, "boolean"),
@@ -28,12 +28,12 @@ impl Types {
         (Types::OBJECT, "object"),
     ];
 
-    pub fn has(self, bit: u8) -> bool {
+    pub(crate) fn has(self, bit: u8) -> bool {
         self.0 & bit != 0
     }
 
     /// `integer or null`, for error texts.
-    pub fn describe(self) -> String {
+    pub(crate) fn describe(self) -> String {
         let names: Vec<&str> = Types::NAMES
             .iter()
             .filter(|(bit, _)| self.has(*bit))
@@ -45,7 +45,7 @@ impl Types {
 
 /// The rules for one value. The defaults of [`Node::anything`] accept every value.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     pub types: Types,
     pub enumeration: Option<Vec<Value>>,
     pub constant: Option<Value>,
@@ -82,7 +82,7 @@ pub struct Node {
 
 impl Node {
     /// The schema `{}`.
-    pub fn anything() -> Node {
+    pub(crate) fn anything() -> Node {
         Node {
             types: Types(Types::ALL),
             enumeration: None,
@@ -129,7 +129,7 @@ impl Node {
 
 /// The rules for the members of an object.
 #[derive(Debug)]
-pub struct ObjectNode {
+pub(crate) struct ObjectNode {
     pub properties: Vec<(String, Node)>,
     /// The names of the properties in quotes, as JSON has them. Empty for a name that needs an
     /// escape.

@@ -83,8 +83,8 @@ impl Operators {
         Ok(())
     }
 
-    /// The operator with this token. Every token is compared in full, so that the time of a refusal says
-    /// nothing about how close a guess was.
+    /// The operator with this token. Every token is compared in full, so that the time of a refusal
+    /// says nothing about how close a guess was.
     pub(crate) fn name_of(&self, token: &str) -> Option<&str> {
         let given = Digest::of(token.as_bytes());
         let mut found = None;

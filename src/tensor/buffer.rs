@@ -18,6 +18,7 @@ const _: () = assert!(
     "predictd runs on little-endian machines"
 );
 
+/// The elements of a tensor: owned, or a view of the bytes of a request.
 #[derive(Clone)]
 pub struct Buffer<T> {
     /// Empty while the elements are shared.
@@ -71,7 +72,7 @@ impl<T: Pod> Buffer<T> {
         &mut self.owned
     }
 
-    pub fn resize(&mut self, length: usize, value: T) {
+    pub(crate) fn resize(&mut self, length: usize, value: T) {
         self.to_mut().resize(length, value);
     }
 

@@ -3,21 +3,36 @@
 
 use std::fmt;
 
+/// The type of the elements of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DataType {
+    /// Booleans.
     Bool,
+    /// Unsigned integers of 8 bits.
     Uint8,
+    /// Unsigned integers of 16 bits.
     Uint16,
+    /// Unsigned integers of 32 bits.
     Uint32,
+    /// Unsigned integers of 64 bits.
     Uint64,
+    /// Signed integers of 8 bits.
     Int8,
+    /// Signed integers of 16 bits.
     Int16,
+    /// Signed integers of 32 bits.
     Int32,
+    /// Signed integers of 64 bits.
     Int64,
+    /// IEEE 754 half precision.
     Fp16,
+    /// bfloat16: the upper 16 bits of a float32.
     Bf16,
+    /// IEEE 754 single precision.
     Fp32,
+    /// IEEE 754 double precision.
     Fp64,
+    /// Strings in UTF-8. The protocols call them `BYTES`.
     Bytes,
 }
 
@@ -58,11 +73,12 @@ impl DataType {
         self.row().2
     }
 
+    /// The type with this name in `preprocessing.json`. `None` for an unknown name.
     pub fn from_numpy_name(name: &str) -> Option<DataType> {
         TABLE.iter().find(|row| row.2 == name).map(|row| row.0)
     }
 
-    pub fn from_protocol_name(name: &str) -> Option<DataType> {
+    pub(crate) fn from_protocol_name(name: &str) -> Option<DataType> {
         TABLE.iter().find(|row| row.1 == name).map(|row| row.0)
     }
 
@@ -71,6 +87,7 @@ impl DataType {
         self.row().3
     }
 
+    /// Whether the type has NaN and infinities.
     pub fn is_float(self) -> bool {
         matches!(
             self,
@@ -91,7 +108,7 @@ mod tests {
     use crate::tensor::DataType;
 
     #[test]
-    fn table_is_in_the_order_of_the_enum() {
+    fn the_table_of_codes_is_in_the_order_of_the_enum() {
         for (index, row) in TABLE.iter().enumerate() {
             assert_eq!(row.0 as usize, index);
             assert_eq!(DataType::from_numpy_name(row.2), Some(row.0));

@@ -13,26 +13,40 @@ use half::{bf16, f16};
 
 pub use buffer::Buffer;
 pub use datatype::DataType;
-pub use rearrange::{Rearrangement, from_end};
+pub(crate) use rearrange::{Rearrangement, from_end};
 pub use rows::{batches, join, split};
 pub use shape::{Dim, Shape, fit};
 
 /// The elements of a tensor, in row-major order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
+    /// Booleans.
     Bool(Vec<bool>),
+    /// Unsigned integers of 8 bits.
     Uint8(Buffer<u8>),
+    /// Unsigned integers of 16 bits.
     Uint16(Buffer<u16>),
+    /// Unsigned integers of 32 bits.
     Uint32(Buffer<u32>),
+    /// Unsigned integers of 64 bits.
     Uint64(Buffer<u64>),
+    /// Signed integers of 8 bits.
     Int8(Buffer<i8>),
+    /// Signed integers of 16 bits.
     Int16(Buffer<i16>),
+    /// Signed integers of 32 bits.
     Int32(Buffer<i32>),
+    /// Signed integers of 64 bits.
     Int64(Buffer<i64>),
+    /// IEEE 754 half precision.
     Fp16(Buffer<f16>),
+    /// bfloat16: the upper 16 bits of a float32.
     Bf16(Buffer<bf16>),
+    /// IEEE 754 single precision.
     Fp32(Buffer<f32>),
+    /// IEEE 754 double precision.
     Fp64(Buffer<f64>),
+    /// Strings in UTF-8. The protocols call them `BYTES`.
     Bytes(Vec<String>),
 }
 
@@ -59,14 +73,17 @@ macro_rules! each_data {
 }
 
 impl Data {
+    /// The number of elements.
     pub fn len(&self) -> usize {
         each_data!(self, values => values.len())
     }
 
+    /// Whether there is no element.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// The type of the elements.
     pub fn datatype(&self) -> DataType {
         match self {
             Data::Bool(_) => DataType::Bool,
@@ -133,22 +150,21 @@ impl Tensor {
         (elements == data.len()).then_some(Tensor { shape, data })
     }
 
+    /// The size of each dimension. Empty for a scalar.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
+    /// The elements.
     pub fn data(&self) -> &Data {
         &self.data
     }
 
-    pub fn data_mut(&mut self) -> &mut Data {
-        &mut self.data
-    }
-
-    pub fn into_parts(self) -> (Vec<usize>, Data) {
+    pub(crate) fn into_parts(self) -> (Vec<usize>, Data) {
         (self.shape, self.data)
     }
 
+    /// The type of the elements.
     pub fn datatype(&self) -> DataType {
         self.data.datatype()
     }
@@ -169,6 +185,7 @@ impl Tensor {
 pub struct Tensors(pub Vec<(Arc<str>, Tensor)>);
 
 impl Tensors {
+    /// The tensor of this name.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.0
             .iter()

@@ -5,7 +5,7 @@ use crate::tensor::{Buffer, Data, Tensor};
 
 /// A change of the axes of a whole tensor. A negative axis or index counts from the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rearrangement {
+pub(crate) enum Rearrangement {
     /// One index of an axis. The axis is removed.
     Take { axis: i64, index: i64 },
     /// The axes in a new order.
@@ -13,7 +13,7 @@ pub enum Rearrangement {
 }
 
 /// An index that may count from the end, as an index from the start. `None` if it is out of bounds.
-pub fn from_end(index: i64, length: usize) -> Option<usize> {
+pub(crate) fn from_end(index: i64, length: usize) -> Option<usize> {
     let length = i64::try_from(length).ok()?;
     usize::try_from(if index < 0 { index + length } else { index })
         .ok()
@@ -23,7 +23,7 @@ pub fn from_end(index: i64, length: usize) -> Option<usize> {
 impl Rearrangement {
     /// The remaining axes in their new order, as indices of a shape of `rank` dimensions. `None` if
     /// the change does not fit the rank.
-    pub fn axes(&self, rank: usize) -> Option<Vec<usize>> {
+    pub(crate) fn axes(&self, rank: usize) -> Option<Vec<usize>> {
         match self {
             Rearrangement::Take { axis, .. } => {
                 let axis = from_end(*axis, rank)?;
@@ -43,7 +43,7 @@ impl Rearrangement {
 impl Tensor {
     /// The tensor after all changes, with one copy of the elements. `None` if a change does not fit
     /// the shape.
-    pub fn rearranged(&self, changes: &[Rearrangement]) -> Option<Tensor> {
+    pub(crate) fn rearranged(&self, changes: &[Rearrangement]) -> Option<Tensor> {
         // Size and stride of each axis. The changes only reorder them, and the elements are copied
         // once at the end.
         let mut axes: Vec<(usize, usize)> = Vec::with_capacity(self.shape().len());

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+/// One dimension that a graph declares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dim {
+    /// A dimension of this size.
     Fixed(usize),
     /// A free dimension.
     Any,
@@ -13,7 +15,7 @@ pub enum Dim {
 }
 
 impl Dim {
-    pub fn fits(self, size: usize) -> bool {
+    pub(crate) fn fits(self, size: usize) -> bool {
         match self {
             Dim::Fixed(fixed) => fixed == size,
             Dim::Any | Dim::Rest => true,
@@ -21,6 +23,7 @@ impl Dim {
     }
 }
 
+/// The dimensions that a graph declares for a tensor. Empty for a scalar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape(pub Vec<Dim>);
 
@@ -30,7 +33,7 @@ impl Shape {
         self.0.first() == Some(&Dim::Any)
     }
 
-    pub fn fits(&self, shape: &[usize]) -> bool {
+    pub(crate) fn fits(&self, shape: &[usize]) -> bool {
         fit(&self.0, shape)
     }
 

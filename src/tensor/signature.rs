@@ -7,14 +7,20 @@ use crate::tensor::{Data, DataType, Dim, Shape, Tensor, Tensors};
 /// Name, datatype and shape of an input or output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
+    /// The name in the graph.
     pub name: Arc<str>,
+    /// The type of the elements.
     pub datatype: DataType,
+    /// The dimensions that the graph declares.
     pub shape: Shape,
 }
 
+/// The inputs and outputs that a graph declares, in its order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Signature {
+    /// The tensors that a run takes.
     pub inputs: Vec<TensorSpec>,
+    /// The tensors that a run gives.
     pub outputs: Vec<TensorSpec>,
 }
 
@@ -22,12 +28,15 @@ pub struct Signature {
 /// dimension without a name has an empty one. Dimensions of the same name have the same size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Symbols {
+    /// One list for each input, with one name for each dimension.
     pub inputs: Vec<Vec<String>>,
+    /// One list for each output, with one name for each dimension.
     pub outputs: Vec<Vec<String>>,
 }
 
 /// Why a graph does not accept tensors as its inputs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum SignatureError {
     #[error("input `{}`: expected {spec}, given nothing", spec.name)]
     Missing { spec: TensorSpec },
@@ -43,6 +52,7 @@ pub enum SignatureError {
 
 /// Why rows of several requests cannot share a run of a graph.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum BatchAxisError {
     #[error("the graph has no input")]
     NoInput,
@@ -102,7 +112,7 @@ impl Signature {
         )
     }
 
-    pub fn output(&self, name: &str) -> Option<&TensorSpec> {
+    pub(crate) fn output(&self, name: &str) -> Option<&TensorSpec> {
         self.outputs.iter().find(|spec| &*spec.name == name)
     }
 

@@ -278,7 +278,7 @@ mod tests {
 
     /// Against the calendar library, for every day of eight hundred years.
     #[test]
-    fn every_day_has_its_parts() {
+    fn every_day_has_all_date_parts() {
         let parts = DateParts::compile(
             &["weekday", "day_of_year", "week"].map(Value::from),
             &Value::Null,

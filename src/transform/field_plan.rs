@@ -15,11 +15,15 @@ use crate::{
 /// `ColumnId`.
 #[derive(Clone, Debug)]
 pub struct FieldSpec {
+    /// The name of the property. A JSON pointer for a property of a nested object.
     pub name: String,
+    /// The type of the values.
     pub kind: ColumnKind,
+    /// The value may be null, or absent.
     pub nullable: bool,
     /// `None` for a scalar, and for an array whose shape the schema leaves open.
     pub array_shape: Option<Vec<usize>>,
+    /// The field is personal: no error text shows its values.
     pub pii: bool,
 }
 

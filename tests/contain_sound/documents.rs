@@ -7,7 +7,8 @@ use crate::{
     schemas::{NUMBERS, TEXTS, scalar},
 };
 
-/// Values at the edges of the rules of a schema, as texts, because numbers may have more digits than a `Value` keeps.
+/// Values at the edges of the rules of a schema, as texts, because numbers may have more digits
+/// than a `Value` keeps.
 fn edges(schema: &Value, found: &mut Vec<String>) {
     let Value::Object(members) = schema else {
         return;

@@ -1,5 +1,6 @@
-//! If no gap between two schemas is found, the wider one accepts every document that the narrower one accepts. Pairs are made by
-//! changes of a schema, so that many are contained. Documents have values at the edges of both schemas.
+//! If no gap between two schemas is found, the wider one accepts every document that the narrower
+//! one accepts. Pairs are made by changes of a schema, so that many are contained. Documents have
+//! values at the edges of both schemas.
 //!
 //! `PREDICTD_SEED=N` repeats a run, `PREDICTD_CASES=N` sets the number of pairs.
 
@@ -56,7 +57,8 @@ fn if_no_gap_is_found_the_wider_schema_accepts_every_document_of_the_narrower() 
             continue;
         }
         pairs += 1;
-        // In both directions, because a change that accepts more in one direction accepts less in the other.
+        // In both directions, because a change that accepts more in one direction accepts less in
+        // the other.
         for (wide, narrow, wide_document, narrow_document) in [
             (&wider, &narrower, &wider_document, &narrower_document),
             (&narrower, &wider, &narrower_document, &wider_document),

@@ -60,7 +60,8 @@ fn gaps_of_numbers() -> Vec<Gap> {
     ]
 }
 
-/// Wider rules, narrower rules, and a value that only the narrower ones accept: bounds, texts and arrays.
+/// Wider rules, narrower rules, and a value that only the narrower ones accept: bounds, texts and
+/// arrays.
 fn gaps_of_bounds_texts_and_arrays() -> Vec<Gap> {
     vec![
         (

@@ -256,7 +256,8 @@ fn metrics_of_a_reloaded_version_are_kept() {
     assert!(has());
 }
 
-/// The console's types are generated from this document (`npm run types` in `console/`), so the file must be current.
+/// The console's types are generated from this document (`npm run types` in `console/`), so the
+/// file must be current.
 #[test]
 fn the_openapi_document_of_the_admin_api_is_current() {
     let models = models_with(&[("churn", "1.1.0")]);

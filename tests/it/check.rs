@@ -27,7 +27,8 @@ fn addresses_must_be_free_and_resolvable() {
             "here",
             "`server.listen`: \"here\" is not an address",
         ),
-        // A host name is judged by the addresses that it resolves to. This one resolves to all addresses of the machine.
+        // A host name is judged by the addresses that it resolves to. This one resolves to all
+        // addresses of the machine.
         ("PREDICTD_ADMIN__LISTEN", "0x0:0", "admin.token_file"),
         (
             "PREDICTD_ADMIN__TOKEN_FILE",

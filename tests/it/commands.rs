@@ -273,8 +273,8 @@ fn health_asks_the_server() {
     );
 }
 
-/// ONNX Runtime's vendor telemetry writes files below HOME and /tmp and opens sockets, unless it is turned off before the
-/// library loads.
+/// ONNX Runtime's vendor telemetry writes files below HOME and /tmp and opens sockets, unless it is
+/// turned off before the library loads.
 #[test]
 fn no_files_are_written_to_the_home_directory() {
     let (home, temporary) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -22,7 +22,8 @@ fn predict(client: &Client, url: &str, body: &str) -> bool {
             assert_eq!(status, 200);
             true
         }
-        // A load balancer stops sending when the server is unready. After the drain there is no listener.
+        // A load balancer stops sending when the server is unready. After the drain there is no
+        // listener.
         Err(error) if error.is_connect() => false,
         // Every other error is a request that was sent and not answered.
         Err(error) => panic!("a request was lost: {error:?}"),

@@ -21,7 +21,8 @@ fn models_with_number_graph(name: &str, graph: &str) -> TempDir {
     models
 }
 
-/// The package `huge`, whose graph hangs on numbers other than 0. Its golden examples keep the load short.
+/// The package `huge`, whose graph hangs on numbers other than 0. Its golden examples keep the load
+/// short.
 fn huge() -> TempDir {
     let models = tempfile::tempdir().unwrap();
     let golden = [(0.0, 0.0), (0.0001, 0.0001)];
@@ -263,7 +264,8 @@ fn a_full_queue_answers_503_and_requests_of_callers_that_hung_up_are_not_run() {
     drop(waiting);
     server.wait_for_metric(inflight, 1.0);
     let before = server.metric(runs);
-    // The queue has room although the worker is busy, because requests of callers that hung up were removed.
+    // The queue has room although the worker is busy, because requests of callers that hung up were
+    // removed.
     let alive = send(1.0);
     server.wait_for_metric(inflight, 2.0);
     drop(busy);
@@ -370,7 +372,8 @@ fn a_worker_is_replaced_from_verified_files_only() {
         models.path(),
         &[&settings[..], &[("state.keep_packages", "false")]].concat(),
     );
-    // The graph is overwritten. The loaded version answers, but a worker cannot be replaced from other files.
+    // The graph is overwritten. The loaded version answers, but a worker cannot be replaced from
+    // other files.
     fs_err::copy(&other, &graph).unwrap();
     hang(&server);
     let line = wait_for("the replacement fails", || {
@@ -386,8 +389,8 @@ fn a_worker_is_replaced_from_verified_files_only() {
     assert_ne!(request.body("{\"x\": 0}").send().unwrap().status(), 200);
     drop(server);
 
-    // The copy in the state is the verified package, so that a worker can be replaced from it. The state also remembers the
-    // gate's verdict.
+    // The copy in the state is the verified package, so that a worker can be replaced from it. The
+    // state also remembers the gate's verdict.
     fs_err::write(&graph, verified).unwrap();
     let server = Server::start(models.path(), &settings);
     wait_for_package_copies(state.path(), "huge", 1);

@@ -162,7 +162,8 @@ fn a_constant_fallback_comes_from_the_package() {
         String::from_utf8_lossy(&packed.stderr)
     );
     let server = start_with_configuration(models.path(), &path);
-    // The model refuses a request of more runs than its queue holds. The fallback answers each of its two rows.
+    // The model refuses a request of more runs than its queue holds. The fallback answers each of
+    // its two rows.
     let rows = vec![example_input("churn", "1.1.0"); 64 * 8];
     let mut given = None;
     wait_until("the queue is full", || {

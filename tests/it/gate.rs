@@ -1,4 +1,5 @@
-//! Invalid and hostile packages are rejected with the file and the reason, and other models are not affected.
+//! Invalid and hostile packages are rejected with the file and the reason, and other models are not
+//! affected.
 
 use std::{
     path::{Path, PathBuf},

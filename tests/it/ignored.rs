@@ -1,4 +1,5 @@
-//! Ignored paths of the models directory are reported in the log, by the probe, by a metric and by `serve --check`.
+//! Ignored paths of the models directory are reported in the log, by the probe, by a metric and by
+//! `serve --check`.
 
 use std::path::Path;
 

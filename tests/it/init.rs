@@ -1,4 +1,5 @@
-//! `init` writes a draft, asks for missing facts and marks guesses. `pack` makes a package of the draft.
+//! `init` writes a draft, asks for missing facts and marks guesses. `pack` makes a package of the
+//! draft.
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +11,8 @@ use crate::harness::{
     workplace_with_files,
 };
 
-/// Runs `init` for `made/1.0.0` in the directory. An option that begins with `@` is a file of it: (exit code, stdout and
-/// stderr).
+/// Runs `init` for `made/1.0.0` in the directory. An option that begins with `@` is a file of it:
+/// (exit code, stdout and stderr).
 fn run_init(workplace: &TempDir, model: &Path, more: &[&str]) -> (i32, String) {
     let file = |text: &&str| {
         text.strip_prefix('@').map_or_else(
@@ -184,7 +185,7 @@ fn a_guess_is_rejected_until_its_key_is_deleted() {
         &["--sample", "@rows.jsonl", "--encode", "sex=one_hot"],
     );
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("guess   preprocessing.json /inputs/features/columns/9/x-guess: the categories are the sample's"), "{text}");
+    assert!(text.contains("guess   preprocessing.json /inputs/features/columns/9/x-guess: the categories are those of the sample"), "{text}");
     let (code, text) = pack(&draft_path(&workplace), &[]);
     assert_eq!(code, 1);
     assert!(text.contains("FAILED  preprocessing  preprocessing.json /inputs/features/columns/9/x-guess: is a guess"), "{text}");
@@ -441,7 +442,8 @@ fn a_long_image_of_the_sample_is_left_out_of_schema_and_output() {
         schema.len() < 4000 && schema.contains("image/png"),
         "{schema}"
     );
-    // Without golden examples the gate runs the schema's example, so the preprocessing steps must accept it.
+    // Without golden examples the gate runs the schema's example, so the preprocessing steps must
+    // accept it.
     let (code, text) = pack(&draft_path(&workplace), &[]);
     assert!(code == 0 && text.contains("batches of 1 and "), "{text}");
 }

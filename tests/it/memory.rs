@@ -47,7 +47,8 @@ fn resident_memory_returns_after_a_burst() {
         assert_eq!(infer_rows(&server, "wide", 150).0, 200);
     }
     wait_until_memory_returns(&server, before);
-    // After many requests of one size, the server keeps their memory until no more such requests come.
+    // After many requests of one size, the server keeps their memory until no more such requests
+    // come.
     wait_until("the memory of usual requests is kept", || {
         for _ in 0..8 {
             assert_eq!(infer_rows(&server, "wide", 100).0, 200);
@@ -105,8 +106,8 @@ fn a_run_beyond_the_limit_is_refused_and_later_runs_succeed() {
     assert!(server.memory("VmRSS") < 400_000_000);
 }
 
-/// Each worker may use an equal share of the limit, for packages and for bare graphs. The limit of a model overrides the
-/// general one.
+/// Each worker may use an equal share of the limit, for packages and for bare graphs. The limit of
+/// a model overrides the general one.
 #[test]
 fn the_workers_of_a_model_share_its_limit() {
     let models = tempfile::tempdir().unwrap();

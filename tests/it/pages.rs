@@ -189,7 +189,8 @@ fn allowed(response: &Response) -> Option<String> {
         .map(|origin| origin.to_str().unwrap().to_owned())
 }
 
-/// Asserts the header fields of a preflight response and of an answer to a page of an allowed origin.
+/// Asserts the header fields of a preflight response and of an answer to a page of an allowed
+/// origin.
 fn check_allowed_headers(preflight: &Response, answer: &Response) {
     let header = |name: &str| preflight.headers()[name].to_str().unwrap().to_lowercase();
     assert!(header("access-control-allow-methods").contains("post"));
@@ -208,7 +209,8 @@ fn check_allowed_headers(preflight: &Response, answer: &Response) {
     );
 }
 
-/// Asserts that a page of this origin may send requests and read answers if `expected` is the allowed origin.
+/// Asserts that a page of this origin may send requests and read answers if `expected` is the
+/// allowed origin.
 fn check_origin(server: &Server, origins: &str, origin: &str, expected: Option<&str>) {
     let permission = preflight(server, origin);
     assert_eq!(

@@ -1,4 +1,5 @@
-//! The gRPC code in the repository is generated from `proto/open_inference.proto`, so that builds need no protobuf compiler.
+//! The gRPC code in the repository is generated from `proto/open_inference.proto`, so that builds
+//! need no protobuf compiler.
 
 use std::path::Path;
 
@@ -14,7 +15,8 @@ const BY_HAND: [&str; 2] = ["ModelInfer", "ModelStreamInfer"];
 fn generate(directory: &Path) {
     let proto = root().join("proto");
     let mut compiler = protox::Compiler::new([&proto]).unwrap();
-    // The descriptors contain no source information: reflection does not need the comments of the .proto file.
+    // The descriptors contain no source information: reflection does not need the comments of the
+    // .proto file.
     compiler
         .include_imports(true)
         .include_source_info(false)
@@ -35,7 +37,8 @@ fn generate(directory: &Path) {
         .build_client(false)
         .build_transport(false)
         .emit_rerun_if_changed(false);
-    // `Bytes` refers to the received buffer without a copy, and an empty `BTreeMap` allocates nothing.
+    // `Bytes` refers to the received buffer without a copy, and an empty `BTreeMap` allocates
+    // nothing.
     builder
         .bytes(".")
         .btree_map(".")

@@ -8,7 +8,8 @@ use crate::harness::{
     PREDICTD, Server, fixture_path, golden_examples, install_package, root, wait_for,
 };
 
-/// The commands in the `sh` blocks of the section with this title, one a line, without comments and the alias.
+/// The commands in the `sh` blocks of the section with this title, one a line, without comments and
+/// the alias.
 fn commands(title: &str) -> Vec<String> {
     let text = fs_err::read_to_string(root().join("README.md")).unwrap();
     let section = text

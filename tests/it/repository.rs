@@ -1,4 +1,5 @@
-//! A repository of graphs without manifests, in the layout of Triton, KServe and TensorFlow Serving.
+//! A repository of graphs without manifests, in the layout of Triton, KServe and TensorFlow
+//! Serving.
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -85,7 +86,8 @@ fn no_unverified_graph_is_served_if_manifests_are_required() {
     );
 }
 
-/// A server with a graph that runs each request alone, one that batches, and one of a fixed batch size.
+/// A server with a graph that runs each request alone, one that batches, and one of a fixed batch
+/// size.
 fn graphs_with_batching() -> (TempDir, Server) {
     let models = models_with(&[]);
     install_graph(

@@ -48,7 +48,8 @@ fn a_graph_with_one_scale_for_all_rows_is_not_batched() {
     );
     fs_err::remove_file(directory.join("serving.json")).unwrap();
     write_manifest(&directory, "int8", "1.0.0");
-    // The same for a bare graph: batching that the configuration requests happens only if rows are independent.
+    // The same for a bare graph: batching that the configuration requests happens only if rows are
+    // independent.
     install_graph(
         models.path(),
         "bare",
@@ -365,7 +366,7 @@ fn a_field_with_the_name_of_an_optional_input_is_passed_to_it() {
         );
         assert_eq!(code, 0, "{text}");
         assert!(
-            text.contains("batched: the graph keeps rows apart"),
+            text.contains("batched: rows are independent in the graph"),
             "{text}"
         );
     }
@@ -407,7 +408,8 @@ fn predict_ignores_an_unverified_declaration_of_independent_rows() {
         json!({"batching": {"independent_rows": true}}).to_string(),
     )
     .unwrap();
-    // The gate would reject the package. `predict` accepts every package whose files match its manifest.
+    // The gate would reject the package. `predict` accepts every package whose files match its
+    // manifest.
     write_manifest(&directory, "scaled", "1.0.0");
     let alone = |row: &str| run_predictd(&["predict", directory.to_str().unwrap()], row, &[]).1;
     let (small, large) = ("{\"x\": [0.068, -0.04]}\n", "{\"x\": [900000, 1]}\n");

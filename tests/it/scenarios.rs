@@ -87,7 +87,8 @@ struct Step {
     body: Option<String>,
     /// The body as JSON.
     json: Option<toml::Value>,
-    /// JSON in front of `data`. Its length is sent as `inference-header-content-length`, unless `headers` has that field.
+    /// JSON in front of `data`. Its length is sent as `inference-header-content-length`, unless
+    /// `headers` has that field.
     head: Option<String>,
     /// Bytes in hexadecimal, with spaces: they follow `head`, or are the whole body.
     data: Option<String>,
@@ -108,7 +109,8 @@ struct Expect {
     absent: Vec<String>,
     /// A part of the answer's text.
     text: Option<String>,
-    /// The bytes after the answer's JSON, in hexadecimal. `inference-header-content-length` is the length of the JSON.
+    /// The bytes after the answer's JSON, in hexadecimal. `inference-header-content-length` is the
+    /// length of the JSON.
     data: Option<String>,
 }
 

@@ -1,4 +1,5 @@
-//! Rows of different lengths in one request, arrays of booleans, and outputs whose rows are not the first dimension.
+//! Rows of different lengths in one request, arrays of booleans, and outputs whose rows are not the
+//! first dimension.
 
 use std::path::Path;
 
@@ -260,7 +261,8 @@ fn rows_without_elements_are_rows() {
     }
 }
 
-/// A server with the graph `sequence` as a bare graph and as a package: lists of rows of four numbers.
+/// A server with the graph `sequence` as a bare graph and as a package: lists of rows of four
+/// numbers.
 fn sequences() -> (TempDir, Server) {
     let models = models_of_graphs(&[("bare", "sequence.onnx")]);
     let number = json!({"type": "number"});

@@ -1,5 +1,6 @@
-//! What others depend on, word for word: names of metrics, help, OpenAPI, error bodies, documents of the admin API. A change is
-//! seen in the review of a snapshot: `INSTA_UPDATE=always cargo test --test it snapshots`, then `git diff`.
+//! What others depend on, word for word: names of metrics, help, OpenAPI, error bodies, documents
+//! of the admin API. A change is seen in the review of a snapshot: `INSTA_UPDATE=always cargo test
+//! --test it snapshots`, then `git diff`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,6 @@
-//! No answer depends on other rows: random small graphs of common operators, in some of which rows are mixed. If the analysis says
-//! that the rows of a graph are independent, ONNX Runtime must answer each row next to hostile rows as it does alone.
+//! No answer depends on other rows: random small graphs of common operators, in some of which rows
+//! are mixed. If the analysis says that the rows of a graph are independent, ONNX Runtime must
+//! answer each row next to hostile rows as it does alone.
 
 #![allow(
     clippy::unwrap_used,
@@ -63,7 +64,8 @@ fn numbers(tensors: &Tensors) -> Vec<f32> {
     values.to_vec()
 }
 
-/// The rows of a run, and for each row the index of the single row with the expected answer. `None` for a hostile row.
+/// The rows of a run, and for each row the index of the single row with the expected answer. `None`
+/// for a hostile row.
 type Batch = (Vec<[f32; WIDTH]>, Vec<Option<usize>>);
 
 /// The difference if a row is answered otherwise next to other rows than alone.

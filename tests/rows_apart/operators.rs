@@ -10,7 +10,8 @@ use crate::{
 const KINDS: usize = 58;
 
 impl Builder {
-    /// Adds one random operator from [rows, 4] to [rows, 4]. From 26 on, rows meet or their number matters.
+    /// Adds one random operator from [rows, 4] to [rows, 4]. From 26 on, rows meet or their number
+    /// matters.
     pub(crate) fn step(&mut self, x: &str, other: &str, random: &mut Random) -> String {
         let kind = random.below(KINDS);
         match kind {

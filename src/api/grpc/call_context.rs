@@ -8,7 +8,8 @@ use crate::api::{context::Context, refusal::Refusal};
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// The context of a call. Its time limit is the shorter one of `grpc-timeout` and predictd's own header.
+/// The context of a call. Its time limit is the shorter one of `grpc-timeout` and predictd's own
+/// header.
 pub(super) fn context(headers: &HeaderMap) -> Context {
     let mut context = Context::new(headers);
     let Some(value) = headers.get(GRPC_TIMEOUT) else {

@@ -1,4 +1,5 @@
-//! `ChunkedBytes`: a sequence of bytes in several buffers, so that received messages are not copied.
+//! `ChunkedBytes`: a sequence of bytes in several buffers, so that received messages are not
+//! copied.
 
 use std::collections::VecDeque;
 
@@ -61,8 +62,8 @@ impl Buf for ChunkedBytes {
         }
     }
 
-    /// Shares the bytes if they are in one buffer. Otherwise it copies them into a new one, whose start is aligned for the elements
-    /// of a tensor.
+    /// Shares the bytes if they are in one buffer. Otherwise it copies them into a new one, whose
+    /// start is aligned for the elements of a tensor.
     fn copy_to_bytes(&mut self, length: usize) -> Bytes {
         match self.chunks.front_mut() {
             // A part of one buffer is shared with the rest of it.

@@ -1,4 +1,5 @@
-//! Health checks (`grpc.health.v1`): the server under the empty name, and each model under its own name.
+//! Health checks (`grpc.health.v1`): the server under the empty name, and each model under its own
+//! name.
 
 use std::{
     pin::Pin,
@@ -20,7 +21,8 @@ use crate::{
     schema::fault::shorten,
 };
 
-/// The interval at which the status for a watching client is computed again: no event announces that a version stops answering.
+/// The interval at which the status for a watching client is computed again: no event announces
+/// that a version stops answering.
 const WATCH_TICK: Duration = Duration::from_millis(200);
 
 pub(super) struct HealthService {

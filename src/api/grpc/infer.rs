@@ -1,7 +1,8 @@
-//! Infer: one message of `ModelInfer` or `ModelStreamInfer`, from its bytes to the bytes of its response.
+//! Infer: one message of `ModelInfer` or `ModelStreamInfer`, from its bytes to the bytes of its
+//! response.
 //!
-//! These two calls do not use the generated service: large messages are parsed away from the network threads, tensors are not
-//! copied, and a request takes no memory before it is admitted.
+//! These two calls do not use the generated service: large messages are parsed away from the
+//! network threads, tensors are not copied, and a request takes no memory before it is admitted.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -23,7 +24,8 @@ use crate::{
     registry::route::Target,
 };
 
-/// Messages with more bytes, and predictions with more values, are handled away from the network threads.
+/// Messages with more bytes, and predictions with more values, are handled away from the network
+/// threads.
 const HEAVY: usize = 64 << 10;
 
 /// A message without a prediction.
@@ -51,7 +53,8 @@ impl From<Refusal> for FailedMessage {
     }
 }
 
-/// Answers a message. Returns the prediction, which is counted here, and the framed message of the response.
+/// Answers a message. Returns the prediction, which is counted here, and the framed message of the
+/// response.
 pub(super) async fn answer(
     guard: &CancelGuard<'_>,
     headers: &HeaderMap,
@@ -77,7 +80,8 @@ pub(super) async fn answer(
     }
 }
 
-/// Asks the model and encodes the response. Takes the inputs and the outputs out of the request; its names stay for an error.
+/// Asks the model and encodes the response. Takes the inputs and the outputs out of the request;
+/// its names stay for an error.
 async fn predict(
     frame: &mut CallFrame<'_>,
     headers: &HeaderMap,

@@ -60,7 +60,8 @@ impl ResponseOptions {
     }
 }
 
-/// The parameters that name the fallback, if another version answered than the one that the request was assigned to.
+/// The parameters that name the fallback, if another version answered than the one that the request
+/// was assigned to.
 fn fallback_parameters(prediction: &Prediction) -> BTreeMap<String, InferParameter> {
     let Some(fallback) = &prediction.fallback else {
         return BTreeMap::new();
@@ -74,7 +75,8 @@ fn fallback_parameters(prediction: &Prediction) -> BTreeMap<String, InferParamet
     ])
 }
 
-/// Writes outputs in the form of the request: the tensors, and the entries of `raw_output_contents`.
+/// Writes outputs in the form of the request: the tensors, and the entries of
+/// `raw_output_contents`.
 pub(super) fn write_outputs(
     outputs: Vec<NamedTensor>,
     form: ContentsForm,

@@ -1,4 +1,5 @@
-//! The calls of `GRPCInferenceService` that run no model: liveness, readiness, metadata, configuration and statistics.
+//! The calls of `GRPCInferenceService` that run no model: liveness, readiness, metadata,
+//! configuration and statistics.
 
 use std::{
     collections::BTreeMap,

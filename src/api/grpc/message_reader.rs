@@ -1,4 +1,5 @@
-//! `MessageReader`: the messages in the body of a call, each after a flag and its length (gRPC over HTTP/2, `Length-Prefixed-Message`).
+//! `MessageReader`: the messages in the body of a call, each after a flag and its length (gRPC over
+//! HTTP/2, `Length-Prefixed-Message`).
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -31,7 +32,8 @@ pub(super) struct ReceivedMessage {
 }
 
 impl ReceivedMessage {
-    /// The number of bytes that decoding reads. It is unknown for a compressed message, which counts as heavy.
+    /// The number of bytes that decoding reads. It is unknown for a compressed message, which
+    /// counts as heavy.
     pub(super) fn weight(&self) -> usize {
         if self.compression.is_some() {
             usize::MAX
@@ -126,7 +128,8 @@ impl<B: Body<Data = Bytes> + Unpin> MessageReader<B> {
         }
     }
 
-    /// The header of the next message; `None` at the end of the body. The caller must then read or skip that message.
+    /// The header of the next message; `None` at the end of the body. The caller must then read or
+    /// skip that message.
     pub(super) async fn next_header(&mut self) -> Result<Option<MessageHeader>, Refusal> {
         if !self.has_more().await? {
             return Ok(None);
@@ -305,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_that_is_skipped_leaves_the_next() {
+    async fn the_message_after_a_skipped_one_is_read() {
         let body = [framed(0, &[9; 300]), framed(0, b""), framed(0, b"")].concat();
         for size in [1, 7, 305, body.len()] {
             let frames: Vec<Result<_, Infallible>> = body

@@ -64,12 +64,14 @@ fn too_large(_: TryFromIntError) -> Refusal {
     )
 }
 
-/// Writes a message with its header, in segments: large tensors are not copied. The encoder of prost would copy them.
+/// Writes a message with its header, in segments: large tensors are not copied. The encoder of
+/// prost would copy them.
 pub(super) fn write(
     mut response: ModelInferResponse,
     kind: CallKind,
 ) -> Result<Vec<Bytes>, Refusal> {
-    // The raw contents are written by hand, after the other fields: Protobuf allows fields in any order.
+    // The raw contents are written by hand, after the other fields: Protobuf allows fields in any
+    // order.
     let raw = std::mem::take(&mut response.raw_output_contents);
     // The key of a field with a number below 16 is one byte.
     let field = |length: usize| 1 + encoded_len_varint(length as u64) + length;
@@ -121,7 +123,8 @@ pub(super) fn write(
 /// The body of a successful response: one message and the trailers.
 pub(super) struct UnaryBody {
     segments: std::vec::IntoIter<Bytes>,
-    /// Held until the client has room for the last segment: responses that clients do not read count as requests in flight.
+    /// Held until the client has room for the last segment: responses that clients do not read
+    /// count as requests in flight.
     admission: Option<Admission>,
     is_done: bool,
 }

@@ -45,11 +45,13 @@ use crate::api::{
     request_head,
 };
 
-/// The messages and the service, generated from `proto/open_inference.proto` by `tests/it/proto.rs`.
+/// The messages and the service, generated from `proto/open_inference.proto` by
+/// `tests/it/proto.rs`.
 #[allow(
     clippy::all,
     clippy::pedantic,
     clippy::redundant_closure_for_method_calls,
+    missing_docs,
     rust_2018_idioms,
     reason = "generated code follows the rules of its generator"
 )]
@@ -60,7 +62,8 @@ pub mod inference {
 /// The descriptors of the messages, for reflection.
 const DESCRIPTORS: &[u8] = include_bytes!("generated/inference.bin");
 
-/// Whether the body holds Protobuf messages in gRPC's own framing: `application/grpc-web` and `application/grpc+json` do not.
+/// Whether the body holds Protobuf messages in gRPC's own framing: `application/grpc-web` and
+/// `application/grpc+json` do not.
 fn is_grpc(content_type: &HeaderValue) -> bool {
     let essence = content_type
         .as_bytes()
@@ -78,12 +81,13 @@ const CONTENT_TYPE_GRPC: HeaderValue = HeaderValue::from_static("application/grp
 /// The largest message of a call that is not an inference: it holds a name or two.
 const MAX_MESSAGE: usize = 64 << 10;
 
-/// The largest message of a reflection call. The reflection service repeats unknown names in a header, and clients limit headers.
+/// The largest message of a reflection call. The reflection service repeats unknown names in a
+/// header, and clients limit headers.
 const MAX_SYMBOL: usize = 2 << 10;
 
 /// All services of the gRPC listener.
 #[derive(Clone)]
-pub struct Services {
+pub(crate) struct Services {
     api: Arc<Api>,
     stopped: watch::Receiver<bool>,
     /// The calls of the inference service, except for the two that run a model.
@@ -94,7 +98,7 @@ pub struct Services {
 
 impl Services {
     /// `stopped`: ends the streams that would otherwise never end.
-    pub fn new(api: &Arc<Api>, stopped: &watch::Receiver<bool>) -> Result<Services, Error> {
+    pub(crate) fn new(api: &Arc<Api>, stopped: &watch::Receiver<bool>) -> Result<Services, Error> {
         let mut inference = GrpcInferenceServiceServer::new(InferenceService::new(Arc::clone(api)))
             .max_decoding_message_size(MAX_MESSAGE);
         // The encodings that inference messages may have as well.
@@ -146,7 +150,8 @@ impl Services {
         match request.uri().path() {
             unary::PATH => Box::pin(unary::model_infer(api, request).map(Ok)),
             stream::PATH => {
-                // A silent client may be waiting for a response: the time for that does not count as silence.
+                // A silent client may be waiting for a response: the time for that does not count
+                // as silence.
                 let idle_timeout = api.config.grpc_idle_timeout() + api.config.request_timeout();
                 let stopped = self.stopped.clone();
                 Box::pin(stream::model_stream_infer(api, stopped, idle_timeout, request).map(Ok))
@@ -158,7 +163,8 @@ impl Services {
         }
     }
 
-    /// Calls a service of tonic with time limits. The handlers themselves take no time: the limits are for receiving the message.
+    /// Calls a service of tonic with time limits. The handlers themselves take no time: the limits
+    /// are for receiving the message.
     fn call_limited<F>(
         &self,
         request: Request<Incoming>,

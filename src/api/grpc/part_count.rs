@@ -1,5 +1,5 @@
-//! Limits the number of parts of a request, by a walk over its bytes before they are decoded. An empty part takes two bytes in the
-//! message and hundreds in memory.
+//! Limits the number of parts of a request, by a walk over its bytes before they are decoded. An
+//! empty part takes two bytes in the message and hundreds in memory.
 
 use bytes::Buf;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
@@ -29,7 +29,8 @@ struct PartCount {
     parameters: usize,
 }
 
-/// Refuses a `ModelInferRequest` with too many parts. Invalid bytes are not refused: the decoder does that.
+/// Refuses a `ModelInferRequest` with too many parts. Invalid bytes are not refused: the decoder
+/// does that.
 pub(super) fn check(mut message: impl Buf) -> Result<(), Refusal> {
     let mut counts = PartCount::default();
     while message.has_remaining() {
@@ -218,7 +219,8 @@ mod tests {
 
     #[test]
     fn invalid_messages_are_left_to_the_decoder() {
-        // Cut off, a field without an end, a field that ends after its message, an unknown wire type.
+        // Cut off, a field without an end, a field that ends after its message, an unknown wire
+        // type.
         for broken in [
             &[0x2a][..],
             &[0x2a, 5, 0],

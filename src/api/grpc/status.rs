@@ -18,8 +18,9 @@ use crate::{
 /// Milliseconds after which a client that retries by itself may try again.
 const RETRY_PUSHBACK: &str = "grpc-retry-pushback-ms";
 
-/// The limit for an error's text, in bytes. It travels as a header with three bytes for each byte that is not ASCII, and clients
-/// accept 8 KiB of headers. With more, clients report a protocol error and hide this one.
+/// The limit for an error's text, in bytes. It travels as a header with three bytes for each byte
+/// that is not ASCII, and clients accept 8 KiB of headers. With more, clients report a protocol
+/// error and hide this one.
 const MAX_DETAIL: usize = 2 << 10;
 
 /// The status of a refusal, with a text that fits into the headers that clients accept.
@@ -76,8 +77,8 @@ pub(super) fn refuse(call: Call<'_>, failed: &FailedRequest) -> Response<Body> {
     response
 }
 
-/// The response to a call whose header fields are too large. Proxies between client and server don't read the gRPC status: the
-/// HTTP status is set as well.
+/// The response to a call whose header fields are too large. Proxies between client and server
+/// don't read the gRPC status: the HTTP status is set as well.
 pub(super) fn refuse_head(api: &Api, headers: &HeaderMap, refusal: Refusal) -> Response<Body> {
     let http_status = refusal.code.http_status();
     let context = context(headers);

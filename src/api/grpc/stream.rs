@@ -1,4 +1,5 @@
-//! `ModelStreamInfer`: a stream of messages, each with its own response, in the order of the messages.
+//! `ModelStreamInfer`: a stream of messages, each with its own response, in the order of the
+//! messages.
 
 use std::{
     sync::Arc,
@@ -36,8 +37,8 @@ use crate::{
 
 pub(super) const PATH: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
 
-/// The number of requests of one stream that are answered concurrently: enough to fill a batch, and a bound on the memory that
-/// one stream can take.
+/// The number of requests of one stream that are answered concurrently: enough to fill a batch, and
+/// a bound on the memory that one stream can take.
 const STREAM_DEPTH: usize = 16;
 
 /// The state that the messages of a stream share.
@@ -61,8 +62,8 @@ impl StreamCall {
     }
 }
 
-/// Answers each message of a stream. A message that fails is answered with an error, and the stream goes on. The stream ends if
-/// its client sends nothing for `idle_timeout`.
+/// Answers each message of a stream. A message that fails is answered with an error, and the stream
+/// goes on. The stream ends if its client sends nothing for `idle_timeout`.
 pub(super) async fn model_stream_infer(
     api: Arc<Api>,
     stopped: watch::Receiver<bool>,
@@ -105,8 +106,9 @@ enum StreamEvent {
 
 type StreamFrame = Result<Frame<Bytes>, Status>;
 
-/// The frames of one response. The admission is given back when the client has room for the last frame, and before the next
-/// message is read: a client that has read a response can send the next request.
+/// The frames of one response. The admission is given back when the client has room for the last
+/// frame, and before the next message is read: a client that has read a response can send the next
+/// request.
 struct ResponseFrames {
     frames: std::vec::IntoIter<StreamFrame>,
     _admission: Option<Admission>,
@@ -208,7 +210,8 @@ async fn wait_for_message(
     }
 }
 
-/// Reads a message whose first byte has arrived, or skips it if the server has reached its limit of requests in flight.
+/// Reads a message whose first byte has arrived, or skips it if the server has reached its limit of
+/// requests in flight.
 async fn receive(
     call: &StreamCall,
     messages: &mut MessageReader<Incoming>,

@@ -124,7 +124,8 @@ fn narrow<W: Copy, T: TryFrom<W>>(
         })
 }
 
-/// Writes the elements of an output. Half-precision floats have no field: their contents stay empty.
+/// Writes the elements of an output. Half-precision floats have no field: their contents stay
+/// empty.
 pub(super) fn write(data: Data) -> InferTensorContents {
     // Takes the memory of the tensor; a tensor that shares its memory is copied.
     fn own<T: bytemuck::Pod>(mut values: Buffer<T>) -> Vec<T> {

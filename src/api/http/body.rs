@@ -73,8 +73,8 @@ pub(super) fn check_charset(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// Accepts JSON under the media types that clients of other protocols send. `curl -d` sends `application/x-www-form-urlencoded`,
-/// whatever the body is.
+/// Accepts JSON under the media types that clients of other protocols send. `curl -d` sends
+/// `application/x-www-form-urlencoded`, whatever the body is.
 pub(super) fn check_any_json(headers: &HeaderMap) -> Result<(), Refusal> {
     const ACCEPTED: [&str; 3] = [
         "application/octet-stream",
@@ -96,8 +96,8 @@ pub(super) fn check_any_json(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// Reads the whole body, still compressed. With `offset`, the byte at that offset gets an address that is aligned for the elements
-/// of any tensor, if the body is large.
+/// Reads the whole body, still compressed. With `offset`, the byte at that offset gets an address
+/// that is aligned for the elements of any tensor, if the body is large.
 pub(super) async fn read(
     headers: &HeaderMap,
     body: Body,
@@ -139,8 +139,8 @@ const ALIGNED_BYTES: u64 = 64 << 10;
 /// A cache line, and the widest vector register (AVX-512), in bytes.
 const ALIGNMENT: usize = 64;
 
-/// Reads a body of a known length into one allocation. A length that lies costs no memory: the system provides pages only when
-/// bytes are written to them.
+/// Reads a body of a known length into one allocation. A length that lies costs no memory: the
+/// system provides pages only when bytes are written to them.
 async fn collect_aligned(
     mut body: Body,
     max_bytes: usize,
@@ -193,8 +193,8 @@ async fn collect(mut body: Body, max_bytes: usize) -> Result<Bytes, Refusal> {
     })
 }
 
-/// The refusal of a body that can't be read to its end. A lost connection means that the caller left; every other error is in the
-/// framing of the body.
+/// The refusal of a body that can't be read to its end. A lost connection means that the caller
+/// left; every other error is in the framing of the body.
 fn read_error(error: &(dyn Error + 'static)) -> Refusal {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let is_disconnect = |error: &(dyn Error + 'static)| {
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_has_one_encoding() {
+    fn a_body_may_have_one_encoding_only() {
         let encoding = |text| content_encoding(&headers(header::CONTENT_ENCODING, text));
         assert_eq!(encoding("GZIP").unwrap().as_deref(), Some("gzip"));
         assert_eq!(encoding("identity").unwrap(), None);

@@ -22,7 +22,8 @@ const EXPOSED: [HeaderName; 10] = [
     header::RETRY_AFTER,
 ];
 
-/// `None` if no other origin is allowed. Credentials are never allowed: the data plane uses no cookies.
+/// `None` if no other origin is allowed. Credentials are never allowed: the data plane uses no
+/// cookies.
 pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
     let allowed = match origins {
         [] => return None,

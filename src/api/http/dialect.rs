@@ -1,4 +1,5 @@
-//! `Dialect`: a protocol over HTTP, as far as it differs from the others. [`exchange`](super::exchange) does the rest.
+//! `Dialect`: a protocol over HTTP, as far as it differs from the others.
+//! [`exchange`](super::exchange) does the rest.
 
 use std::time::Duration;
 
@@ -55,12 +56,13 @@ pub(super) trait Dialect: Copy + Send + Sync + 'static {
         code.http_status()
     }
 
-    /// The media type and the body of an error response. Its status and the common headers are not the dialect's part.
+    /// The media type and the body of an error response. Its status and the common headers are not
+    /// the dialect's part.
     fn write_error(self, error: &ErrorReport<'_>, context: &Context) -> (&'static str, Vec<u8>);
 }
 
 /// A request body after parsing. The values in `input` are not decoded yet.
-pub struct ParsedRequest<O> {
+pub(crate) struct ParsedRequest<O> {
     pub input: Input,
     /// Names of the wanted outputs; empty means all outputs.
     pub outputs: Vec<String>,
@@ -70,7 +72,7 @@ pub struct ParsedRequest<O> {
 }
 
 impl<O> ParsedRequest<O> {
-    pub fn new(input: Input, options: O) -> ParsedRequest<O> {
+    pub(crate) fn new(input: Input, options: O) -> ParsedRequest<O> {
         ParsedRequest {
             input,
             outputs: Vec::new(),

@@ -1,5 +1,5 @@
-//! Pages for people: a description of the server, and a form to try a model. They are a part of the program and load nothing from
-//! other servers.
+//! Pages for people: a description of the server, and a form to try a model. They are a part of the
+//! program and load nothing from other servers.
 
 use std::sync::Arc;
 
@@ -30,7 +30,8 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-/// Browsers get the page. Programs get a document whose `status` KServe's client reads as a liveness probe.
+/// Browsers get the page. Programs get a document whose `status` KServe's client reads as a
+/// liveness probe.
 pub(super) async fn index(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
     let mut response = match negotiation::choose(&headers, &["application/json", "text/html"]) {
         Ok("text/html") => file(INDEX, "text/html; charset=utf-8"),

@@ -139,8 +139,8 @@ async fn receive_body(
     }
 }
 
-/// Compresses the response if the caller accepts that and it becomes smaller. Binary tensors hardly become smaller: they are sent
-/// as they are.
+/// Compresses the response if the caller accepts that and it becomes smaller. Binary tensors hardly
+/// become smaller: they are sent as they are.
 fn compress(
     response: EncodedResponse,
     headers: &HeaderMap,

@@ -24,7 +24,7 @@ mod segmented_body;
 mod v1;
 pub mod v2;
 
-pub use openapi::examples;
+pub(crate) use openapi::examples;
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ use crate::{
     error::ErrorCode,
 };
 
-pub fn router(api: Arc<Api>) -> Router {
+pub(crate) fn router(api: Arc<Api>) -> Router {
     let router = Router::new()
         .route("/", get(docs::index))
         .route("/predict", post(predict::default_model))
@@ -83,7 +83,8 @@ pub fn router(api: Arc<Api>) -> Router {
     }
 }
 
-/// The routes that Vertex AI sets in the environment. They take precedence over the routes of the table.
+/// The routes that Vertex AI sets in the environment. They take precedence over the routes of the
+/// table.
 async fn vertex_routes(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     if is_route(
         &request,

@@ -31,7 +31,8 @@ impl<'a> Range<'a> {
         })
     }
 
-    /// How precisely the range matches the media type: 2 for the type itself, 0 for `*/*`. `None`: no match.
+    /// How precisely the range matches the media type: 2 for the type itself, 0 for `*/*`. `None`:
+    /// no match.
     fn precision(&self, media_type: &str) -> Option<u8> {
         let (kind, subtype) = media_type.split_once('/')?;
         match (self.kind, self.subtype) {
@@ -45,8 +46,8 @@ impl<'a> Range<'a> {
     }
 }
 
-/// The media type of `offered` with the largest weight. Among equal weights, the one whose range comes first in `Accept`. Without
-/// `Accept`, the first one of `offered`.
+/// The media type of `offered` with the largest weight. Among equal weights, the one whose range
+/// comes first in `Accept`. Without `Accept`, the first one of `offered`.
 pub(super) fn choose(
     headers: &HeaderMap,
     offered: &[&'static str],
@@ -99,7 +100,7 @@ mod tests {
     use crate::{api::http::negotiation::choose, error::ErrorCode};
 
     #[test]
-    fn weights_and_ranges_choose() {
+    fn weights_and_ranges_select_the_arm() {
         let offered = ["application/json", "text/csv", "text/plain"];
         let cases = [
             ("", Some("application/json")),

@@ -1,4 +1,5 @@
-//! Path parameters. A path that is not valid UTF-8 has empty parameters: no model has the empty name, so that it is not found.
+//! Path parameters. A path that is not valid UTF-8 has empty parameters: no model has the empty
+//! name, so that it is not found.
 
 use axum::extract::{Path, rejection::PathRejection};
 

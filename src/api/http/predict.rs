@@ -88,8 +88,8 @@ impl Dialect for Predict {
     }
 }
 
-/// Writes `{"prediction_id": ..., "model": ..., "version": ..., "digest": ..., "predictions": [...]}`. The predictions are in the
-/// order of the instances.
+/// Writes `{"prediction_id": ..., "model": ..., "version": ..., "digest": ..., "predictions":
+/// [...]}`. The predictions are in the order of the instances.
 fn write_response(prediction: &Prediction) -> Result<Vec<u8>, Refusal> {
     // Room for the usual row. The bound keeps a huge batch from one huge allocation.
     let mut text = Vec::with_capacity(256 + prediction.rows.min(65_536) * 96);

@@ -1,4 +1,5 @@
-//! `predictions` and `outputs` of a response in the form of TensorFlow Serving: a row of a single output is its value, not an object.
+//! `predictions` and `outputs` of a response in the form of TensorFlow Serving: a row of a single
+//! output is its value, not an object.
 
 use serde_json::Value;
 
@@ -16,7 +17,8 @@ use crate::{
 /// TensorFlow Serving's rule: outputs with this suffix hold bytes, and JSON carries them in base64.
 const BYTES_SUFFIX: &str = "_bytes";
 
-/// Writes `[...]` with one entry for each row: the value of the only output, or an object of all outputs.
+/// Writes `[...]` with one entry for each row: the value of the only output, or an object of all
+/// outputs.
 pub(super) fn write_predictions(
     prediction: &Prediction,
     text: &mut Vec<u8>,
@@ -55,7 +57,8 @@ pub(super) fn write_prediction(
     }
 }
 
-/// Writes the values of each output over all rows: the array of the only output, or an object of all outputs.
+/// Writes the values of each output over all rows: the array of the only output, or an object of
+/// all outputs.
 pub(super) fn write_columns(prediction: &Prediction, text: &mut Vec<u8>) -> Result<(), Refusal> {
     let names = output_names(&prediction.output);
     let column = |index: usize, name: &str, text: &mut Vec<u8>| match &prediction.output {
@@ -145,7 +148,8 @@ fn write_base64(shape: &[usize], values: &[String], row: usize, text: &mut Vec<u
     });
 }
 
-/// The cells of one row for CSV: all values in their order, with nested arrays and objects flattened.
+/// The cells of one row for CSV: all values in their order, with nested arrays and objects
+/// flattened.
 pub(super) fn cells(output: &ModelOutput, names: &[String], row: usize) -> Vec<String> {
     let mut text = Vec::new();
     write_prediction(output, names, row, &mut text);

@@ -1,4 +1,5 @@
-//! Probes for load balancers, and metrics for Prometheus. No handler here waits for a model: a probe must answer under any load.
+//! Probes for load balancers, and metrics for Prometheus. No handler here waits for a model: a
+//! probe must answer under any load.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -43,19 +44,20 @@ pub(super) async fn live(extract::State(api): extract::State<Arc<Api>>) -> Respo
 
 impl Api {
     /// Whether fewer engine threads hang than `runtime.max_wedged`.
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         let wedged = self.metrics.wedged_workers();
         usize::try_from(wedged).is_ok_and(|wedged| wedged < self.max_wedged) || wedged < 0
     }
 
     /// Whether every required model answers, and the server is not shutting down.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         !self.draining.load(Ordering::Relaxed)
             && not_ready(&self.registry.snapshot(), Instant::now()).is_empty()
     }
 }
 
-/// The server is ready if every required model has a version that answers. `?verbose` lists every version.
+/// The server is ready if every required model has a version that answers. `?verbose` lists every
+/// version.
 pub(super) async fn ready(
     extract::State(api): extract::State<Arc<Api>>,
     RawQuery(query): RawQuery,

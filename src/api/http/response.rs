@@ -35,7 +35,8 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// Seconds after which a refused caller may try again.
 pub(super) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// The headers that a prediction usually has, with room for those of the dialect: the map grows only once.
+/// The headers that a prediction usually has, with room for those of the dialect: the map grows
+/// only once.
 const USUAL_HEADERS: usize = 12;
 
 /// The response to an answered request, which is counted here.
@@ -84,7 +85,8 @@ pub(super) fn respond(
     response
 }
 
-/// Writes `decode;dur=0.021, ...`, in milliseconds. `decode` includes preprocessing, `encode` includes postprocessing.
+/// Writes `decode;dur=0.021, ...`, in milliseconds. `decode` includes preprocessing, `encode`
+/// includes postprocessing.
 fn write_server_timing(timing: &Timing, text: &mut BytesMut) {
     let spans: [(&[u8], Duration); 4] = [
         (
@@ -148,7 +150,8 @@ fn write_version(servable: &Servable, headers: &mut HeaderMap) {
     }
 }
 
-/// The response to a request that is refused before it names a model. It is counted without a model.
+/// The response to a request that is refused before it names a model. It is counted without a
+/// model.
 pub(super) fn refuse_unrouted<D: Dialect>(
     api: &Api,
     dialect: D,

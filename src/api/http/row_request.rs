@@ -1,4 +1,5 @@
-//! Request bodies of the dialects that take rows: an object whose members hold `instances`, `inputs` or tensors.
+//! Request bodies of the dialects that take rows: an object whose members hold `instances`,
+//! `inputs` or tensors.
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -39,7 +40,8 @@ pub(super) enum ResponseLayout {
 }
 
 impl RequestData {
-    /// The request with its response layout, which the caller completes to the options of its dialect.
+    /// The request with its response layout, which the caller completes to the options of its
+    /// dialect.
     pub(super) fn into_request<O>(
         self,
         options: impl FnOnce(ResponseLayout) -> O,
@@ -91,7 +93,8 @@ impl RequestMembers {
             .map(|(_, value)| value)
     }
 
-    /// The one of `names` that is a member. Two of them are an error: which one holds the data would be a guess.
+    /// The one of `names` that is a member. Two of them are an error: which one holds the data
+    /// would be a guess.
     pub(super) fn only<'a>(&self, names: &[&'a str]) -> Result<Option<&'a str>, Refusal> {
         let mut given = names.iter().filter(|name| self.get(name).is_some());
         match (given.next(), given.next()) {
@@ -120,7 +123,8 @@ impl RequestMembers {
         })))
     }
 
-    /// The member `inputs`: an object of columns, the values of the only input, or tensors of the Open Inference Protocol.
+    /// The member `inputs`: an object of columns, the values of the only input, or tensors of the
+    /// Open Inference Protocol.
     pub(super) fn inputs(&self) -> Result<RequestData, Refusal> {
         let text = self.get("inputs").cloned().unwrap_or_default();
         let column = |name: String, text: Bytes| WireTensor {
@@ -139,7 +143,8 @@ impl RequestMembers {
                     .collect();
                 Ok(RequestData::Columns(Input::Tensors(columns)))
             }
-            // Both forms are called "inputs" by their protocols; tensors are known by their members.
+            // Both forms are called "inputs" by their protocols; tensors are known by their
+            // members.
             Some(b'[') if are_tensors(&text) => {
                 v2::request::read(&self.whole, None).map(RequestData::Tensors)
             }

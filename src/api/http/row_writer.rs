@@ -8,7 +8,8 @@ use crate::{
     transform::outputs::json_key,
 };
 
-/// Writes `,"fallback":{...}` if another version answered than the one that the request was assigned to.
+/// Writes `,"fallback":{...}` if another version answered than the one that the request was
+/// assigned to.
 pub(super) fn write_fallback(prediction: &Prediction, text: &mut Vec<u8>) {
     let Some(fallback) = &prediction.fallback else {
         return;
@@ -42,14 +43,15 @@ pub(super) fn write_rows(
 /// The end of messages that refuse an output: the protocol that can return any output.
 const TENSOR_ADVICE: &str = "ask for tensors, at /v2/models/NAME/infer";
 
-/// Refuses a prediction that has no value for each row. Only a graph without an output schema can give one: its outputs may have
-/// any shape.
+/// Refuses a prediction that has no value for each row. Only a graph without an output schema can
+/// give one: its outputs may have any shape.
 pub(super) fn check_rows(prediction: &Prediction) -> Result<(), Refusal> {
     let ModelOutput::Graph(tensors) = &prediction.output else {
         return Ok(());
     };
     for (name, _) in &tensors.0 {
-        // The analysis of the graph knows outputs whose leading dimension does not count rows, whatever its size is.
+        // The analysis of the graph knows outputs whose leading dimension does not count rows,
+        // whatever its size is.
         if let Some(because) = prediction.servable.without_rows.get(&**name) {
             return Err(Refusal::malformed(format!(
                 "output `{name}` can't be written row by row: {because}; {TENSOR_ADVICE}"

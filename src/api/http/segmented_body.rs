@@ -1,4 +1,5 @@
-//! `SegmentedBody`: a response body of several buffers, which are sent one after the other without a copy.
+//! `SegmentedBody`: a response body of several buffers, which are sent one after the other without
+//! a copy.
 
 use std::{
     collections::VecDeque,

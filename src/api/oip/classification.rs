@@ -43,8 +43,8 @@ enum ClassificationError {
     NoRows,
 }
 
-/// The `count` largest values of each row, as texts `value:index[:label]` of the shape `[rows, count]`. `batch`: whether the leading
-/// dimension counts rows.
+/// The `count` largest values of each row, as texts `value:index[:label]` of the shape `[rows,
+/// count]`. `batch`: whether the leading dimension counts rows.
 fn classify(
     named: &NamedTensor,
     count: usize,

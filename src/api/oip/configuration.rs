@@ -15,7 +15,8 @@ pub(crate) struct ModelConfiguration {
     pub name: String,
     /// The requested version, or the stable one.
     pub version: String,
-    /// 0 if requests do not share runs. Otherwise the `dims` of the tensors leave out the leading dimension.
+    /// 0 if requests do not share runs. Otherwise the `dims` of the tensors leave out the leading
+    /// dimension.
     pub max_batch_size: usize,
     pub inputs: Vec<ConfiguredTensor>,
     pub outputs: Vec<ConfiguredTensor>,

@@ -13,7 +13,8 @@ pub(crate) struct ModelMetadata {
     pub versions: Vec<String>,
     pub inputs: Vec<TensorSpec>,
     pub outputs: Vec<TensorSpec>,
-    /// The graph's names of dimensions; empty if callers see fields of a schema instead of the tensors of the graph.
+    /// The graph's names of dimensions; empty if callers see fields of a schema instead of the
+    /// tensors of the graph.
     pub symbols: Symbols,
 }
 

@@ -1,4 +1,5 @@
-//! The Open Inference Protocol v2 with Triton's extensions, as far as HTTP and gRPC share it: values, without the form of either.
+//! The Open Inference Protocol v2 with Triton's extensions, as far as HTTP and gRPC share it:
+//! values, without the form of either.
 
 mod classification;
 mod configuration;
@@ -46,7 +47,7 @@ pub(super) const EXTENSIONS: [&str; 7] = [
 
 /// An output that a request names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RequestedOutput {
+pub(crate) struct RequestedOutput {
     pub name: String,
     /// Whether its data is sent as bytes. `None`: as the request sets it for all outputs.
     pub binary: Option<bool>,

@@ -1,5 +1,5 @@
-//! `predictd compat`: checks whether callers of one version can use another, in both directions, and compares time, memory,
-//! evaluation and training data of the two.
+//! `predictd compat`: checks whether callers of one version can use another, in both directions,
+//! and compares time, memory, evaluation and training data of the two.
 
 mod measurement;
 mod tables;

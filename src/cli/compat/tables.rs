@@ -1,4 +1,5 @@
-//! The report of the comparison: the verdict, and tables of measurements, evaluations and training data.
+//! The report of the comparison: the verdict, and tables of measurements, evaluations and training
+//! data.
 
 use std::fmt::Write;
 

@@ -42,7 +42,8 @@ pub(super) struct Opener<'a> {
 }
 
 impl Opener<'_> {
-    /// Opens a version that passes the load gate. Its graph is opened in this process only after the gate has passed it.
+    /// Opens a version that passes the load gate. Its graph is opened in this process only after
+    /// the gate has passed it.
     pub(super) fn version(&mut self, directory: &Path) -> anyhow::Result<Version> {
         let bare = bare::id_of(directory)
             .filter(|id| bare::is_bare(directory, id))

@@ -1,4 +1,5 @@
-//! The description of an entry: who decided what, at which step of a rollout, and with which evidence.
+//! The description of an entry: who decided what, at which step of a rollout, and with which
+//! evidence.
 
 use std::fmt::Write;
 
@@ -113,7 +114,8 @@ pub(super) fn describe(
 
 /// The main figures of the evidence for a decision.
 pub(super) fn figures(entry: &Entry) -> Vec<String> {
-    // An entry of another version of predictd may contain evidence in another format. It is listed without evidence.
+    // An entry of another version of predictd may contain evidence in another format. It is listed
+    // without evidence.
     let evidence: DecisionEvidence = entry
         .evidence
         .clone()

@@ -1,4 +1,5 @@
-//! `predictd history`: shows who decided what, when and why, and checks whether the journal was altered.
+//! `predictd history`: shows who decided what, when and why, and checks whether the journal was
+//! altered.
 
 mod entry_text;
 mod stored;
@@ -26,7 +27,8 @@ pub(super) struct Args {
     model: ModelName,
     /// Check that no entry was altered or is missing
     ///
-    /// Finds altered, missing and moved entries. With a server, it also finds entries that are missing at the end. Exit 0 or 1.
+    /// Finds altered, missing and moved entries. With a server, it also finds entries that are
+    /// missing at the end. Exit 0 or 1.
     #[arg(long)]
     verify: bool,
     /// Move the damaged end of the journal aside

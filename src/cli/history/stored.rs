@@ -1,4 +1,5 @@
-//! `StoredJournal`: the stored entries of a model's journal, valid or not, from a server or from a state directory.
+//! `StoredJournal`: the stored entries of a model's journal, valid or not, from a server or from a
+//! state directory.
 
 use std::{collections::BTreeMap, fmt::Write, path::Path};
 
@@ -214,7 +215,8 @@ mod tests {
         },
     };
 
-    /// Five decisions in the form in which a server writes them, and the last entry that it has seen.
+    /// Five decisions in the form in which a server writes them, and the last entry that it has
+    /// seen.
     fn stored() -> StoredJournal {
         let journal = Journal::new(Store::memory().unwrap());
         let mut head = ChainHead::default();
@@ -259,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_to_a_journal_is_found() {
+    fn changes_to_a_journal_are_found() {
         let whole = stored();
         assert_eq!(whole.verify("churn").unwrap(), whole.head.clone().unwrap());
 

@@ -31,8 +31,8 @@ pub(super) struct MlflowArgs {
     directory: PathBuf,
     /// Name of the model
     ///
-    /// Default: NAME if --output ends in NAME/VERSION. Otherwise the name of the directory, or MLflow's artifact path if the
-    /// directory's name is generic, such as `model`.
+    /// Default: NAME if --output ends in NAME/VERSION. Otherwise the name of the directory, or
+    /// MLflow's artifact path if the directory's name is generic, such as `model`.
     #[arg(long)]
     name: Option<String>,
     /// Semantic version of the package [default: 1.0.0]
@@ -113,7 +113,8 @@ pub(super) fn example(directory: &Path, model: &MlModel) -> anyhow::Result<Optio
     let Some(info) = &model.saved_input_example_info else {
         return Ok(None);
     };
-    // The format of the serving API's file is unambiguous. The other file is ambiguous if it contains a dict of tensors.
+    // The format of the serving API's file is unambiguous. The other file is ambiguous if it
+    // contains a dict of tensors.
     let Some(path) = info
         .serving_input_path
         .as_ref()

@@ -66,7 +66,8 @@ impl<'a> Importer<'a> {
         })
     }
 
-    /// Creates a package in a staging directory, runs the gate on it, and moves it into the models directory.
+    /// Creates a package in a staging directory, runs the gate on it, and moves it into the models
+    /// directory.
     pub(super) fn make(
         &self,
         place: &Place<'_>,

@@ -35,8 +35,8 @@ enum From {
 struct ToArgs {
     /// The models directory, or a package's NAME/VERSION
     ///
-    /// Packages are created in DIR/NAME/VERSION. If DIR itself ends in NAME/VERSION and one version is imported, DIR becomes the
-    /// package, as with `init`.
+    /// Packages are created in DIR/NAME/VERSION. If DIR itself ends in NAME/VERSION and one version
+    /// is imported, DIR becomes the package, as with `init`.
     #[arg(long, value_name = "DIR", default_value = "models")]
     output: PathBuf,
     /// Print one JSON object for each version, for programs

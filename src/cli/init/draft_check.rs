@@ -1,4 +1,5 @@
-//! Checks of a draft: whether it accepts the rows that it was made from, and whether it reproduces the golden examples.
+//! Checks of a draft: whether it accepts the rows that it was made from, and whether it reproduces
+//! the golden examples.
 
 use std::path::Path;
 
@@ -22,7 +23,8 @@ use crate::{
     tensor::signature::Signature,
 };
 
-/// Whether the draft accepts the rows that it was made from. If it does not, the reason becomes a note.
+/// Whether the draft accepts the rows that it was made from. If it does not, the reason becomes a
+/// note.
 pub(super) fn try_draft(
     directory: &Path,
     graph: &Graph,
@@ -97,7 +99,8 @@ pub(super) fn take_rows(
     Ok(())
 }
 
-/// Runs the load gate on the draft. The manifest is removed afterwards, because `pack` writes the final one.
+/// Runs the load gate on the draft. The manifest is removed afterwards, because `pack` writes the
+/// final one.
 pub(super) fn check_golden(
     packer: &Packer,
     directory: &Path,
@@ -115,7 +118,8 @@ pub(super) fn check_golden(
     }
 }
 
-/// The guesses that no golden example proved. If there is one, the marks are written into preprocessing.json.
+/// The guesses that no golden example proved. If there is one, the marks are written into
+/// preprocessing.json.
 pub(super) fn remaining_guesses(
     directory: &Path,
     drafted: &mut Draft,

@@ -24,8 +24,8 @@ pub(super) struct Graph {
     pub(super) labels: Vec<(String, Vec<Value>)>,
 }
 
-/// Reads the graph at `path`. If its outputs are maps, they are removed from the file. `takes` says whether an input with a default
-/// is a field.
+/// Reads the graph at `path`. If its outputs are maps, they are removed from the file. `takes` says
+/// whether an input with a default is a field.
 pub(super) fn read_graph(
     packer: &Packer,
     path: &Path,

@@ -46,13 +46,14 @@ pub(super) struct Args {
     sample: Option<PathBuf>,
     /// Instances with predictions from training
     ///
-    /// Lines {"input": ..., "output": ...}, or rows with a member `prediction`. They become golden.jsonl, and the draft is checked
-    /// against them.
+    /// Lines {"input": ..., "output": ...}, or rows with a member `prediction`. They become
+    /// golden.jsonl, and the draft is checked against them.
     #[arg(long, value_name = "PREDICTIONS")]
     golden: Option<PathBuf>,
     /// Preprocessing of a field, as in training
     ///
-    /// A column in the form of preprocessing.json: {"field": "plan", "steps": [...]}. May be repeated.
+    /// A column in the form of preprocessing.json: {"field": "plan", "steps": [...]}. May be
+    /// repeated.
     #[arg(long, value_name = "LINE")]
     column: Vec<String>,
     /// Encode a field: FIELD=one_hot or FIELD=ordinal
@@ -85,7 +86,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     .with_context(|| args.model.display().to_string())?;
     let mut drafted = draft_package(&graph, &inputs)?;
     let golden = golden_lines(args.golden.as_deref(), &inputs.examples, &drafted)?;
-    // The draft is tried without the marks of its guesses, because a package with marks is rejected.
+    // The draft is tried without the marks of its guesses, because a package with marks is
+    // rejected.
     let card = card(name.as_str(), &graph.signature, &graph.symbols);
     write_draft(staging.path(), &drafted, &golden, &card)?;
     let usable = try_draft(staging.path(), &graph, &inputs, &mut drafted)?;

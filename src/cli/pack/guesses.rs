@@ -12,7 +12,8 @@ use crate::{
     },
 };
 
-/// preprocessing.json without the marks of its guesses. The marks are restored unless the package passes.
+/// preprocessing.json without the marks of its guesses. The marks are restored unless the package
+/// passes.
 pub(super) struct SettledGuesses {
     path: PathBuf,
     marked: Option<(usize, Vec<u8>)>,
@@ -42,7 +43,8 @@ impl Drop for SettledGuesses {
     }
 }
 
-/// Accepts the guesses that golden examples can prove. If there are others, reports them and returns `None`.
+/// Accepts the guesses that golden examples can prove. If there are others, reports them and
+/// returns `None`.
 pub(super) fn settle_guesses(directory: &Path) -> anyhow::Result<Option<SettledGuesses>> {
     let path = directory.join(PREPROCESSING_FILE);
     // The check of the parts reports a file that is missing or not JSON.

@@ -80,8 +80,8 @@ pub(super) fn next_version(
     }
 }
 
-/// The digests of the versions in the journal. Reads the journal in the configured state directory and that of a running server; both
-/// are optional.
+/// The digests of the versions in the journal. Reads the journal in the configured state directory
+/// and that of a running server; both are optional.
 pub(super) fn known_digests(
     config: &Config,
     server: &ServerArgs,

@@ -55,8 +55,8 @@ pub(super) struct Args {
     licence: Option<String>,
     /// Pack a copy under the next free version
     ///
-    /// The copy is created next to DIR. Files of a version that was served must never change, so pack changed files under a new
-    /// version.
+    /// The copy is created next to DIR. Files of a version that was served must never change, so
+    /// pack changed files under a new version.
     #[arg(long, conflicts_with = "version")]
     bump: bool,
     #[command(flatten)]
@@ -126,7 +126,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     Ok(CommandOutcome::Done)
 }
 
-/// The provenance from the command line. A value that is missing there is taken from the earlier manifest.
+/// The provenance from the command line. A value that is missing there is taken from the earlier
+/// manifest.
 fn provenance(args: &Args, known: Option<Manifest>) -> Provenance {
     let kept = known.map(|known| known.provenance).unwrap_or_default();
     Provenance {

@@ -41,7 +41,8 @@ impl Packer {
         &self.library
     }
 
-    /// Writes the manifest, runs the load gate, and adds its findings to the manifest. After a failure the manifest still exists.
+    /// Writes the manifest, runs the load gate, and adds its findings to the manifest. After a
+    /// failure the manifest still exists.
     pub(crate) fn seal(
         &self,
         mut manifest: Manifest,

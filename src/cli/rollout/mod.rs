@@ -1,4 +1,5 @@
-//! `predictd rollout`: starts rollouts, shows their status, and pauses, resumes, approves, aborts or promotes them.
+//! `predictd rollout`: starts rollouts, shows their status, and pauses, resumes, approves, aborts
+//! or promotes them.
 
 mod dry_run;
 mod guards;
@@ -50,7 +51,8 @@ enum RolloutOrder {
     Pause(Reasoned),
     /// Continue a paused rollout
     ///
-    /// If the judge paused the rollout because predictions differ, `resume` accepts the difference for the current step.
+    /// If the judge paused the rollout because predictions differ, `resume` accepts the difference
+    /// for the current step.
     Resume(Reasoned),
     /// Approve a rollout as the second operator
     ///
@@ -72,8 +74,8 @@ struct Start {
     to: Vec<String>,
     /// A built-in plan, or a TOML file
     ///
-    /// The built-in plans are shadow, canary, ab, blue-green, low, medium and high. Without --plan, the risk that the package
-    /// declares selects low, medium or high.
+    /// The built-in plans are shadow, canary, ab, blue-green, low, medium and high. Without --plan,
+    /// the risk that the package declares selects low, medium or high.
     #[arg(long, value_name = "NAME|FILE")]
     plan: Option<String>,
     /// Check everything, show the plan, and start nothing

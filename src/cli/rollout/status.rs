@@ -1,4 +1,5 @@
-//! Prints the status of a model: the version that answers, the effect of a rollback, and the last decision.
+//! Prints the status of a model: the version that answers, the effect of a rollback, and the last
+//! decision.
 
 use std::fmt::Write;
 
@@ -11,7 +12,8 @@ use crate::{
     },
 };
 
-/// A text that changes with every change that a watcher should see. It leaves out figures, which change all the time.
+/// A text that changes with every change that a watcher should see. It leaves out figures, which
+/// change all the time.
 pub(crate) fn fingerprint(status: &ModelStatus) -> String {
     let rollout = status.rollout.as_ref().map(|rollout| {
         let guards: Vec<_> = rollout
@@ -160,7 +162,8 @@ fn way_back(status: &ModelStatus, paint: Paint) -> String {
             None => "none: a rollback must name a version (--to)".to_owned(),
         };
     };
-    // During a rollout, the first rollback ends it. Only a second rollback restores the previous version.
+    // During a rollout, the first rollback ends it. Only a second rollback restores the previous
+    // version.
     let which = if ends_rollout.is_some() {
         "a second one"
     } else {
@@ -243,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_an_operator_needs_at_night() {
+    fn the_status_shows_all_that_an_operator_needs() {
         let text = print(status());
         for line in [
             "churn",
@@ -342,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watcher_sees_changes_and_not_figures() {
+    fn watch_reports_changes_of_state_only() {
         let fingerprint_of = |document: serde_json::Value| {
             fingerprint(&serde_json::from_value::<ModelStatus>(document).unwrap())
         };

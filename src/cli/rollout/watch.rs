@@ -166,7 +166,8 @@ fn redraw(text: &str) {
     say!("{screen}\x1b[J");
 }
 
-/// Reports the end of a rollout that was running at entry `seq`: the first decision after `seq` that ends a rollout.
+/// Reports the end of a rollout that was running at entry `seq`: the first decision after `seq`
+/// that ends a rollout.
 fn end(
     client: &Client,
     status: &ModelStatus,

@@ -44,9 +44,11 @@ pub struct Gap {
     pub pointer: String,
     /// The keyword of the wider schema that refuses the values.
     pub keyword: &'static str,
+    /// Whether a counterexample was found.
     pub kind: GapKind,
     /// The keyword's value in each schema.
     pub wider: Option<Value>,
+    /// The value in the narrower schema. `None` if the schema does not have the keyword.
     pub narrower: Option<Value>,
     /// If the narrower schema lists its values: the listed values that the wider one may refuse.
     pub values: Vec<Value>,
@@ -54,6 +56,7 @@ pub struct Gap {
     pub example: Option<Value>,
 }
 
+/// How sure the comparison is that the wider schema refuses a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GapKind {

@@ -5,7 +5,9 @@ use crate::{
     tensor::{DataType, Shape},
 };
 
+/// A rule for input tensors that a request breaks.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum TensorError {
     #[error("must be UTF-8")]
     NotUtf8,
@@ -87,6 +89,7 @@ pub enum TensorError {
 /// Why one element, or the nesting around it, is not that of a tensor. `element` are the indices of
 /// the element, `[2][0]`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum ElementFault {
     #[error("every element must be {expected}; element {element} is not")]
     WrongType {

@@ -27,14 +27,17 @@ use crate::{
 /// An input tensor of a request, before its elements are read.
 #[derive(Clone, Debug)]
 pub struct WireTensor {
+    /// The name of the input, as the caller wrote it.
     pub name: String,
     /// `None` if the protocol does not send it. The model's own datatype is used.
     pub datatype: Option<DataType>,
     /// `None` if the protocol does not send it. The nesting of the JSON elements gives the shape.
     pub shape: Option<Vec<usize>>,
+    /// The elements in the encoding of the protocol.
     pub elements: Elements,
 }
 
+/// The elements of a tensor, in the encoding in which a protocol sends them.
 #[derive(Clone, Debug)]
 pub enum Elements {
     /// A JSON array, nested or flat.
@@ -42,7 +45,9 @@ pub enum Elements {
     /// Little-endian, row-major. Each string follows its length in bytes, an unsigned 32-bit
     /// number.
     Raw(Bytes),
+    /// Typed elements, as gRPC sends them in its `contents`.
     Values(Data),
+    /// The bytes of each string, as gRPC sends them in its `contents`. They may not be UTF-8.
     Texts(Vec<Bytes>),
 }
 

@@ -17,6 +17,7 @@ pub struct Runtime {
     pub(super) registration: Arc<Mutex<()>>,
 }
 
+/// The ONNX Runtime library could not be loaded.
 #[derive(Debug, thiserror::Error)]
 #[error("loading the ONNX Runtime library {}: {detail}", path.display())]
 pub struct RuntimeError {
@@ -49,7 +50,7 @@ impl Runtime {
         })
     }
 
-    pub fn version(&self) -> &str {
+    pub(crate) fn version(&self) -> &str {
         &self.version
     }
 }
@@ -79,7 +80,7 @@ fn library_version(path: &Path) -> Option<String> {
 /// Limits of one session.
 #[derive(Clone, Copy, Debug)]
 pub struct Resources {
-    pub intra_op_threads: usize,
+    pub(crate) intra_op_threads: usize,
     /// Most memory of weights and runs together. `None` means no limit.
     pub memory_bytes: Option<u64>,
 }

@@ -79,6 +79,7 @@ impl OnnxEngine {
             .collect()
     }
 
+    /// The inputs and outputs that the graph declares.
     pub fn signature(&self) -> &Arc<Signature> {
         &self.signature
     }

@@ -67,7 +67,7 @@ pub(crate) enum DraftError {
     NotEncodable { field: String },
     #[error("field \"{field}\" has {count} different values; that many are no categories")]
     TooManyCategories { field: String, count: usize },
-    /// Only a person knows how the training prepared some fields.
+    /// The preprocessing of some fields is known only from the training code.
     #[error(transparent)]
     Questions(#[from] Questions),
 }

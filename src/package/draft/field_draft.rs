@@ -123,7 +123,7 @@ pub(super) fn encode_with_sample(
         ""
     };
     let guess = format!(
-        "the categories are the sample's, sorted{null}; the training's must be here, in its order"
+        "the categories are those of the sample, sorted{null}; replace them with those of the training data, in its order"
     );
     Ok(ColumnDraft {
         steps: vec![step],

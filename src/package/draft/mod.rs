@@ -1,7 +1,7 @@
 //! Draft: a first schema and preprocessing, made from a graph and a sample of rows.
 //!
 //! The draft contains only neutral preparations: types follow the graph, and null becomes NaN for
-//! inputs of floats. Preparations that only the training knows are asked for. A guess is marked as
+//! inputs of floats. The draft asks for the preprocessing that only the training code shows. A guess is marked as
 //! one, see [`guess`](crate::package::guess).
 
 #![expect(
@@ -47,7 +47,7 @@ pub(crate) struct DraftSources<'a> {
     pub labels: &'a [(String, Vec<Value>)],
 }
 
-/// How the training prepared a field.
+/// How a field was preprocessed in training.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FieldHint {
     pub field: String,

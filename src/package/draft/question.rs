@@ -1,4 +1,4 @@
-//! `Question`: how did the training prepare a field? It comes with the lines that would answer it.
+//! `Question`: how was a field preprocessed in training? It lists the lines that would answer it.
 
 use std::fmt;
 
@@ -91,7 +91,10 @@ impl Question {
                 "`{}` {state} in some rows, and the graph's input {} takes {}, which has no null",
                 field.name, spec.name, spec.datatype
             ),
-            lines: vec![line(field, r#"{"impute": {"value": <the training's>}}"#)],
+            lines: vec![line(
+                field,
+                r#"{"impute": {"value": <value from training>}}"#,
+            )],
             encodable: None,
         }
     }
@@ -136,7 +139,7 @@ impl fmt::Display for Questions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "what the training did with some fields can't be seen from graph and sample:"
+            "the graph and the sample don't show how some fields are preprocessed:"
         )?;
         for Question { reason, lines, .. } in &self.questions {
             let one_of = if lines.len() > 1 { " one of" } else { "" };
@@ -151,10 +154,10 @@ impl fmt::Display for Questions {
         for (part, advice) in [
             (
                 "categories",
-                "The categories are the SAMPLE's: put the training's there, in its order. ",
+                "The categories are those of the SAMPLE: replace them with those of the training data, in its order. ",
             ),
             ("date_parts", "The parts of a date are examples. "),
-            ("<", "For <...> put what the training had. "),
+            ("<", "Replace each <...> with the value from training. "),
         ] {
             if self.have_line_with(part) {
                 f.write_str(advice)?;
@@ -173,7 +176,7 @@ impl Questions {
     }
 
     fn fmt_next_commands(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Then go on with\n  --column 'LINE'                for each such field, the line that is right; or\n")?;
+        f.write_str("Then run the command again with\n  --column 'LINE'                for each of these fields, the correct line; or\n")?;
         let fields: Vec<&str> = self
             .questions
             .iter()
@@ -187,9 +190,9 @@ impl Questions {
             };
             writeln!(
                 f,
-                "  --encode {first}=one_hot|ordinal  with the sample's categories, as a guess that `pack` wants confirmed{others}; or"
+                "  --encode {first}=one_hot|ordinal  with the categories of the sample, as a guess that `pack` asks you to confirm{others}; or"
             )?;
         }
-        f.write_str("  --sample ROWS                  rows as they are after that step, where it stays outside of the package")
+        f.write_str("  --sample ROWS                  rows that are already preprocessed, if the callers will do this step")
     }
 }

@@ -150,7 +150,7 @@ fn texts_for_numbers_are_a_question() {
         "  {\"field\": \"plan\", \"steps\": [{\"ordinal\": {\"categories\": [\"basic\", \"plus\"], \"unknown\": \"error\"}}]}\n",
         "\"target_encode\"",
         "X takes 4 numbers a row; the sample's 3 fields give 3, or 4 with one-hot columns for all texts.",
-        "The categories are the SAMPLE's",
+        "The categories are those of the SAMPLE",
         "--column 'LINE'",
         "--encode plan=one_hot|ordinal",
         "--sample ROWS",
@@ -196,7 +196,7 @@ fn null_where_the_graph_has_none_is_a_question() {
         let error = of(inputs(), &nullable).unwrap_err();
         assert!(
             error.contains("`n` is null in some rows")
-                && error.contains("[{\"impute\": {\"value\": <the training's>}}]"),
+                && error.contains("[{\"impute\": {\"value\": <value from training>}}]"),
             "{error}"
         );
         let steps = Preparation::Steps(vec![json!({"impute": {"value": 0}})]);
@@ -243,7 +243,10 @@ fn hints_are_used_and_guesses_are_marked() {
         json!([{"one_hot": {"categories": ["basic", "plus"], "unknown": "error"}}])
     );
     assert!(
-        column["x-guess"].as_str().unwrap().contains("the sample's"),
+        column["x-guess"]
+            .as_str()
+            .unwrap()
+            .contains("those of the sample"),
         "{column}"
     );
 

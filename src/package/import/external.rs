@@ -43,6 +43,7 @@ fn child(message: Message, field: u64) -> Option<Message> {
 
 /// Why the files of a graph can't be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum ExternalDataError {
     #[error(transparent)]
     Malformed(#[from] Malformed),

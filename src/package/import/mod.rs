@@ -35,13 +35,13 @@ const PACKAGE_FILES: [&str; 9] = [
 /// The documents of a package, without the graph and the golden answers.
 #[derive(Debug, PartialEq)]
 pub struct Imported {
-    pub schema: Value,
-    pub preprocessing: Option<Value>,
-    pub serving: Option<Serving>,
+    pub(crate) schema: Value,
+    pub(crate) preprocessing: Option<Value>,
+    pub(crate) serving: Option<Serving>,
     /// Instances that came with the model. The import runs them to get their golden answers.
     pub examples: Vec<Value>,
-    pub card: String,
-    pub provenance: Provenance,
+    pub(crate) card: String,
+    pub(crate) provenance: Provenance,
     /// Settings that were not understood and are not in the package.
     pub warnings: Vec<String>,
     /// What a person should check.

@@ -1,5 +1,5 @@
-//! `AnswerCheck`: whole responses, through postprocessing and the output schema, as the server builds
-//! them.
+//! `AnswerCheck`: whole responses, through postprocessing and the output schema, as the server
+//! builds them.
 
 use crate::{
     decode::{DecodeError, decode_instance},
@@ -17,8 +17,8 @@ use crate::{
     transform::outputs::Outputs,
 };
 
-/// Keywords of JSON Schema that every response breaks if one does. A generated row may break others:
-/// its values are not realistic.
+/// Keywords of JSON Schema that every response breaks if one does. A generated row may break
+/// others: its values are not realistic.
 const STRUCTURAL_KEYWORDS: [&str; 7] = [
     "type",
     "required",
@@ -48,7 +48,8 @@ impl AnswerCheck<'_> {
         self.check_sources()?;
         for count in RESPONSE_SIZES {
             for run in repeat_rows(rows, count).chunks(self.rows_per_run) {
-                // Rows of different shapes never share a run, and the graph may reject generated rows.
+                // Rows of different shapes never share a run, and the graph may reject generated
+                // rows.
                 let Some(batch) = join(run) else { continue };
                 let Ok(outputs) = engine.run(&batch) else {
                     continue;

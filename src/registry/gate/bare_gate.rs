@@ -1,5 +1,5 @@
-//! The checks of a graph without a manifest. Nobody vouches for its files, but a graph that can't be
-//! loaded or run must not get near the server.
+//! The checks of a graph without a manifest. Nobody vouches for its files, but a graph that can't
+//! be loaded or run must not get near the server.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A bare graph that passed.
-pub struct PassedGraph {
+pub(crate) struct PassedGraph {
     pub bare: BareGraph,
     pub engine: OnnxEngine,
     /// A run of zeros worked, so that the server may warm its engines with one.
@@ -32,7 +32,7 @@ pub struct PassedGraph {
 }
 
 /// Runs every check in order and stops at the first failure. `report` gets each check that passed.
-pub fn check_graph(
+pub(crate) fn check_graph(
     directory: &Path,
     id: &ModelId,
     runtime: &Runtime,
@@ -146,7 +146,8 @@ impl CheckedGraph<'_> {
                 let warning = format!("config.pbtxt asks for dynamic_batching, though {objection}");
                 (Batching::Rows, Some(warning))
             }
-            // The objection names an operator of the graph. That helps more than the outcome of a run.
+            // The objection names an operator of the graph. That helps more than the outcome of a
+            // run.
             (Some(objection), _) => {
                 let warning = requested.then(|| {
                     format!(

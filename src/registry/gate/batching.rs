@@ -6,7 +6,7 @@ use crate::{graph::GraphAnalysis, tensor::signature::Signature};
 
 /// Whether rows of several requests may share a run, and why not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Batching {
+pub(crate) enum Batching {
     #[serde(rename = "rows")]
     Rows,
     #[serde(rename = "none")]
@@ -19,7 +19,7 @@ impl Batching {
     pub(super) fn describe(&self, assurance: Option<&str>) -> String {
         match self {
             Batching::Rows => {
-                let proof = assurance.unwrap_or("the graph keeps rows apart");
+                let proof = assurance.unwrap_or("rows are independent in the graph");
                 format!("batched: {proof}, and each row has the same answer in a batch as alone")
             }
             Batching::None { because } => format!("not batched: {because}"),
@@ -36,7 +36,7 @@ impl Batching {
 /// Decides by the package and the graph alone, before any row is tried in a batch.
 ///
 /// `independent`: whether `serving.json` says that rows are independent.
-pub fn declared_batching(
+pub(crate) fn declared_batching(
     independent: Option<bool>,
     analysis: &GraphAnalysis,
     signature: &Signature,

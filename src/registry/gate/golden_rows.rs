@@ -115,7 +115,7 @@ pub(super) fn generated_row(
 
 /// The row that the gate ran first. The server warms its engines with it, because the gate has
 /// proved that this run works.
-pub fn first_run(
+pub(crate) fn first_run(
     parts: &Parts,
     transform: &Transform,
     signature: &Signature,

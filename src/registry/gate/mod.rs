@@ -1,5 +1,5 @@
-//! The load gate: the checks that a package or a bare graph must pass before it may answer requests.
-//! `predictd verify` and the server run the same checks.
+//! The load gate: the checks that a package or a bare graph must pass before it may answer
+//! requests. `predictd verify` and the server run the same checks.
 
 mod answer_check;
 mod bare_gate;
@@ -15,10 +15,10 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-pub use bare_gate::{PassedGraph, check_graph};
-pub use batching::{Batching, declared_batching};
-pub use golden_rows::first_run;
-pub use package_gate::{PassedPackage, check_package};
+pub(crate) use bare_gate::{PassedGraph, check_graph};
+pub(crate) use batching::{Batching, declared_batching};
+pub(crate) use golden_rows::first_run;
+pub(crate) use package_gate::check_package;
 
 use crate::{
     decode::{DecodeError, DecodeLimits},
@@ -33,7 +33,7 @@ use crate::{
 
 /// A check that passed, with the time that it took.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PassedCheck {
+pub(crate) struct PassedCheck {
     pub name: String,
     pub detail: String,
     pub milliseconds: f64,
@@ -41,7 +41,7 @@ pub struct PassedCheck {
 
 /// The options of the gate that the package does not contain.
 #[derive(Clone, Copy)]
-pub struct GateOptions {
+pub(crate) struct GateOptions {
     /// Accept a graph without a manifest.
     pub bare: bool,
     /// The number of rows in the largest run that the server would make.

@@ -96,8 +96,8 @@ impl SampleRuns {
         })
     }
 
-    /// The first dimension is free and followed several numbers of rows, or it is fixed to the number
-    /// of rows that the graph accepts. A single run could agree by accident.
+    /// The first dimension is free and followed several numbers of rows, or it is fixed to the
+    /// number of rows that the graph accepts. A single run could agree by accident.
     fn shows_rows(&self, spec: &TensorSpec) -> bool {
         match spec.shape.0.first() {
             Some(Dim::Any) => {

@@ -26,10 +26,8 @@ use crate::{
 };
 
 /// A package that passed, with the engine that it passed on.
-pub struct PassedPackage {
+pub(crate) struct PassedPackage {
     pub package: ModelPackage,
-    pub transform: Transform,
-    pub factory: OnnxFactory,
     pub engine: OnnxEngine,
     pub batching: Batching,
     /// The graph accepted the row with which the server warms its engines.
@@ -37,7 +35,7 @@ pub struct PassedPackage {
 }
 
 /// Runs every check in order and stops at the first failure. `report` gets each check that passed.
-pub fn check_package(
+pub(crate) fn check_package(
     directory: &Path,
     runtime: &Runtime,
     options: GateOptions,
@@ -57,7 +55,7 @@ pub fn check_package(
         &golden,
     )?;
     let reproduced = if golden.is_empty() {
-        "there are none"
+        "the package has no golden examples"
     } else {
         "each within its tolerance"
     };
@@ -83,8 +81,6 @@ pub fn check_package(
     );
     Ok(PassedPackage {
         package: opened.package,
-        transform: opened.transform,
-        factory: opened.factory,
         engine: opened.engine,
         batching,
         warm: warm_up.is_some(),
@@ -114,7 +110,6 @@ fn check_files(
 struct OpenedPackage {
     package: ModelPackage,
     transform: Transform,
-    factory: OnnxFactory,
     engine: OnnxEngine,
     signature: Signature,
     analysis: GraphAnalysis,
@@ -146,7 +141,8 @@ impl OpenedPackage {
             "schema",
             format!("{} input fields", parts.input.columns().len()),
         );
-        // Which optional inputs the package sets changes the signature and the analysis of the rows.
+        // Which optional inputs the package sets changes the signature and the analysis of the
+        // rows.
         factory.feed(|name| parts.feeds(name));
         let analysis = factory.about().map_err(|error| graph_error(&error))?;
         check_names(&analysis)?;
@@ -177,7 +173,6 @@ impl OpenedPackage {
                 parts,
             },
             transform,
-            factory,
             engine,
             signature,
             analysis,
@@ -198,7 +193,8 @@ impl OpenedPackage {
     }
 
     /// Runs one row, and the largest batch of it if requests share runs. Returns the row, or `None`
-    /// if the graph rejects a row that the gate generated: then the server does not warm its engines.
+    /// if the graph rejects a row that the gate generated: then the server does not warm its
+    /// engines.
     fn warm_up(
         &mut self,
         golden: &[GoldenRow],

@@ -28,8 +28,8 @@ pub(super) enum Perturbation {
     Next,
     /// A text or number from the vocabulary of the graph, by its index.
     FromVocabulary(usize),
-    /// Numbers that are at most 0.75 away, and other values of the vocabulary. The index selects one
-    /// of several such variations.
+    /// Numbers that are at most 0.75 away, and other values of the vocabulary. The index selects
+    /// one of several such variations.
     Variation(usize),
 }
 
@@ -86,8 +86,8 @@ impl Perturbation {
             Perturbation::NotANumber => f64::NAN,
             Perturbation::Infinite => f64::INFINITY,
             Perturbation::NegativeInfinite => f64::NEG_INFINITY,
-            // Only small offsets: a number may be a length or a count, and a large one could make the
-            // graph run for minutes.
+            // Only small offsets: a number may be a length or a count, and a large one could make
+            // the graph run for minutes.
             Perturbation::Next | Perturbation::FromVocabulary(_) => x + offset(index, 4),
             Perturbation::Variation(salt) => x + offset(index, salt),
         }

@@ -25,8 +25,8 @@ const RUNS_PER_ROW: f64 = 24.0;
 /// Batch sizes that are always tried, in addition to the largest.
 const REQUIRED_SIZES: [usize; 3] = [2, 3, 5];
 
-/// Batch sizes that are tried while there is time. An effect may appear at one size only, for example
-/// at the width of a vector register.
+/// Batch sizes that are tried while there is time. An effect may appear at one size only, for
+/// example at the width of a vector register.
 const OPTIONAL_SIZES: [usize; 14] = [4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 32];
 
 /// Why requests must not share runs.
@@ -132,8 +132,8 @@ impl AnsweredRow {
     }
 }
 
-/// Runs the rows alone. Rows of other shapes than the first can't share a run with it, and the graph
-/// may reject rows that the gate generated.
+/// Runs the rows alone. Rows of other shapes than the first can't share a run with it, and the
+/// graph may reject rows that the gate generated.
 fn answer_alone(engine: &mut dyn Engine, rows: &[Tensors]) -> Vec<AnsweredRow> {
     let mut answered: Vec<AnsweredRow> = Vec::new();
     for inputs in rows {
@@ -185,8 +185,8 @@ struct IndependenceTest<'a> {
 }
 
 impl IndependenceTest<'_> {
-    /// A proof must have varied every input. Otherwise the rows may depend on each other through the
-    /// input that was the same in all rows.
+    /// A proof must have varied every input. Otherwise the rows may depend on each other through
+    /// the input that was the same in all rows.
     fn check_all_inputs_varied(&self, rows: &[AnsweredRow]) -> Result<(), Dependence> {
         let inputs = rows
             .first()

@@ -7,8 +7,8 @@ use crate::tensor::{Data, Tensor};
 /// Two values that differ, as texts.
 pub(super) type DifferentValues = (String, String);
 
-/// The first values that differ by more than rounding explains. A kernel may add up the same numbers
-/// in another order when it runs more rows.
+/// The first values that differ by more than rounding explains. A kernel may add up the same
+/// numbers in another order when it runs more rows.
 pub(super) fn first_difference(alone: &Tensor, in_batch: &Tensor) -> Option<DifferentValues> {
     if alone.shape() != in_batch.shape() {
         return Some((

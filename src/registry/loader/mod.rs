@@ -37,7 +37,7 @@ use crate::{
 const ARRIVAL_TIME: Duration = Duration::from_secs(2);
 
 /// The parts that all loads share.
-pub struct Loader {
+pub(crate) struct Loader {
     pub runtime: Runtime,
     pub trial: GateTrial,
     pub gate_cache: GateCache,
@@ -51,7 +51,7 @@ pub struct Loader {
 
 /// Why a directory could not be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LoadFailure {
+pub(crate) enum LoadFailure {
     /// Files are missing or short. Every poll checks again.
     Incomplete(String),
     Refused(PackageError),
@@ -59,7 +59,7 @@ pub enum LoadFailure {
 
 impl Loader {
     /// The file that is missing or short, with what is wrong with it. `None` if a load makes sense.
-    pub fn missing(&self, directory: &Path) -> Option<String> {
+    pub(crate) fn missing(&self, directory: &Path) -> Option<String> {
         if self.is_bare(directory) {
             return None;
         }
@@ -76,13 +76,14 @@ impl Loader {
     }
 
     /// Whether the directory has a graph without a manifest, and such graphs are served.
-    pub fn is_bare(&self, directory: &Path) -> bool {
+    pub(crate) fn is_bare(&self, directory: &Path) -> bool {
         !self.require_manifest
             && bare_graph::id_of(directory).is_some_and(|id| bare_graph::is_bare(directory, &id))
     }
 
-    /// Whether the directory has a bare graph whose file changed so recently that it may still grow.
-    pub fn just_arrived(&self, directory: &Path) -> bool {
+    /// Whether the directory has a bare graph whose file changed so recently that it may still
+    /// grow.
+    pub(crate) fn just_arrived(&self, directory: &Path) -> bool {
         let modified = || {
             fs_err::metadata(directory.join(MODEL_FILE))
                 .ok()?
@@ -95,7 +96,7 @@ impl Loader {
 
     /// Lowers the priority of this thread, so that requests come first. Every thread that it starts
     /// inherits the priority: with threads inside a run, the engine would stay slow for ever.
-    pub fn lower_priority(&self, id: &ModelId, directory: &Path, niceness: i32) {
+    pub(crate) fn lower_priority(&self, id: &ModelId, directory: &Path, niceness: i32) {
         let size = if self.is_bare(directory) {
             fs_err::metadata(directory.join(MODEL_FILE)).map_or(0, |metadata| metadata.len())
         } else {
@@ -111,7 +112,11 @@ impl Loader {
 
     /// Verifies, loads and warms the version. The hashes are checked even if the gate's result is
     /// cached.
-    pub fn load(&self, directory: &Path, id: &ModelId) -> Result<LoadedVersion, LoadFailure> {
+    pub(crate) fn load(
+        &self,
+        directory: &Path,
+        id: &ModelId,
+    ) -> Result<LoadedVersion, LoadFailure> {
         if let Some(missing) = self.missing(directory) {
             return Err(LoadFailure::Incomplete(missing));
         }
@@ -185,7 +190,8 @@ fn graph_error(error: &EngineError) -> PackageError {
     PackageError::new("graph", MODEL_FILE, error.to_string())
 }
 
-/// The files changed between the gate and the load: what the gate checked is not what would be loaded.
+/// The files changed between the gate and the load: what the gate checked is not what would be
+/// loaded.
 fn check_digest(
     result: &TrialResult,
     manifest: &Manifest,
@@ -202,8 +208,8 @@ fn check_digest(
     ))
 }
 
-/// Makes an engine for each worker, and warms them with a run of `warm_up` if there is one. The first
-/// run of a session allocates memory and is slow.
+/// Makes an engine for each worker, and warms them with a run of `warm_up` if there is one. The
+/// first run of a session allocates memory and is slow.
 fn make_engines(
     factory: &OnnxFactory,
     first: OnnxEngine,

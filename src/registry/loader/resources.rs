@@ -2,8 +2,8 @@
 
 use crate::{config::ModelSettings, engine::infer::Resources};
 
-/// Packages above this size get one worker with all cores: a copy of the weights for each worker would
-/// cost more memory than the second session gains (measured: docs/performance.md).
+/// Packages above this size get one worker with all cores: a copy of the weights for each worker
+/// would cost more memory than the second session gains (measured: docs/performance.md).
 pub(super) const LARGE_PACKAGE_BYTES: u64 = 16 << 20;
 
 #[derive(Clone, Copy)]

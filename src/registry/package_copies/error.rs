@@ -5,7 +5,7 @@ use std::{fmt, io, path::PathBuf};
 use crate::{id::Version, package::PackageError, registry::integrity::IntegrityError};
 
 #[derive(Debug, thiserror::Error)]
-pub enum CopyError {
+pub(crate) enum CopyError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// A file has other bytes than the loaded one.
@@ -27,7 +27,7 @@ pub enum CopyError {
 
 /// A loaded version that a restart would not find.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotRestorable {
+pub(crate) struct NotRestorable {
     pub version: Version,
     /// What happened to the files in the models directory.
     pub files: FilesLoss,
@@ -36,7 +36,7 @@ pub struct NotRestorable {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FilesLoss {
+pub(crate) enum FilesLoss {
     Gone,
     Changed(Box<IntegrityError>),
 }

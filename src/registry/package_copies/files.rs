@@ -7,17 +7,17 @@ use std::{
 
 use crate::registry::{integrity::IntegrityChecks, package_copies::CopyError};
 
-/// Room on the disk that copies leave free for the journal. On a small disk it is `1 / RESERVED_PART` of
-/// the disk.
+/// Room on the disk that copies leave free for the journal. On a small disk it is `1 /
+/// RESERVED_PART` of the disk.
 const RESERVED_BYTES: u64 = 64 << 20;
 const RESERVED_PART: u64 = 20;
 
-/// The number of bytes after which a copy waits for the disk. Without it, the end of a large copy would
-/// wait for gigabytes that the system holds in memory.
+/// The number of bytes after which a copy waits for the disk. Without it, the end of a large copy
+/// would wait for gigabytes that the system holds in memory.
 const SYNC_INTERVAL_BYTES: usize = 64 << 20;
 
-/// The levels of directories between a version's copy and the state: NAME, DIGEST, NAME, `packages` and
-/// the state itself.
+/// The levels of directories between a version's copy and the state: NAME, DIGEST, NAME, `packages`
+/// and the state itself.
 const LEVELS: usize = 5;
 
 /// Reads a file and writes what it reads to another one. Both end if the process is about to end.
@@ -60,7 +60,8 @@ impl Read for CopyReader<'_> {
 
 /// Moves a complete copy to its place. A damaged copy that is there is moved to `aside`.
 ///
-/// The files next to the versions come first, so that a version can be loaded as soon as it appears.
+/// The files next to the versions come first, so that a version can be loaded as soon as it
+/// appears.
 pub(super) fn install(staged: &Path, copy: &Path, aside: Option<&Path>) -> io::Result<()> {
     let (Some(from), Some(to)) = (staged.parent(), copy.parent()) else {
         return Ok(());

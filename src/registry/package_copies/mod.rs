@@ -1,10 +1,10 @@
-//! `PackageCopies`: copies of the stable and the previous packages, next to the journal. A restart and
-//! a rollback work although somebody removed the files from the models directory, or packed another
-//! package under the same version.
+//! `PackageCopies`: copies of the stable and the previous packages, next to the journal. A restart
+//! and a rollback work although somebody removed the files from the models directory, or packed
+//! another package under the same version.
 //!
-//! A copy is in `packages/NAME/DIGEST/NAME/VERSION/` below the state. The files that a bare graph needs
-//! next to its versions are in `packages/NAME/DIGEST/NAME/`. The copies are no hard links: a file that is
-//! edited in place would change in both places.
+//! A copy is in `packages/NAME/DIGEST/NAME/VERSION/` below the state. The files that a bare graph
+//! needs next to its versions are in `packages/NAME/DIGEST/NAME/`. The copies are no hard links: a
+//! file that is edited in place would change in both places.
 
 mod error;
 mod files;
@@ -34,8 +34,8 @@ use crate::{
     },
 };
 
-/// The staging directory of a killed process is removed when nobody wrote to it for this time. Other
-/// replicas copy to the same place.
+/// The staging directory of a killed process is removed when nobody wrote to it for this time.
+/// Other replicas copy to the same place.
 const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
 
 /// The depth to which a staging directory is searched for recent files.
@@ -43,7 +43,7 @@ const MAX_DEPTH: usize = 16;
 
 /// The copies in one state.
 #[derive(Clone)]
-pub struct PackageCopies {
+pub(crate) struct PackageCopies {
     /// `None` if no copies are wanted.
     root: Option<PathBuf>,
     integrity: Arc<IntegrityChecks>,
@@ -51,7 +51,7 @@ pub struct PackageCopies {
 }
 
 impl PackageCopies {
-    pub fn of(config: &StateConfig) -> PackageCopies {
+    pub(crate) fn of(config: &StateConfig) -> PackageCopies {
         let root = config
             .directory()
             .filter(|_| config.keep_packages)
@@ -63,27 +63,32 @@ impl PackageCopies {
         }
     }
 
-    pub fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         self.root.is_some()
     }
 
     /// Cancels the running copies and checks, and all later ones.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.integrity.stop();
     }
 
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.integrity.is_stopped()
     }
 
     /// The copy of a version that was decided on.
-    pub fn found(&self, name: &ModelName, named: &VersionRef) -> Option<FoundDirectory> {
+    pub(crate) fn found(&self, name: &ModelName, named: &VersionRef) -> Option<FoundDirectory> {
         let directory = self.directory(name, &named.version, &named.digest)?;
         directory.is_dir().then(|| source::found_at(directory))
     }
 
     /// The place of a version's copy, whether it exists or not. `None` if no copies are wanted.
-    pub fn directory(&self, name: &ModelName, version: &str, digest: &str) -> Option<PathBuf> {
+    pub(crate) fn directory(
+        &self,
+        name: &ModelName,
+        version: &str,
+        digest: &str,
+    ) -> Option<PathBuf> {
         let of_digest = self
             .root
             .as_ref()?
@@ -93,7 +98,7 @@ impl PackageCopies {
     }
 
     /// Whether a restart finds the loaded version: as a copy, or in `directory` of the models.
-    pub fn check(&self, contents: &Contents, directory: &Path) -> Result<(), NotRestorable> {
+    pub(crate) fn check(&self, contents: &Contents, directory: &Path) -> Result<(), NotRestorable> {
         let copy = self
             .copy_of(contents)
             .filter(|copy| copy.is_dir())
@@ -122,9 +127,9 @@ impl PackageCopies {
         self.directory(&id.name, id.version.as_str(), &manifest.digest)
     }
 
-    /// Copies a package that was loaded from `directory`, and replaces a damaged copy. It either copies
-    /// the loaded files or fails.
-    pub fn keep(&self, contents: &Contents, directory: &Path) -> Result<(), CopyError> {
+    /// Copies a package that was loaded from `directory`, and replaces a damaged copy. It either
+    /// copies the loaded files or fails.
+    pub(crate) fn keep(&self, contents: &Contents, directory: &Path) -> Result<(), CopyError> {
         let id = contents.id();
         let Some((copy, parent)) = self
             .copy_of(contents)
@@ -168,8 +173,8 @@ impl PackageCopies {
         }
     }
 
-    /// Copies the files that a load reads, and waits until they are on the disk. Every file is hashed
-    /// while it is copied.
+    /// Copies the files that a load reads, and waits until they are on the disk. Every file is
+    /// hashed while it is copied.
     fn copy_files(&self, contents: &Contents, from: &Path, to: &Path) -> Result<(), CopyError> {
         for (path, entry) in &contents.manifest().files {
             entry.check(path, self.copy_file(&from.join(path), &to.join(path))?)?;
@@ -206,7 +211,7 @@ impl PackageCopies {
 
     /// Removes the copies of a model with other digests than these. Returns whether it removed any.
     /// Versions with the same digest share a directory and are kept together.
-    pub fn retain(&self, name: &ModelName, digests: &BTreeSet<String>) -> bool {
+    pub(crate) fn retain(&self, name: &ModelName, digests: &BTreeSet<String>) -> bool {
         let Some(parent) = self.root.as_ref().map(|root| root.join(name.as_str())) else {
             return false;
         };
@@ -233,9 +238,9 @@ impl PackageCopies {
         removed
     }
 
-    /// Removes the unfinished copies of killed processes, once in the life of this process. `keep` does
-    /// the same before each copy.
-    pub fn sweep_once(&self) {
+    /// Removes the unfinished copies of killed processes, once in the life of this process. `keep`
+    /// does the same before each copy.
+    pub(crate) fn sweep_once(&self) {
         if self.swept.set(()).is_ok() {
             self.sweep();
         }
@@ -266,8 +271,8 @@ impl PackageCopies {
     }
 }
 
-/// Whether a file below was written within `LEFTOVER_AGE`: it may belong to another replica's copy. A
-/// file whose metadata can't be read counts as written.
+/// Whether a file below was written within `LEFTOVER_AGE`: it may belong to another replica's copy.
+/// A file whose metadata can't be read counts as written.
 fn was_written(path: &Path, depth: usize) -> bool {
     let Ok(modified) = fs_err::symlink_metadata(path).and_then(|metadata| metadata.modified())
     else {

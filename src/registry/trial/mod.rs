@@ -1,5 +1,5 @@
-//! `GateTrial`: runs the load gate in another process, because a model file can make the runtime hang,
-//! crash or exhaust the memory.
+//! `GateTrial`: runs the load gate in another process, because a model file can make the runtime
+//! hang, crash or exhaust the memory.
 
 mod progress;
 mod reporter;
@@ -44,7 +44,7 @@ pub(crate) enum TrialMessage {
 
 /// What the gate found out about a version that passed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrialResult {
+pub(crate) struct TrialResult {
     pub batching: Batching,
     pub digest: String,
     /// The operator set of each domain that the graph uses.
@@ -61,7 +61,7 @@ pub struct TrialResult {
 
 /// The child's program and limits.
 #[derive(Clone, Debug)]
-pub struct GateTrial {
+pub(crate) struct GateTrial {
     /// predictd itself: its hidden command `gate` runs the checks.
     pub executable: PathBuf,
     /// The ONNX Runtime library.
@@ -73,7 +73,7 @@ pub struct GateTrial {
 
 impl GateTrial {
     /// Checks the package at `directory`. `report` gets each passed check as it passes.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         directory: &Path,
         options: GateOptions,
@@ -117,8 +117,8 @@ impl GateTrial {
             .spawn()
     }
 
-    /// Reads messages until the child reports its result or its time is up. `None` if the child ended
-    /// without a result.
+    /// Reads messages until the child reports its result or its time is up. `None` if the child
+    /// ended without a result.
     fn follow(
         &self,
         messages: &mpsc::Receiver<TrialMessage>,

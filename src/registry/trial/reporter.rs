@@ -1,5 +1,5 @@
-//! `Reporter`: the child's side of a trial. It prints messages, and ends the process when its time is
-//! up.
+//! `Reporter`: the child's side of a trial. It prints messages, and ends the process when its time
+//! is up.
 
 use std::{
     io::Write,

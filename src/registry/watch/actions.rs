@@ -192,8 +192,8 @@ impl RegistryLoop {
         }
     }
 
-    /// Checks the changed directory of a loaded version. A package must not change: the loaded version
-    /// stays, and operators get a warning.
+    /// Checks the changed directory of a loaded version. A package must not change: the loaded
+    /// version stays, and operators get a warning.
     fn check_changed_files(&mut self, name: &ModelName, version: &Version) {
         let Some(tracked) = self.models.version_mut(name, version) else {
             return;

@@ -50,7 +50,8 @@ impl RegistryLoop {
             drop(servable);
             tracing::info!(model = %id.name, version = %id.version, "unloaded");
             let tracked = self.models.version_mut(&id.name, &id.version);
-            // The version may have been loaded again meanwhile. Then the metrics belong to that load.
+            // The version may have been loaded again meanwhile. Then the metrics belong to that
+            // load.
             let loaded_again = tracked.as_ref().is_some_and(|tracked| {
                 matches!(
                     tracked.state,

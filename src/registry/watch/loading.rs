@@ -47,8 +47,8 @@ impl RegistryLoop {
         let Some(found) = tracked.found.clone() else {
             return;
         };
-        // The failure may come from an unfinished copy. Only the next scan can tell whether the files
-        // changed since.
+        // The failure may come from an unfinished copy. Only the next scan can tell whether the
+        // files changed since.
         if tracked
             .forgiven
             .is_some_and(|failure| failure.scan == self.scans)
@@ -67,8 +67,8 @@ impl RegistryLoop {
         }
     }
 
-    /// Marks a package with missing files as incomplete. It is rejected if its files don't change for
-    /// `models.copy_timeout`.
+    /// Marks a package with missing files as incomplete. It is rejected if its files don't change
+    /// for `models.copy_timeout`.
     fn wait_for_files(
         &mut self,
         name: &ModelName,
@@ -171,7 +171,8 @@ impl RegistryLoop {
         self.parts.models.gate_timeout() * 2 + LOAD_GRACE
     }
 
-    /// A load that hangs must not keep the server from being ready, nor other models from being loaded.
+    /// A load that hangs must not keep the server from being ready, nor other models from being
+    /// loaded.
     pub(super) fn give_up_late_loads(&mut self) {
         for number in self.loads.late() {
             let limit = self.load_limit();

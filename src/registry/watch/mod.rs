@@ -45,13 +45,13 @@ use crate::{
 const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Writes the first choice of a stable version to the journal.
-pub trait Adopter: Send + Sync {
+pub(crate) trait Adopter: Send + Sync {
     /// Makes `version` the stable version if nothing was decided yet. The decision reaches the
     /// registry through `Registry::decide`.
     fn adopt(&self, name: &ModelName, version: VersionRef);
 }
 
-pub struct WatchParts {
+pub(crate) struct WatchParts {
     pub registry: Registry,
     pub adopter: Arc<dyn Adopter>,
     pub loader: Arc<Loader>,
@@ -63,13 +63,13 @@ pub struct WatchParts {
 }
 
 /// The running thread. It ends when this is dropped.
-pub struct Watch {
+pub(crate) struct Watch {
     events: mpsc::Sender<Event>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Watch {
-    pub fn start(parts: WatchParts) -> io::Result<Watch> {
+    pub(crate) fn start(parts: WatchParts) -> io::Result<Watch> {
         let (events, inbox) = mpsc::channel();
         // The thread owns everything: no lock is held while a directory is read.
         let registry_loop = RegistryLoop {
@@ -96,7 +96,7 @@ impl Watch {
         })
     }
 
-    pub fn commander(&self) -> Commander {
+    pub(crate) fn commander(&self) -> Commander {
         Commander {
             events: self.events.clone(),
         }

@@ -60,7 +60,8 @@ impl RegistryLoop {
         }
     }
 
-    /// Versions that answer from memory or from the copy in the state, because their files are gone.
+    /// Versions that answer from memory or from the copy in the state, because their files are
+    /// gone.
     fn versions_without_files(&self) -> Vec<IgnoredPath> {
         // A failing disk says nothing about the files.
         if self.listing_failed {
@@ -133,8 +134,8 @@ impl RegistryLoop {
             let mut model = TrackedModel::default();
             model.update(found);
             self.models.0.insert(name.clone(), model);
-            // A server that started without any model becomes ready with the first one that appears.
-            // Before the first listing `choose_required` does this for all models at once.
+            // A server that started without any model becomes ready with the first one that
+            // appears. Before the first listing `choose_required` does this for all models at once.
             if self.listed && self.required.is_empty() {
                 self.required.insert(name);
             }

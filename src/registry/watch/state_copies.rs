@@ -87,8 +87,8 @@ impl RegistryLoop {
         }
     }
 
-    /// Serves the copy of a stable or previous version whose files have a problem. `false` if there is
-    /// no copy, or if the copy itself has the problem.
+    /// Serves the copy of a stable or previous version whose files have a problem. `false` if there
+    /// is no copy, or if the copy itself has the problem.
     pub(super) fn use_copy(
         &mut self,
         name: &ModelName,

@@ -15,7 +15,7 @@ use crate::{
 
 /// All models that are on disk or loaded.
 #[derive(Default)]
-pub(super) struct TrackedModels(pub BTreeMap<ModelName, TrackedModel>);
+pub(super) struct TrackedModels(pub(crate) BTreeMap<ModelName, TrackedModel>);
 
 impl TrackedModels {
     pub(super) fn get(&self, name: &ModelName) -> Option<&TrackedModel> {
@@ -65,8 +65,8 @@ pub(super) struct TrackedVersion {
     pub state: VersionState,
     pub warning: Option<String>,
     pub info: PublishedInfo,
-    /// Set while a bare graph is new in the directory. Without a manifest nothing else tells whether
-    /// the file is complete.
+    /// Set while a bare graph is new in the directory. Without a manifest nothing else tells
+    /// whether the file is complete.
     pub arriving: Option<CopyProgress>,
     /// Set while files of the package are missing.
     pub copying: Option<CopyProgress>,
@@ -139,8 +139,8 @@ impl TrackedVersion {
         matches!(self.state, VersionState::Available(_)) && (self.found.is_none() || only_copy)
     }
 
-    /// Takes over what a scan found in the models directory. The copy in the state stays in use until
-    /// the ignored files change.
+    /// Takes over what a scan found in the models directory. The copy in the state stays in use
+    /// until the ignored files change.
     pub(super) fn update(&mut self, found: Option<FoundDirectory>) {
         let fingerprint = found.as_ref().map(|found| found.fingerprint);
         let unchanged = self

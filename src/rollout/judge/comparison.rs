@@ -6,19 +6,19 @@ use crate::rollout::{
     sequential::{self, Proportion},
 };
 
-/// A bucket of rows counts for `advance` if it has this share of the runs of each arm. A rare bucket would
-/// hold a step for ever.
+/// A bucket of rows counts for `advance` if it has this share of the runs of each arm. A rare
+/// bucket would hold a step for ever.
 const COMMON_BUCKET_SHARE: f64 = 0.05;
 
 pub(super) const NO_RUNS: &str =
     "the first 64 runs of a version after its load are not compared, and an arm has no others";
 
-/// Compares the arms bucket by bucket (the buckets are strata): runs of the same number of rows take
-/// about the same time.
+/// Compares the arms bucket by bucket (the buckets are strata): runs of the same number of rows
+/// take about the same time.
 ///
-/// Only buckets in which both arms have runs are compared. The test of a bucket starts with its first
-/// run of both arms, so that no evidence is read before. The stable version's share is reported for the
-/// candidate's mix of buckets.
+/// Only buckets in which both arms have runs are compared. The test of a bucket starts with its
+/// first run of both arms, so that no evidence is read before. The stable version's share is
+/// reported for the candidate's mix of buckets.
 pub(super) fn measure_runs(
     arm: &ArmTotals,
     stable: &ArmTotals,

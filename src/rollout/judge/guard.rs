@@ -7,26 +7,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::rollout::plan::{PlanStep, RolloutPlan};
 
+/// A metric in which a candidate must not be worse than the stable version, or must stay within a
+/// limit.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum GuardMetric {
+    /// The share of units that were not answered.
     Errors,
+    /// The share of units with NaN or infinity in the answer.
     Nan,
+    /// The share of engine runs that failed.
     Runs,
+    /// The share of slow engine runs.
     EngineTime,
+    /// The share of expensive engine runs.
     Cost,
+    /// The share of pairs of answers that differ.
     Disagreement,
+    /// The difference in the share of a predicted class, or of a bin of numbers.
     Distribution,
+    /// The share of units of a window that were not answered, compared with a fixed ceiling.
     ErrorCeiling,
+    /// The 99th percentile of the time from request to answer, compared with a fixed ceiling.
     P99Ceiling,
 }
 
 /// The result of one guard for one candidate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GuardReport {
+    /// The metric.
     pub guard: GuardMetric,
+    /// The version of the candidate.
     pub candidate: String,
     /// `keys`, `requests`, `runs` or `pairs`.
     pub unit: Cow<'static, str>,
@@ -36,22 +49,25 @@ pub struct GuardReport {
     pub share: f64,
     /// The same of the stable version. `null` for a budget or a ceiling.
     pub stable_count: Option<u64>,
-    pub stable_share: Option<f64>,
+    pub(crate) stable_share: Option<f64>,
     /// The margin above the stable version's share, or the budget, or the ceiling.
     pub margin: f64,
     /// Evidence that the candidate is worse by more than the margin. At `limit` it counts as shown.
     pub e_value: f64,
+    /// The e-value at which the candidate counts as worse.
     pub limit: f64,
     /// Evidence that the candidate is not worse. At `limit_fine` it counts as shown.
     pub e_value_fine: f64,
-    pub limit_fine: f64,
+    pub(crate) limit_fine: f64,
     /// The class of predictions whose share differs most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// What the evidence shows.
     #[serde(flatten)]
     pub state: GuardState,
 }
 
+/// What the evidence shows about one guard of one candidate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "state", content = "reason")]
 pub enum GuardState {
@@ -61,13 +77,14 @@ pub enum GuardState {
     Open,
     /// Shown to be worse.
     Violated,
+    /// There is no unit to judge.
     NoData,
     /// Not judged, with the reason. This never holds a step back.
     NotJudged(Cow<'static, str>),
 }
 
 impl GuardMetric {
-    pub const ALL: [GuardMetric; 9] = [
+    pub(crate) const ALL: [GuardMetric; 9] = [
         GuardMetric::Errors,
         GuardMetric::Nan,
         GuardMetric::Runs,
@@ -79,6 +96,7 @@ impl GuardMetric {
         GuardMetric::P99Ceiling,
     ];
 
+    /// The name in plans, documents and metrics.
     pub fn name(self) -> &'static str {
         match self {
             GuardMetric::Errors => "errors",

@@ -1,4 +1,5 @@
-//! `Measurement`: the evidence of one guard about one candidate, and the report that follows from it.
+//! `Measurement`: the evidence of one guard about one candidate, and the report that follows from
+//! it.
 
 use std::{borrow::Cow, collections::BTreeSet, f64::consts::PI};
 
@@ -15,7 +16,8 @@ use crate::rollout::{
 /// The share of answers that may exceed the 99th percentile.
 const LATE_SHARE: f64 = 0.01;
 
-/// The largest logarithm whose exponential is a finite number with room to spare (e^709 is the limit).
+/// The largest logarithm whose exponential is a finite number with room to spare (e^709 is the
+/// limit).
 const MAX_LOG_E: f64 = 690.0;
 
 pub(super) struct Measurement {
@@ -177,11 +179,12 @@ impl StepCase<'_> {
         }
     }
 
-    /// Compares the share of every class, in both directions, and reports the class that differs most.
+    /// Compares the share of every class, in both directions, and reports the class that differs
+    /// most.
     ///
-    /// The limit is raised by twice the number of tests. At most 1 / budget classes can be more frequent
-    /// than the budget, so that the rarer ones can't differ by more than it; if more classes occur, their
-    /// number counts.
+    /// The limit is raised by twice the number of tests. At most 1 / budget classes can be more
+    /// frequent than the budget, so that the rarer ones can't differ by more than it; if more
+    /// classes occur, their number counts.
     fn compare_classes(&self, arm: &ArmTotals, stable: &ArmTotals, budget: f64) -> Measurement {
         let (of, stable_of) = (
             arm.predictions.values().sum(),
@@ -225,9 +228,9 @@ impl StepCase<'_> {
 
     /// Tests every window of time against a ceiling and reports the worst one.
     ///
-    /// Each window is a test that starts anew, so that a candidate that turns bad after a good week is
-    /// found as fast as one that is bad from the start. Window w has the share 6 / (π² (w + 1)²) of the
-    /// promise. These shares add up to 1 over all windows.
+    /// Each window is a test that starts anew, so that a candidate that turns bad after a good week
+    /// is found as fast as one that is bad from the start. Window w has the share 6 / (π² (w + 1)²)
+    /// of the promise. These shares add up to 1 over all windows.
     fn worst_window(
         &self,
         arm: &ArmTotals,

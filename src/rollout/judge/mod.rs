@@ -1,5 +1,5 @@
-//! The judge: decides what follows from the evidence of a step. It is one pure function of totals, which
-//! may be called any number of times without weakening its promise.
+//! The judge: decides what follows from the evidence of a step. It is one pure function of totals,
+//! which may be called any number of times without weakening its promise.
 
 mod comparison;
 mod guard;
@@ -20,21 +20,26 @@ use crate::rollout::{
 /// The input of the judge.
 #[derive(Clone, Copy, Debug)]
 pub struct Case<'a> {
+    /// The plan of the rollout.
     pub plan: &'a RolloutPlan,
     /// From 0.
     pub step: usize,
+    /// The stable version, as a key of `evidence.arms`.
     pub stable: &'a str,
+    /// The candidates, as keys of `evidence.arms`.
     pub candidates: &'a [String],
     /// Since the step began.
     pub evidence: &'a Evidence,
     /// Since the step began, without pauses.
     pub step_seconds: f64,
+    /// Since the rollout began.
     pub rollout_seconds: f64,
-    /// Guards whose violation an operator accepted. Only guards of the predictions can be accepted: a
-    /// better model predicts otherwise.
+    /// Guards whose violation an operator accepted. Only guards of the predictions can be accepted:
+    /// a better model predicts otherwise.
     pub accepted: &'a [GuardMetric],
 }
 
+/// What the judge decides about a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -42,19 +47,24 @@ pub enum Verdict {
     Hold,
     /// Go to the next step. After the last step: promote the candidate.
     Advance,
+    /// End the rollout. The stable version answers all requests again.
     Abort,
     /// An operator must decide.
     Inconclusive,
 }
 
+/// The result of one judgement of a step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Judgement {
+    /// The decision.
     pub verdict: Verdict,
-    /// The guard that decided, and the candidate that violated it.
+    /// The guard that decided. `None` if no single guard did.
     pub guard: Option<GuardMetric>,
+    /// The candidate that violated `guard`.
     pub candidate: Option<String>,
     /// The verdict with its reasons, for operators.
     pub text: String,
+    /// The result of each guard for each candidate.
     pub guards: Vec<GuardReport>,
 }
 
@@ -71,7 +81,8 @@ impl Judgement {
     }
 }
 
-/// Judges the step. The order of the checks matters: a violation aborts before any waiting time ends.
+/// Judges the step. The order of the checks matters: a violation aborts before any waiting time
+/// ends.
 pub fn judge(case: &Case<'_>) -> Judgement {
     let Some(step) = case.plan.steps.get(case.step) else {
         return Judgement::of(
@@ -123,9 +134,9 @@ pub fn judge(case: &Case<'_>) -> Judgement {
 
 /// The e-value at which a test counts as shown: the number of tests divided by the plan's `alpha`.
 ///
-/// The promise covers the whole rollout, so that it is split evenly over every guard of every step and
-/// candidate (the union bound). Guards that only pause are counted too, so that the promise also holds
-/// for false pauses.
+/// The promise covers the whole rollout, so that it is split evenly over every guard of every step
+/// and candidate (the union bound). Guards that only pause are counted too, so that the promise
+/// also holds for false pauses.
 pub fn limit(plan: &RolloutPlan, candidates: usize) -> f64 {
     let tests: usize = plan
         .steps
@@ -159,8 +170,8 @@ impl<'a> StepCase<'a> {
             case,
             step,
             limit: limit(case.plan, case.candidates.len()),
-            // Not split over the tests: a step advances only if every guard is shown to be fine, so that
-            // a false `advance` needs a false result of the one guard that should have failed.
+            // Not split over the tests: a step advances only if every guard is shown to be fine, so
+            // that a false `advance` needs a false result of the one guard that should have failed.
             limit_fine: 1.0 / case.plan.alpha,
             empty: ArmTotals::default(),
         }
@@ -192,8 +203,8 @@ impl<'a> StepCase<'a> {
         (verdict, text)
     }
 
-    /// Whether a candidate has no room for further keys, so that waiting changes nothing. The decision
-    /// still waits for the least time of the step.
+    /// Whether a candidate has no room for further keys, so that waiting changes nothing. The
+    /// decision still waits for the least time of the step.
     fn cannot_collect_more(&self) -> bool {
         let full = self
             .case
@@ -248,8 +259,8 @@ impl<'a> StepCase<'a> {
     fn holds_back(&self, report: &GuardReport) -> bool {
         let undecided = matches!(report.state, GuardState::Open | GuardState::NoData);
         match report.guard {
-            // A ceiling is an emergency brake. Its absence of evidence is no reason to wait, unless no
-            // comparison with the stable version is possible.
+            // A ceiling is an emergency brake. Its absence of evidence is no reason to wait, unless
+            // no comparison with the stable version is possible.
             GuardMetric::P99Ceiling => false,
             GuardMetric::ErrorCeiling => undecided && !self.step.concurrent(),
             _ => undecided,

@@ -3,7 +3,7 @@
 use crate::rollout::plan::RolloutPlan;
 
 impl RolloutPlan {
-    pub const BUILTIN: &[&str] = &[
+    pub(crate) const BUILTIN: &[&str] = &[
         "shadow",
         "canary",
         "ab",
@@ -27,6 +27,7 @@ impl RolloutPlan {
         }
     }
 
+    /// The built-in plan of this name. `None` for an unknown name.
     pub fn builtin(name: &str) -> Option<RolloutPlan> {
         RolloutPlan::parse(RolloutPlan::builtin_text(name)?).ok()
     }

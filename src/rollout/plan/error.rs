@@ -2,6 +2,7 @@
 
 /// A text that is no plan.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum PlanError {
     /// The text is no TOML, or a value has the wrong type. The message shows the line.
     #[error(transparent)]
@@ -17,6 +18,7 @@ pub enum PlanError {
 
 /// A value that a plan must not have.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum PlanFault {
     #[error("`name` must not be empty")]
     EmptyName,

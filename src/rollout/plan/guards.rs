@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::rollout::plan::{PlanFault, check_range};
 
-/// The metrics in which a candidate must not be worse. A margin is a difference of shares. A difference
-/// within the margin is accepted.
+/// The metrics in which a candidate must not be worse. A margin is a difference of shares. A
+/// difference within the margin is accepted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Guards {
@@ -14,13 +14,14 @@ pub struct Guards {
     pub error_margin: f64,
     /// The margin for the share of units with NaN in the answer.
     pub nan_margin: f64,
-    /// The margin for the share of engine runs that failed, among runs with a similar number of rows.
+    /// The margin for the share of engine runs that failed, among runs with a similar number of
+    /// rows.
     pub run_margin: f64,
-    /// A run is slow if it takes longer than this quantile of the stable version's runs before the step.
-    /// Runs of the same bucket of rows are compared. The cost of a run has the same rule.
+    /// A run is slow if it takes longer than this quantile of the stable version's runs before the
+    /// step. Runs of the same bucket of rows are compared. The cost of a run has the same rule.
     pub engine_time_quantile: f64,
-    /// A run that is faster than this is never slow or expensive: the time of a few microseconds depends on
-    /// the processor's caches.
+    /// A run that is faster than this is never slow or expensive: the time of a few microseconds
+    /// depends on the processor's caches.
     pub engine_time_floor_ms: f64,
     /// The margin for the share of slow runs.
     pub engine_time_margin: f64,
@@ -31,16 +32,17 @@ pub struct Guards {
     /// The share of pairs of answers that may differ. Without it, pairs are not judged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disagreement_budget: Option<f64>,
-    /// The difference that the share of a predicted class (or bin of numbers) may have. Without it, the
-    /// distribution of predictions is not judged.
+    /// The difference that the share of a predicted class (or bin of numbers) may have. Without it,
+    /// the distribution of predictions is not judged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distribution_budget: Option<f64>,
+    /// What follows from too large a disagreement of the answers: a pause, or an abort.
     pub on_disagreement: OnDisagreement,
-    /// The share of failed units in a window above which the candidate is aborted at once, whatever the
-    /// stable version does.
+    /// The share of failed units in a window above which the candidate is aborted at once, whatever
+    /// the stable version does.
     pub error_ceiling: f64,
-    /// The ceiling for the 99th percentile of the time from request to answer in a window. Without it, this
-    /// time is not judged.
+    /// The ceiling for the 99th percentile of the time from request to answer in a window. Without
+    /// it, this time is not judged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_ceiling_ms: Option<f64>,
     /// The length of a window.
@@ -54,6 +56,7 @@ pub enum OnDisagreement {
     /// The rollout pauses, and an operator decides: a better model predicts otherwise too.
     #[default]
     Pause,
+    /// The rollout is aborted.
     Abort,
 }
 

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::rollout::plan::PlanFault;
 
-/// The key by which requests are assigned to the versions. All requests with the same key go to the same
-/// version and are counted as one unit.
+/// The key by which requests are assigned to the versions. All requests with the same key go to the
+/// same version and are counted as one unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
@@ -21,7 +21,7 @@ pub enum AssignmentKey {
 }
 
 impl AssignmentKey {
-    pub fn is_prediction_id(&self) -> bool {
+    pub(crate) fn is_prediction_id(&self) -> bool {
         *self == AssignmentKey::PredictionId
     }
 

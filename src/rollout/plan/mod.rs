@@ -1,5 +1,5 @@
-//! `RolloutPlan`: the steps of a rollout, and the guards of its candidates. A plan is built in, or is read
-//! from TOML.
+//! `RolloutPlan`: the steps of a rollout, and the guards of its candidates. A plan is built in, or
+//! is read from TOML.
 
 mod builtin;
 mod error;
@@ -19,21 +19,25 @@ pub use step::PlanStep;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RolloutPlan {
+    /// The name of the plan. It must not be empty.
     pub name: String,
-    /// The probability, over the whole rollout and all candidates, that a candidate that is not worse is
-    /// aborted. The judge keeps it below this value.
+    /// The probability, over the whole rollout and all candidates, that a candidate that is not
+    /// worse is aborted. The judge keeps it below this value.
     #[serde(default = "default_alpha")]
     pub alpha: f64,
     /// After this many seconds an undecided rollout is inconclusive.
     #[serde(default = "default_max_seconds")]
     pub max_seconds: u64,
+    /// The part of a request that decides its arm.
     #[serde(default, skip_serializing_if = "AssignmentKey::is_prediction_id")]
     pub key: AssignmentKey,
     /// A second operator must approve before the rollout starts.
     #[serde(default)]
     pub approve: bool,
+    /// The limits of the candidate.
     #[serde(default)]
     pub guards: Guards,
+    /// The steps, in their order. There is at least one.
     pub steps: Vec<PlanStep>,
 }
 
@@ -59,8 +63,8 @@ impl RolloutPlan {
         }
     }
 
-    /// The share of the units that each of `candidates` candidates answers in a step. The stable version
-    /// answers the rest.
+    /// The share of the units that each of `candidates` candidates answers in a step. The stable
+    /// version answers the rest.
     pub fn weights(&self, step: usize, candidates: usize) -> Vec<f64> {
         let each = |weight: f64| vec![weight; candidates];
         // A division by 0 would give infinite weights.
@@ -107,8 +111,8 @@ impl RolloutPlan {
             step.check(&|key: &str| format!("steps[{index}].{key}"))?;
             // A plan can name any number. An overflow must not make the sum small.
             least = least.saturating_add(step.min_seconds());
-            // A smaller weight would move units from the candidate back to the stable version: their users
-            // would see the answers change twice.
+            // A smaller weight would move units from the candidate back to the stable version:
+            // their users would see the answers change twice.
             if let Some(weight) = step.largest_weight() {
                 if weight < before {
                     return Err(PlanFault::FallingWeight {

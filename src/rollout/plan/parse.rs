@@ -30,8 +30,8 @@ pub(super) const GUARD_KEYS: [&str; 14] = [
     "window_seconds",
 ];
 
-/// The keys of a step of this kind. For an unknown kind, the keys of all kinds: the error should name the
-/// kind, not a key.
+/// The keys of a step of this kind. For an unknown kind, the keys of all kinds: the error should
+/// name the kind, not a key.
 pub(super) fn step_keys(kind: &str) -> &'static [&'static str] {
     match kind {
         "shadow" => &["kind", "share", "min_seconds", "min_requests", "hold"],
@@ -51,6 +51,7 @@ pub(super) fn step_keys(kind: &str) -> &'static [&'static str] {
 }
 
 impl RolloutPlan {
+    /// Parses a plan in TOML and checks its values.
     pub fn parse(text: &str) -> Result<RolloutPlan, PlanError> {
         let table: Table = text.parse()?;
         check_keys(&table)?;

@@ -8,14 +8,19 @@ use crate::rollout::plan::{PlanFault, check_range};
 /// One unit in a hundred thousand. With a smaller weight a step would never end.
 const SMALLEST_WEIGHT: f64 = 1e-5;
 
+/// One step of a rollout, with its kind in the member `kind`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum PlanStep {
-    /// The candidate answers copies of a share of the requests. Its answers are compared and thrown away.
+    /// The candidate answers copies of a share of the requests. Its answers are compared and thrown
+    /// away.
     Shadow {
+        /// The share of the requests that are copied, from 0 to 1.
         share: f64,
+        /// The step lasts at least this long, without pauses.
         #[serde(default)]
         min_seconds: u64,
+        /// The step lasts until each candidate has this many requests.
         #[serde(default)]
         min_requests: u64,
         /// The step lasts until an operator decides.
@@ -24,9 +29,12 @@ pub enum PlanStep {
     },
     /// The candidate answers a share of the units.
     Canary {
+        /// The share of the units, from 0 to 1.
         weight: f64,
+        /// The step lasts at least this long, without pauses.
         #[serde(default)]
         min_seconds: u64,
+        /// The step lasts until each candidate has this many requests.
         #[serde(default)]
         min_requests: u64,
         /// The step lasts until an operator decides.
@@ -35,25 +43,30 @@ pub enum PlanStep {
     },
     /// The stable version and the candidates answer side by side, until an operator decides.
     Ab {
-        /// The share of each candidate. Without it, the stable version and the candidates have equal
-        /// shares.
+        /// The share of each candidate. Without it, the stable version and the candidates have
+        /// equal shares.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         weights: Option<Vec<f64>>,
+        /// The step lasts at least this long, without pauses.
         #[serde(default)]
         min_seconds: u64,
+        /// The step lasts until each candidate has this many requests.
         #[serde(default)]
         min_requests: u64,
     },
     /// The candidate answers all units at once. The stable version stays loaded.
     BlueGreen {
+        /// The step lasts at least this long, without pauses.
         #[serde(default)]
         min_seconds: u64,
+        /// The step lasts until each candidate has this many requests.
         #[serde(default)]
         min_requests: u64,
     },
 }
 
 impl PlanStep {
+    /// The value of the member `kind`.
     pub fn kind(&self) -> &'static str {
         match self {
             PlanStep::Shadow { .. } => "shadow",
@@ -63,6 +76,7 @@ impl PlanStep {
         }
     }
 
+    /// The shortest duration of the step in seconds.
     pub fn min_seconds(&self) -> u64 {
         match self {
             PlanStep::Shadow { min_seconds, .. }

@@ -15,7 +15,8 @@ use crate::{
 pub(crate) struct StartDetails {
     pub plan: RolloutPlan,
     pub candidates: Vec<VersionRef>,
-    /// An operator accepted that a rollback would break callers that adopt what is new in the candidate.
+    /// An operator accepted that a rollback would break callers that adopt what is new in the
+    /// candidate.
     #[serde(default)]
     pub forward_only: bool,
     /// Differences that are not proved harmless and that an operator accepted.
@@ -44,14 +45,15 @@ pub(crate) struct PauseDetails {
     pub guard: Option<GuardMetric>,
 }
 
-/// A run above these thresholds counts as slow or expensive. They are written when a step begins, so that
-/// they are the same on every replica and do not follow the runs of the step.
+/// A run above these thresholds counts as slow or expensive. They are written when a step begins,
+/// so that they are the same on every replica and do not follow the runs of the step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Thresholds {
     /// Nanoseconds of an engine run, by bucket of rows.
     pub time_ns: BTreeMap<u8, u64>,
-    /// Nanoseconds of processor cores in an engine run, by bucket of rows: the cost without the price.
+    /// Nanoseconds of processor cores in an engine run, by bucket of rows: the cost without the
+    /// price.
     pub core_ns: BTreeMap<u8, u64>,
 }
 

@@ -1,5 +1,5 @@
-//! `ModelState`: the state of a model that follows from its journal. It is computed entry by entry, without
-//! any other input, so that every replica and every restart gets the same state.
+//! `ModelState`: the state of a model that follows from its journal. It is computed entry by entry,
+//! without any other input, so that every replica and every restart gets the same state.
 
 mod details;
 mod error;
@@ -34,8 +34,8 @@ pub(crate) struct ModelState {
     pub digests: BTreeMap<String, String>,
     /// The last decision.
     pub last: Option<DecisionRecord>,
-    /// Versions that a rollback, an abort or a repair took out of use, with that decision. A version that
-    /// becomes stable again is removed.
+    /// Versions that a rollback, an abort or a repair took out of use, with that decision. A
+    /// version that becomes stable again is removed.
     pub withdrawn: BTreeMap<String, DecisionRecord>,
     /// The number of decisions so far, by action and cause.
     pub transitions: BTreeMap<(Action, Cause), u64>,
@@ -70,8 +70,8 @@ impl DecisionRecord {
 }
 
 impl ModelState {
-    /// Reads a journal from its start. Returns the state after the last good entry, and the error that
-    /// ended the reading before the end of the journal. `observe` gets each good entry.
+    /// Reads a journal from its start. Returns the state after the last good entry, and the error
+    /// that ended the reading before the end of the journal. `observe` gets each good entry.
     pub(crate) fn fold(
         journal: &Journal,
         model: &str,

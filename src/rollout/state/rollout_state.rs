@@ -30,7 +30,8 @@ pub(crate) struct RolloutState {
     /// Inconclusive guards of this step that an operator accepted by resuming.
     pub waived: BTreeSet<GuardMetric>,
     step_began_ms: u64,
-    /// The start of the plan's longest time: the start of the rollout, its approval, or the last resume.
+    /// The start of the plan's longest time: the start of the rollout, its approval, or the last
+    /// resume.
     patience_began_ms: u64,
     /// The time of this step in pauses that ended.
     paused_ms: u64,

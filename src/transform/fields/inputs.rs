@@ -17,6 +17,7 @@ use crate::{
 
 /// Why one tensor is not the values of a field. The text follows the name of the tensor.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum FieldsError {
     #[error("no such input; the model takes {}", known.join(", "))]
     Unknown { known: Vec<String> },

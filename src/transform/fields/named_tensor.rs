@@ -10,7 +10,9 @@ use crate::{
 /// An output with its name in the protocol.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamedTensor {
+    /// The name of the output.
     pub name: Arc<str>,
+    /// The values of all rows.
     pub tensor: Tensor,
     /// The labels of the values of a row, if they have some.
     pub labels: Option<Arc<[String]>>,
@@ -20,12 +22,15 @@ pub struct NamedTensor {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("output `{name}` has rows of different shapes, which no tensor can carry")]
 pub struct RaggedOutput {
+    /// The name of the output.
     pub name: Arc<str>,
 }
 
 /// The labels of a step: numbers if all labels are integers, otherwise strings.
 pub enum Labels {
+    /// Labels that are all integers.
     Numbers(Vec<i64>),
+    /// Labels of which at least one is not an integer.
     Texts(Vec<String>),
 }
 
@@ -39,6 +44,7 @@ impl Labels {
         }
     }
 
+    /// `Int64` for numbers, `Bytes` for strings.
     pub fn datatype(&self) -> DataType {
         match self {
             Labels::Numbers(_) => DataType::Int64,

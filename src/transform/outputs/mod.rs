@@ -12,8 +12,10 @@ pub(crate) use self::{column::OutputColumn, numbers::Numbers};
 /// A piece of JSON text that every response repeats. It is made once, when a version loads.
 pub(crate) type Json = Arc<str>;
 
+/// The outputs of a run in the fields of a response, column by column.
 #[derive(Clone, Debug)]
 pub struct Outputs {
+    /// The number of rows; every column has as many values.
     pub rows: usize,
     /// For each field the JSON text `"name":`, and its values.
     pub fields: Vec<(Json, OutputColumn)>,

@@ -29,7 +29,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("output `{field}`: {fault}")]
 pub struct PostprocessFault {
+    /// The name of the field of the response.
     pub field: String,
+    /// Why the output cannot become the field.
     pub fault: OutputFault,
 }
 
@@ -42,6 +44,7 @@ impl PostprocessFault {
 
 /// Why an output of the graph cannot become a field of the response.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum OutputFault {
     #[error("the model gave no such output")]
     Missing,
@@ -69,8 +72,8 @@ pub struct Postprocess {
 /// The output of the graph from which a field of the response is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputSource<'a> {
-    pub field: &'a str,
-    pub output: &'a str,
+    pub(crate) field: &'a str,
+    pub(crate) output: &'a str,
     /// The field starts with `take` or `transpose`, so the first dimension of the output need not
     /// be the rows.
     pub rearranged: bool,
@@ -135,7 +138,7 @@ impl Postprocess {
         self
     }
 
-    pub fn field_names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn field_names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|field| field.name.as_str())
     }
 

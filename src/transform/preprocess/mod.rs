@@ -38,7 +38,7 @@ pub struct Group {
 }
 
 impl Group {
-    pub fn all(tensors: Tensors) -> Group {
+    pub(crate) fn all(tensors: Tensors) -> Group {
         Group {
             rows: None,
             tensors,

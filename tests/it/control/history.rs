@@ -50,7 +50,8 @@ impl Journal {
         run_predictd(&arguments, "", &[])
     }
 
-    /// Asserts that both ways to verify name this entry, and that the history shows the later entries.
+    /// Asserts that both ways to verify name this entry, and that the history shows the later
+    /// entries.
     fn check_damage(&self, seq: u64, problem: &str) {
         for (code, output, error) in [self.verify_online(), self.verify_offline()] {
             assert_eq!(code, 1, "{problem}: {output}{error}");

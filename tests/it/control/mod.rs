@@ -1,4 +1,5 @@
-//! The commands that operate a server, run as a person runs them: `rollout`, `rollback`, `history`; and the webhook.
+//! The commands that operate a server, run as a person runs them: `rollout`, `rollback`, `history`;
+//! and the webhook.
 
 use std::path::PathBuf;
 
@@ -14,8 +15,8 @@ mod webhook;
 
 const HELD: &str = "name = \"held\"\n[[steps]]\nkind = \"canary\"\nweight = 0.5\nmin_seconds = 60\nmin_requests = 500\nhold = true\n";
 
-/// A server on which churn 1.0.0 is stable and 1.1.0 is installed, a plan that lasts until an operator decides, and the token of the
-/// commands.
+/// A server on which churn 1.0.0 is stable and 1.1.0 is installed, a plan that lasts until an
+/// operator decides, and the token of the commands.
 struct Site {
     server: Server,
     deployment: Deployment,

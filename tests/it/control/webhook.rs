@@ -31,7 +31,8 @@ fn read_body(stream: &mut impl BufRead) -> Vec<u8> {
     body
 }
 
-/// A webhook receiver. It answers request N with the status `answer(N)` and keeps the bodies that it answered with 200.
+/// A webhook receiver. It answers request N with the status `answer(N)` and keeps the bodies that
+/// it answered with 200.
 fn start_webhook_receiver(answer: fn(usize) -> u16) -> (String, Arc<Mutex<Vec<Value>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!(

@@ -64,8 +64,8 @@ struct Client {
 }
 
 impl Client {
-    /// Posts decisions one after the other until the server does not answer. With `wait_for_judge` it lets the judge take a step
-    /// before most decisions.
+    /// Posts decisions one after the other until the server does not answer. With `wait_for_judge`
+    /// it lets the judge take a step before most decisions.
     fn decide_until_killed(&mut self, server: &Server, random: &mut Random, wait_for_judge: bool) {
         self.unanswered = None;
         let Some(mut status) = self.refresh(server) else {
@@ -110,8 +110,9 @@ impl Client {
         Some(status)
     }
 
-    /// Asserts that the journal after a restart has every acknowledged entry, and beyond them only the unanswered decision and
-    /// decisions of the judge. Returns whether the unanswered decision was written.
+    /// Asserts that the journal after a restart has every acknowledged entry, and beyond them only
+    /// the unanswered decision and decisions of the judge. Returns whether the unanswered decision
+    /// was written.
     fn check_journal(&self, entries: &[Entry]) -> bool {
         let beyond: Vec<&Entry> = entries
             .iter()
@@ -137,7 +138,8 @@ impl Client {
     }
 }
 
-/// Asserts that the status of the server is what its journal adds up to, and that the stable version answers.
+/// Asserts that the status of the server is what its journal adds up to, and that the stable
+/// version answers.
 fn check_status(server: &Server, entries: &[Entry]) {
     let status = server.status("churn");
     let expected = Reference::of(entries);

@@ -39,7 +39,8 @@ fn a_replica_without_the_decided_version_serves_the_previous_one() {
         models_with(&[("churn", "1.0.0")]),
     );
     let state = tempfile::tempdir().unwrap();
-    // Without copies of packages in the state, a replica has only the versions of its models directory.
+    // Without copies of packages in the state, a replica has only the versions of its models
+    // directory.
     let settings = [
         ("state.url", state.path().to_str().unwrap()),
         ("state.keep_packages", "false"),
@@ -112,8 +113,9 @@ fn three_replicas_agree() {
     println!("status codes of (promote, rollback) at once: {outcomes:?}");
 }
 
-/// Two replicas get two decisions about the same rollout at once. At least one is written, a refused one says why, and all replicas
-/// agree on the result. Returns the status codes of the promotion and of the rollback.
+/// Two replicas get two decisions about the same rollout at once. At least one is written, a
+/// refused one says why, and all replicas agree on the result. Returns the status codes of the
+/// promotion and of the rollback.
 fn promote_and_roll_back_at_once(replicas: &[Server; 3], round: usize) -> (u16, u16) {
     start_rollout_of_another_version(replicas, round);
     let before = entries(&replicas[0]).len();

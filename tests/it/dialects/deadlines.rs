@@ -80,7 +80,8 @@ fn an_overloaded_server_answers_with_retry_after() {
         "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    // The probe takes the place, too. If the request that shall hold it is refused for that reason, it is sent again.
+    // The probe takes the place, too. If the request that shall hold it is refused for that reason,
+    // it is sent again.
     let mut held = wait_for("the request without its body is in flight", || {
         let mut held = TcpStream::connect(server.address).unwrap();
         held.write_all(head.as_bytes()).unwrap();

@@ -41,7 +41,8 @@ fn a_decompression_bomb_is_refused() {
     check_service(&server);
 }
 
-/// Sends a body in chunks of one byte each and returns the answer. It is empty if the connection broke.
+/// Sends a body in chunks of one byte each and returns the answer. It is empty if the connection
+/// broke.
 fn send_bytewise(server: &Server, path: &str, header: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -91,8 +92,8 @@ fn a_chunked_body_beyond_the_limit_is_refused() {
     for ((path, header, _), protocol) in DIALECTS.into_iter().zip(["v2", "v1", "invocations"]) {
         let body = format!("{}{}", row_request(path, "1,2", 2), " ".repeat(200_000));
         let answer = send_bytewise(&server, path, header, &body);
-        // The server closes the connection during the transfer, so the client may miss the answer. The metric shows the
-        // refusal.
+        // The server closes the connection during the transfer, so the client may miss the answer.
+        // The metric shows the refusal.
         assert!(
             answer.is_empty() || answer.starts_with("HTTP/1.1 413 "),
             "{path}: {answer}"

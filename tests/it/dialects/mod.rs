@@ -10,8 +10,8 @@ mod deadlines;
 mod limits;
 mod places;
 
-/// For each dialect: a path, a header field that names the model if the path does not, and the member with the text of an
-/// error.
+/// For each dialect: a path, a header field that names the model if the path does not, and the
+/// member with the text of an error.
 const DIALECTS: [(&str, &str, &str); 3] = [
     ("/v2/models/numbers/infer", "x-unread", "error"),
     ("/v1/models/numbers:predict", "x-unread", "error"),

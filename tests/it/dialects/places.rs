@@ -1,4 +1,5 @@
-//! The place in the request that an error names: a row, a field, a line of a table, an element of a tensor.
+//! The place in the request that an error names: a row, a field, a line of a table, an element of a
+//! tensor.
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -48,7 +49,8 @@ fn check(server: &Server, model: &str, path: &str, cases: &[(&str, String, &str)
     }
 }
 
-/// As [`check`]. The error must name no place in a text that the caller did not write, and no value.
+/// As [`check`]. The error must name no place in a text that the caller did not write, and no
+/// value.
 fn check_without_offsets(server: &Server, model: &str, path: &str, cases: &[(&str, String, &str)]) {
     check(server, model, path, cases);
     for (content_type, body, _) in cases {
@@ -229,7 +231,8 @@ impl Rows {
         self.names.iter().position(|name| name == "age").unwrap()
     }
 
-    /// Two good rows as tensors, of which the tensor of one field has this many rows, this datatype and this data.
+    /// Two good rows as tensors, of which the tensor of one field has this many rows, this datatype
+    /// and this data.
     fn tensors(&self, field: &str, rows: usize, datatype: &str, data: &Value) -> String {
         let tensor = |name: &String| {
             let value = &self.good[name];

@@ -1,4 +1,5 @@
-//! Requests in flight: when a call takes its place, when it gives it back, and calls that are cancelled.
+//! Requests in flight: when a call takes its place, when it gives it back, and calls that are
+//! cancelled.
 
 use std::thread;
 
@@ -58,7 +59,8 @@ fn calls_in_flight(server: &Server) -> f64 {
     server.metric("predictd_inflight_requests{model=\"slow\",version=\"1\"}")
 }
 
-/// Asserts that this many cancelled calls are counted and logged, and nothing else is counted as an error.
+/// Asserts that this many cancelled calls are counted and logged, and nothing else is counted as an
+/// error.
 fn check_cancelled_calls(server: &Server, count: usize) {
     assert_eq!(
         server.metric("predictd_errors_total{kind=\"cancelled\",model=\"slow\",version=\"1\"}"),
@@ -217,7 +219,8 @@ fn a_message_takes_its_place_before_its_body_arrives() {
         // The prefix of the message announces a thousand bytes.
         let mut incomplete = None;
         wait_for("the place is taken", || {
-            // The probe itself may hold the place when the call arrives. Then the call was refused, and is opened again.
+            // The probe itself may hold the place when the call arrives. Then the call was refused,
+            // and is opened again.
             let full = incomplete.is_some().then(|| is_full(&mut other)).flatten();
             if full.is_none() {
                 incomplete = Some(open_call(&server, method, &[0, 0, 0, 3, 232, 10]));

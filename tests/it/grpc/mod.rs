@@ -36,7 +36,8 @@ impl Client {
         Client::connect(server, |endpoint| endpoint)
     }
 
-    /// A client with a flow-control window of 64 KiB: the server holds the rest of an answer until it is read.
+    /// A client with a flow-control window of 64 KiB: the server holds the rest of an answer until
+    /// it is read.
     fn with_small_windows(server: &Server) -> Client {
         Client::connect(server, |endpoint| {
             endpoint.initial_stream_window_size(65_535)

@@ -1,4 +1,5 @@
-//! The admin API of a running server: decisions about rollouts, status, journal, loading and unloading.
+//! The admin API of a running server: decisions about rollouts, status, journal, loading and
+//! unloading.
 
 use reqwest::{StatusCode, blocking::Response};
 use serde_json::{Value, json};
@@ -97,7 +98,8 @@ impl Server {
         self.client.get(url).send().unwrap().json().unwrap()
     }
 
-    /// The sum of a field, such as `units`, over all arms of the evidence of the model's rollout. 0 without a rollout.
+    /// The sum of a field, such as `units`, over all arms of the evidence of the model's rollout. 0
+    /// without a rollout.
     pub fn evidence_total(&self, model: &str, field: &str) -> u64 {
         let status = self.status(model);
         let arms = status["rollout"]["evidence"]["arms"].as_object();

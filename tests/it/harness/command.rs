@@ -10,7 +10,8 @@ use super::files::root;
 
 pub const PREDICTD: &str = env!("CARGO_BIN_EXE_predictd");
 
-/// Runs `predictd` with these arguments, standard input and environment: (exit code, stdout, stderr).
+/// Runs `predictd` with these arguments, standard input and environment: (exit code, stdout,
+/// stderr).
 pub fn run_predictd(
     arguments: &[&str],
     input: &str,
@@ -44,7 +45,8 @@ pub fn pack(directory: &Path, options: &[&str]) -> (i32, String) {
     (code, output + &error)
 }
 
-/// Runs `serve --check` with an empty state, free ports and this environment: (exit code, stdout and stderr).
+/// Runs `serve --check` with an empty state, free ports and this environment: (exit code, stdout
+/// and stderr).
 pub fn check_configuration(models: &Path, environment: &[(&str, &str)]) -> (i32, String) {
     let state = tempfile::tempdir().unwrap();
     let mut variables = vec![

@@ -11,7 +11,8 @@ use super::{
     wait::wait_for,
 };
 
-/// A models directory, a state directory, and settings. Several servers can run on it, at once or one after the other.
+/// A models directory, a state directory, and settings. Several servers can run on it, at once or
+/// one after the other.
 pub struct Deployment {
     models: TempDir,
     state: PathBuf,
@@ -91,7 +92,8 @@ impl Deployment {
         self.state.join(format!("journal/churn/{seq:08}.json"))
     }
 
-    /// Replaces a model's journal by a file, so that not even root can write entries. The returned function undoes it.
+    /// Replaces a model's journal by a file, so that not even root can write entries. The returned
+    /// function undoes it.
     pub fn break_journal(&self, model: &str) -> impl Fn() + use<> {
         let (journal, aside) = (
             self.state.join("journal").join(model),
@@ -105,7 +107,8 @@ impl Deployment {
         }
     }
 
-    /// Waits until the state has this many copies of the model's packages, and returns their directories.
+    /// Waits until the state has this many copies of the model's packages, and returns their
+    /// directories.
     pub fn wait_for_copies(&self, model: &str, count: usize) -> Vec<PathBuf> {
         wait_for_package_copies(&self.state, model, count)
     }

@@ -1,5 +1,5 @@
-//! Helpers that the tests share, one file for each thing that they deal with. A helper asserts only that its own step worked;
-//! what a test promises is asserted in the test.
+//! Helpers that the tests share, one file for each thing that they deal with. A helper asserts only
+//! that its own step worked; what a test promises is asserted in the test.
 
 mod admin;
 mod assert;

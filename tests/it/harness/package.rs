@@ -30,7 +30,8 @@ pub fn models_with(packages: &[(&str, &str)]) -> TempDir {
     directory
 }
 
-/// A temporary models directory of bare graphs in Triton's layout: (name, file of `tests/fixtures/onnx`).
+/// A temporary models directory of bare graphs in Triton's layout: (name, file of
+/// `tests/fixtures/onnx`).
 pub fn models_of_graphs(graphs: &[(&str, &str)]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     for (name, file) in graphs {
@@ -53,7 +54,8 @@ pub fn install_package(models: &Path, name: &str, version: &str) {
     fs_err::rename(&staging, models.join(name).join(version)).unwrap();
 }
 
-/// Writes a graph without a manifest to `NAME/VERSION/model.onnx`, and `config` to `NAME/config.pbtxt`.
+/// Writes a graph without a manifest to `NAME/VERSION/model.onnx`, and `config` to
+/// `NAME/config.pbtxt`.
 pub fn install_graph(models: &Path, name: &str, version: u64, fixture: &str, config: Option<&str>) {
     let directory = models.join(name).join(version.to_string());
     fs_err::create_dir_all(&directory).unwrap();
@@ -67,7 +69,8 @@ pub fn install_graph(models: &Path, name: &str, version: u64, fixture: &str, con
     }
 }
 
-/// Writes a package without a manifest to `NAME/1.0.0`, around a fixture's graph. `preprocessing` may be null.
+/// Writes a package without a manifest to `NAME/1.0.0`, around a fixture's graph. `preprocessing`
+/// may be null.
 pub fn write_unpacked_package(
     models: &Path,
     name: &str,
@@ -93,8 +96,9 @@ pub fn write_unpacked_package(
     directory
 }
 
-/// Writes a package around a graph from the number `x` to the number `y`, a file of `tests/fixtures/onnx`. The gate does not
-/// check it. Without golden examples it declares that its rows are independent.
+/// Writes a package around a graph from the number `x` to the number `y`, a file of
+/// `tests/fixtures/onnx`. The gate does not check it. Without golden examples it declares that its
+/// rows are independent.
 pub fn number_package(models: &Path, name: &str, file: &str, golden: &[(f64, f64)]) {
     let number = |field: &str| object_schema(json!({field: {"type": "number"}}));
     let schema = json!({"input": number("x"), "output": number("y")});

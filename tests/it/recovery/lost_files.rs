@@ -124,7 +124,8 @@ fn the_reason_why_a_rollback_would_fail_has_no_request_values() {
     let number = || object_schema(json!({"x": {"type": "number"}}));
     let schema =
         json!({"input": number(), "output": object_schema(json!({"y": {"type": "number"}}))});
-    // The graph of 1.0.0 looks its input up in a table of ten entries. The graph of 1.1.0 accepts any number.
+    // The graph of 1.0.0 looks its input up in a table of ten entries. The graph of 1.1.0 accepts
+    // any number.
     let versions = [
         (models.path(), "fails_rows", "1.0.0", "10"),
         (workplace.path(), "nan_rows", "1.1.0", "1"),

@@ -1,4 +1,5 @@
-//! Recovery: rollbacks under load, states that cannot be written, full disks, damaged journals, lost files.
+//! Recovery: rollbacks under load, states that cannot be written, full disks, damaged journals,
+//! lost files.
 
 mod copies;
 mod lost_files;

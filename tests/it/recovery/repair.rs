@@ -46,7 +46,8 @@ fn a_replica_that_missed_a_repair_follows_the_repaired_journal() {
     restarted.repair("churn", "power cut");
     restarted.start_rollout("churn", "1.1.0", CANARY_HELD);
     running.signal(rustix::process::Signal::CONT);
-    // The replica's entry 3 conflicts with the written one. Its answer may be an error, but the journal stays valid.
+    // The replica's entry 3 conflicts with the written one. Its answer may be an error, but the
+    // journal stays valid.
     let _ = running
         .post_decision("churn/rollback", &json!({"reason": "3 a.m."}))
         .status();
@@ -65,8 +66,8 @@ fn an_interrupted_repair_can_be_finished() {
     server.start_rollout("churn", "1.1.0", &held);
     server.decide("churn/rollout/abort", &json!({"reason": "bad"}));
     drop(server);
-    // The state after a kill between the move of the damaged entry and the write of the repair: the rollout seems to run, and
-    // the entry that ended it is set aside.
+    // The state after a kill between the move of the damaged entry and the write of the repair: the
+    // rollout seems to run, and the entry that ended it is set aside.
     let place = "damaged/churn/01M8F8XN0A7K8735X7M5ZZB6G1";
     fs_err::create_dir_all(deployment.state().join(place)).unwrap();
     let entry = "00000003.json";

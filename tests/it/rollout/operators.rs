@@ -145,7 +145,8 @@ fn a_rollback_ends_a_rollout_and_leads_back_once() {
     assert_eq!(server.answering_version(CHURN, &customer()), "1.1.0");
     install_package(models.path(), "churn", "1.2.0");
     server.start_rollout("churn", "1.2.0", CANARY_HELD);
-    // The first rollback ends the rollout and keeps the stable version. The second one leads to the previous version.
+    // The first rollback ends the rollout and keeps the stable version. The second one leads to the
+    // previous version.
     let status = server.decide("churn/rollback", &json!({"reason": "3 a.m."}));
     assert_eq!(
         (&status["rollout"], &status["last"]["from"]["version"]),

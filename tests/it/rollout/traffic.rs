@@ -54,7 +54,8 @@ fn a_shadow_copy_that_would_mix_rows_is_dropped() {
         "m/rollout/start",
         &json!({"to": ["2"], "plan": {"text": plan}}),
     );
-    // Both versions run one row at a time. A request by tensors has more than one row, and goes to the graph unchanged.
+    // Both versions run one row at a time. A request by tensors has more than one row, and goes to
+    // the graph unchanged.
     let tensor = json!({"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [0.5, 1, 1e6, -1e6]}]});
     for _ in 0..10 {
         server.answering_version(
@@ -131,7 +132,8 @@ fn paths_of_role(role: &str) -> [(String, Value); 3] {
     ]
 }
 
-/// Asserts that this version answers under its role, and that documents about it contain its number.
+/// Asserts that this version answers under its role, and that documents about it contain its
+/// number.
 fn check_role(server: &Server, role: &str, version: &str) {
     for (path, body) in paths_of_role(role) {
         assert_eq!(server.answering_version(&path, &body), version, "{path}");
@@ -179,7 +181,8 @@ fn a_version_can_be_named_by_its_role() {
     check_vacant_role(&server, "previous", "there is no version to roll back to");
     check_vacant_role(&server, "candidate", "no rollout is running");
     server.start_rollout("churn", "1.1.0", CANARY_HELD);
-    // A version that is named by its role answers every request, whatever its share of other requests.
+    // A version that is named by its role answers every request, whatever its share of other
+    // requests.
     for _ in 0..10 {
         check_role(&server, "stable", "1.0.0");
         check_role(&server, "candidate", "1.1.0");

@@ -1,4 +1,5 @@
-//! The activity of a connection, so that one that is idle, or whose client does not read, can be closed.
+//! The activity of a connection, so that one that is idle, or whose client does not read, can be
+//! closed.
 
 use std::{
     pin::Pin,
@@ -15,8 +16,9 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::Notify;
 use tonic::body::Body;
 
-/// The largest piece of a response that hyper gets at once. It asks for the next one when the client has taken the last: with one
-/// large piece, a client that stops reading could not be noticed.
+/// The largest piece of a response that hyper gets at once. It asks for the next one when the
+/// client has taken the last: with one large piece, a client that stops reading could not be
+/// noticed.
 const PIECE_BYTES: usize = 64 << 10;
 
 pub(super) struct ConnectionActivity {
@@ -27,7 +29,8 @@ pub(super) struct ConnectionActivity {
     unread: AtomicUsize,
     /// The time of the last change of these numbers, in milliseconds since `origin`.
     changed: AtomicU64,
-    /// Notified by the first call while the server drains: clients then move to another server before the listener closes.
+    /// Notified by the first call while the server drains: clients then move to another server
+    /// before the listener closes.
     pub leave: Notify,
 }
 

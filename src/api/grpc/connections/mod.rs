@@ -41,7 +41,8 @@ const UNREAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// The time that a client has to close an idle connection after the server asked it to (GOAWAY).
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Checks of a connection in its shortest time limit: a limit is noticed with a delay of at most an eighth of it.
+/// Checks of a connection in its shortest time limit: a limit is noticed with a delay of at most an
+/// eighth of it.
 const CHECKS_PER_TIMEOUT: u32 = 8;
 
 /// A peer that disappeared without closing the connection is found by a ping without an answer.
@@ -52,18 +53,22 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const HTTP1_RESPONSE: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\ncontent-length: 35\r\nconnection: close\r\n\r\nthis port speaks gRPC, over HTTP/2\n";
 const HTTP1_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The bytes that a client may send before they are read: on one stream, and on all streams of a connection together. The limit for
-/// the connection is larger, so that one stream that is not read does not stop the others.
+/// The bytes that a client may send before they are read: on one stream, and on all streams of a
+/// connection together. The limit for the connection is larger, so that one stream that is not read
+/// does not stop the others.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
-/// Concurrent calls on one connection; clients queue further ones. A bound on memory: each call may hold messages and responses.
+/// Concurrent calls on one connection; clients queue further ones. A bound on memory: each call may
+/// hold messages and responses.
 const MAX_STREAMS: u32 = 256;
 
-/// The limit for the size of header fields as HTTP/2 counts it. The library itself refuses larger ones, with a 431 without a body.
+/// The limit for the size of header fields as HTTP/2 counts it. The library itself refuses larger
+/// ones, with a 431 without a body.
 const MAX_HEADER_LIST: u32 = request_head::MAX_PARSED_BYTES as u32;
 
-/// Accepts connections until `stop` turns true. Returns when every connection has finished its calls.
+/// Accepts connections until `stop` turns true. Returns when every connection has finished its
+/// calls.
 pub(crate) async fn serve(
     listener: TcpListener,
     services: Services,
@@ -76,7 +81,8 @@ pub(crate) async fn serve(
     let all = u32::try_from(options.max_connections).unwrap_or(u32::MAX);
     let stopped = stop.clone();
     let take = |stream: TcpStream| {
-        // Without a slot the connection is closed at once: gRPC has no error response outside of a call.
+        // Without a slot the connection is closed at once: gRPC has no error response outside of a
+        // call.
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
             return options.metrics.unrouted().observe_error(
                 Protocol::Grpc,
@@ -108,7 +114,8 @@ struct Connection {
 impl Connection {
     async fn run(self, mut stream: TcpStream) {
         self.options.metrics.server.connections.inc();
-        // Responses are written as a whole: waiting for more bytes to fill a packet would only delay them.
+        // Responses are written as a whole: waiting for more bytes to fill a packet would only
+        // delay them.
         let _ = stream.set_nodelay(true);
         match tokio::time::timeout(self.options.read_timeout, has_preface(&stream)).await {
             Ok(Ok(true)) => self.serve(stream).await,
@@ -165,7 +172,8 @@ impl Connection {
         }
     }
 
-    /// Compares the activity of the connection with its time limits. `leaving`: the time at which the client was asked to close it.
+    /// Compares the activity of the connection with its time limits. `leaving`: the time at which
+    /// the client was asked to close it.
     fn check(&self, activity: &ConnectionActivity, leaving: Option<Instant>) -> ConnectionCheck {
         let idle_timeout = self.options.idle_timeout;
         let quiet_for = activity.quiet_for();
@@ -202,7 +210,8 @@ async fn has_preface(stream: &TcpStream) -> std::io::Result<bool> {
         match length {
             0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
             length if length == PREFACE.len() => return Ok(true),
-            // Peeked bytes stay in the socket: it counts as readable already, and can't be waited for.
+            // Peeked bytes stay in the socket: it counts as readable already, and can't be waited
+            // for.
             _ => tokio::time::sleep(PREFACE_TICK).await,
         }
     }

@@ -41,7 +41,8 @@ impl Service<Request<Incoming>> for ConnectionService {
     }
 }
 
-/// A call until the head of its response; from there on, the body of the response keeps the call open.
+/// A call until the head of its response; from there on, the body of the response keeps the call
+/// open.
 pub(super) struct CallFuture {
     inner: BoxFuture<Response<Body>, Infallible>,
     open: Option<OpenCall>,

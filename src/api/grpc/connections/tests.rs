@@ -277,7 +277,8 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The flow-control window of the client is empty, so that the response can't be sent: the connection is closed.
+/// The flow-control window of the client is empty, so that the response can't be sent: the
+/// connection is closed.
 #[tokio::test]
 async fn a_connection_whose_client_does_not_read_is_closed() {
     let server = TestServer::new(TEST_TIMEOUT, Duration::from_millis(200)).await;

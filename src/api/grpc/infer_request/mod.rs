@@ -23,7 +23,8 @@ use crate::{
     tensor::DataType,
 };
 
-/// The parameter by which Triton's clients name memory that they share with the server, instead of sending elements.
+/// The parameter by which Triton's clients name memory that they share with the server, instead of
+/// sending elements.
 const SHARED_MEMORY: &str = "shared_memory_region";
 
 /// A request whose tensors are not decoded yet.
@@ -43,8 +44,9 @@ pub(super) struct InferRequest {
     pub form: ContentsForm,
 }
 
-/// The place of the elements in a message. The response has the form of the request: a client that sends typed elements reads
-/// typed ones, and Triton's client reads only raw ones, except for texts.
+/// The place of the elements in a message. The response has the form of the request: a client that
+/// sends typed elements reads typed ones, and Triton's client reads only raw ones, except for
+/// texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum ContentsForm {
     /// In `raw_input_contents`, as little-endian bytes.
@@ -125,7 +127,8 @@ pub(super) fn read(request: ModelInferRequest) -> Result<InferRequest, Refusal> 
 }
 
 fn read_input(mut input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTensor, Refusal> {
-    // Without a name an input would count as the only one, whose datatype and shape come from the model's signature.
+    // Without a name an input would count as the only one, whose datatype and shape come from the
+    // model's signature.
     if input.name.is_empty() {
         return Err(Refusal::malformed("input `` has no name"));
     }
@@ -142,8 +145,9 @@ fn read_input(mut input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTen
     }
 }
 
-/// Reads the datatype, the shape and the elements of a tensor, whose name the caller adds. The number of elements is compared with
-/// the shape for typed contents only: raw ones are checked against the signature of the model.
+/// Reads the datatype, the shape and the elements of a tensor, whose name the caller adds. The
+/// number of elements is compared with the shape for typed contents only: raw ones are checked
+/// against the signature of the model.
 fn read_tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTensor, InputError> {
     let InferInputTensor {
         name,

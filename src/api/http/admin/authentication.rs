@@ -1,4 +1,5 @@
-//! Authentication of operators: a request needs a token, and must not come from a web page of another origin.
+//! Authentication of operators: a request needs a token, and must not come from a web page of
+//! another origin.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -60,7 +61,8 @@ impl Authentication {
     }
 
     fn check_origin(&self, host: &str, origin: Option<&str>) -> Result<(), Refusal> {
-        // DNS rebinding: a foreign page whose name suddenly resolves to this address still sends its own name as Host.
+        // DNS rebinding: a foreign page whose name suddenly resolves to this address still sends
+        // its own name as Host.
         if self.operators.is_none() && !self.is_own(host) {
             return Err(Refusal::new(
                 ErrorCode::Forbidden,

@@ -1,4 +1,5 @@
-//! The operators' listener. It alone changes what the server does, and has its own address and authentication.
+//! The operators' listener. It alone changes what the server does, and has its own address and
+//! authentication.
 
 mod answer;
 mod authentication;

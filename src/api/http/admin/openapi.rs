@@ -1,4 +1,5 @@
-//! `GET /admin/openapi.json`: the OpenAPI document of the admin API, built from the types of its documents.
+//! `GET /admin/openapi.json`: the OpenAPI document of the admin API, built from the types of its
+//! documents.
 
 use std::sync::LazyLock;
 

@@ -95,7 +95,8 @@ async fn carry_out(
     })
 }
 
-/// The protocol lets a client send a configuration and files. Here both come from the models directory only.
+/// The protocol lets a client send a configuration and files. Here both come from the models
+/// directory only.
 fn check_parameters(body: &[u8]) -> Result<(), Refusal> {
     if body.trim_ascii().is_empty() {
         return Ok(());

@@ -1,4 +1,5 @@
-//! The connections of an HTTP listener, with limits on their number and on time that `axum::serve` does not have.
+//! The connections of an HTTP listener, with limits on their number and on time that `axum::serve`
+//! does not have.
 
 mod monitored_stream;
 mod progress;
@@ -35,10 +36,12 @@ use crate::{
 const STOP_IDLE: Duration = Duration::from_millis(1000);
 const STOP_TICK: Duration = Duration::from_millis(100);
 
-/// Checks of a connection in its shortest time limit: a limit is noticed with a delay of at most a quarter of it.
+/// Checks of a connection in its shortest time limit: a limit is noticed with a delay of at most a
+/// quarter of it.
 const CHECKS_PER_TIMEOUT: u32 = 4;
 
-/// Accepts connections until `stop` turns true. Returns when every connection has finished its request.
+/// Accepts connections until `stop` turns true. Returns when every connection has finished its
+/// request.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -96,7 +99,8 @@ impl Connection {
     async fn run(self, stream: TcpStream) {
         let metrics = self.options.metrics.clone();
         metrics.server.connections.inc();
-        // Responses are written as a whole: waiting for more bytes to fill a packet would only delay them.
+        // Responses are written as a whole: waiting for more bytes to fill a packet would only
+        // delay them.
         let _ = stream.set_nodelay(true);
         match self.serve(stream).await {
             ConnectionEnd::Closed => {}
@@ -125,7 +129,8 @@ impl Connection {
             metrics: self.options.metrics.clone(),
         };
         let mut builder = http1::Builder::new();
-        // Without `pipeline_flush`: with it, hyper writes neither the response to a head that it refuses nor the responses before.
+        // Without `pipeline_flush`: with it, hyper writes neither the response to a head that it
+        // refuses nor the responses before.
         builder.max_header_size(request_head::MAX_PARSED_BYTES);
         let mut connection = builder.serve_connection(io, service);
         let mut stop = self.stop.clone();
@@ -133,7 +138,8 @@ impl Connection {
         let mut check = Box::pin(sleep(self.check_every()));
         let ended = loop {
             let is_check_due = tokio::select! {
-                // The connection first: a response that is ready is written, even if a limit passes now.
+                // The connection first: a response that is ready is written, even if a limit passes
+                // now.
                 biased;
                 ended = &mut connection => break ended,
                 _ = stop.wait_for(|stop| *stop), if !stopping => false,
@@ -175,8 +181,9 @@ impl Connection {
 
     /// Compares the phase of the connection with its time limits.
     fn check(&self, progress: &ConnectionProgress, stopping: bool) -> ConnectionCheck {
-        // A draining server closes each connection with its next response. A connection without a request gets a moment: hyper's
-        // graceful shutdown would close it at once, while a request may be on its way.
+        // A draining server closes each connection with its next response. A connection without a
+        // request gets a moment: hyper's graceful shutdown would close it at once, while a request
+        // may be on its way.
         let idle_timeout = if stopping {
             STOP_IDLE.min(self.options.idle_timeout)
         } else {

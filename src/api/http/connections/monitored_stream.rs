@@ -17,8 +17,9 @@ use crate::api::{
     request_head,
 };
 
-/// A socket that notices when a request begins to arrive. It drops the response that hyper itself writes to a head that it refuses,
-/// because that response explains nothing: the connection then writes its own.
+/// A socket that notices when a request begins to arrive. It drops the response that hyper itself
+/// writes to a head that it refuses, because that response explains nothing: the connection then
+/// writes its own.
 pub(super) struct MonitoredStream {
     pub stream: TcpStream,
     progress: Arc<ConnectionProgress>,
@@ -35,7 +36,8 @@ impl MonitoredStream {
         }
     }
 
-    /// The number of bytes before a response of hyper itself. It is the last thing that hyper writes on a connection.
+    /// The number of bytes before a response of hyper itself. It is the last thing that hyper
+    /// writes on a connection.
     fn own_bytes(&self, bytes: &[u8]) -> usize {
         // While a handler works, hyper writes nothing of its own.
         if self.progress.phase() == ConnectionPhase::Busy {

@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The phase of a connection, and the time since it began. One atomic number: the socket and the service change it on every
-/// request.
+/// The phase of a connection, and the time since it began. One atomic number: the socket and the
+/// service change it on every request.
 pub(super) struct ConnectionProgress {
     origin: Instant,
     /// The time of the last change in milliseconds since `origin`, times 4, plus the phase.

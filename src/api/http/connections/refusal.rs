@@ -1,4 +1,5 @@
-//! Refusals of connections, and of requests that do not reach the router. They are counted and logged like refused requests.
+//! Refusals of connections, and of requests that do not reach the router. They are counted and
+//! logged like refused requests.
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use crate::{
     metrics::{Metrics, Protocol},
 };
 
-/// The time for writing a response to a connection that is then closed. A client that does not read must not hold its slot.
+/// The time for writing a response to a connection that is then closed. A client that does not read
+/// must not hold its slot.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Refuses a connection on which no request has reached hyper.
@@ -27,8 +29,8 @@ pub(super) async fn refuse_connection(mut stream: TcpStream, refusal: Refusal, m
     .await;
 }
 
-/// Refuses a connection whose request hyper could not parse. `is_unanswered`: hyper's own response was dropped; it writes none to
-/// another protocol than HTTP/1.
+/// Refuses a connection whose request hyper could not parse. `is_unanswered`: hyper's own response
+/// was dropped; it writes none to another protocol than HTTP/1.
 pub(super) async fn refuse_unparsed(
     mut stream: TcpStream,
     refusal: Refusal,
@@ -81,8 +83,8 @@ fn response_text(refusal: &Refusal, context: &Context) -> String {
     )
 }
 
-/// Closes a connection whose client may still be sending. If it were closed at once, the kernel would reset it, and the client might
-/// lose the response.
+/// Closes a connection whose client may still be sending. If it were closed at once, the kernel
+/// would reset it, and the client might lose the response.
 async fn linger(mut stream: TcpStream) {
     let mut discarded = [0; 4 << 10];
     let _ = tokio::time::timeout(WRITE_TIMEOUT, async {
@@ -93,7 +95,8 @@ async fn linger(mut stream: TcpStream) {
     .await;
 }
 
-/// The response to a request whose head is too large for this server, although hyper could parse it.
+/// The response to a request whose head is too large for this server, although hyper could parse
+/// it.
 pub(super) fn refuse_head(refusal: &Refusal, headers: &HeaderMap, metrics: &Metrics) -> Response {
     let context = Context::new(headers);
     count_refusal(refusal, &context, metrics);

@@ -183,7 +183,8 @@ fn accepted(headers: &HeaderMap) -> Result<(Format, &'static str), Refusal> {
     Ok((format_of(chosen).unwrap_or(Format::Json), chosen))
 }
 
-/// The parameter of `text/csv; header=present|absent`, which tells whether the first line is a header (RFC 4180).
+/// The parameter of `text/csv; header=present|absent`, which tells whether the first line is a
+/// header (RFC 4180).
 fn header_of(parameters: Option<&str>) -> Result<Header, Refusal> {
     let mut parameters = parameters
         .unwrap_or_default()

@@ -87,8 +87,8 @@ fn is_empty_object(text: &[u8]) -> bool {
             .is_ok_and(|object| object.is_empty())
 }
 
-/// Reads one row from each line. Each line is checked alone: the lines are joined to one array, in which a line with `1],[2`
-/// would become two rows.
+/// Reads one row from each line. Each line is checked alone: the lines are joined to one array, in
+/// which a line with `1],[2` would become two rows.
 pub(super) fn read_lines(body: &Bytes) -> Result<Input, Refusal> {
     let text =
         std::str::from_utf8(body).map_err(|_| Refusal::malformed("the body is not UTF-8"))?;

@@ -11,9 +11,10 @@ use crate::{
     },
 };
 
-/// Different instances that the model accepts: the example in the schema, then golden examples. If there are none, an instance made
-/// from the schema. Golden examples may come from real people, and are not shown if a field is personal.
-pub fn examples(servable: &Servable) -> Vec<Value> {
+/// Different instances that the model accepts: the example in the schema, then golden examples. If
+/// there are none, an instance made from the schema. Golden examples may come from real people, and
+/// are not shown if a field is personal.
+pub(crate) fn examples(servable: &Servable) -> Vec<Value> {
     let Contents::Package(packaged) = &servable.contents else {
         return Vec::new();
     };

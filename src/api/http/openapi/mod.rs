@@ -1,4 +1,5 @@
-//! `GET /openapi.json`: an OpenAPI 3.1 document with the schemas of each served model, and with examples that work.
+//! `GET /openapi.json`: an OpenAPI 3.1 document with the schemas of each served model, and with
+//! examples that work.
 
 mod examples;
 mod operations;
@@ -12,7 +13,7 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 
-pub use examples::examples;
+pub(crate) use examples::examples;
 
 use crate::{
     api::{Api, http::response::json_document},
@@ -20,7 +21,8 @@ use crate::{
     registry::{ServedModel, Snapshot},
 };
 
-/// The routes of the other protocols, which are the same for every model: `tags`, `paths` and `schemas`.
+/// The routes of the other protocols, which are the same for every model: `tags`, `paths` and
+/// `schemas`.
 const PROTOCOLS: &str = include_str!("protocols.json");
 
 pub(super) async fn document(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -177,7 +179,7 @@ mod tests {
     use crate::api::http::openapi::PROTOCOLS;
 
     #[test]
-    fn the_part_of_the_protocols_is_complete() {
+    fn the_supported_part_of_the_protocols_is_complete() {
         let document: Map<String, Value> = serde_json::from_str(PROTOCOLS).unwrap();
         let schemas = document["schemas"].as_object().unwrap();
         for rest in PROTOCOLS.split("#/components/schemas/").skip(1) {

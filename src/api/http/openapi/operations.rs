@@ -95,7 +95,8 @@ fn request_examples(servable: &Servable) -> Map<String, Value> {
     named
 }
 
-/// The responses to a request for a prediction: the prediction, and one entry for each status of an error.
+/// The responses to a request for a prediction: the prediction, and one entry for each status of an
+/// error.
 fn prediction_responses(model: &str) -> Map<String, Value> {
     let mut responses = Map::new();
     let prediction = json!({

@@ -1,4 +1,5 @@
-//! The documents of the dialect besides predictions: the list of models, their status and their metadata.
+//! The documents of the dialect besides predictions: the list of models, their status and their
+//! metadata.
 
 use std::{
     sync::{Arc, atomic::Ordering},

@@ -238,7 +238,7 @@ mod tests {
     use crate::api::http::v1::split_verb;
 
     #[test]
-    fn the_verb_follows_the_last_colon() {
+    fn the_action_follows_the_last_colon() {
         assert_eq!(split_verb("churn:predict"), ("churn", "predict"));
         assert_eq!(split_verb("a:b:predict"), ("a:b", "predict"));
         assert_eq!(split_verb("churn"), ("churn", ""));

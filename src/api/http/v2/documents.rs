@@ -1,4 +1,5 @@
-//! The documents of the Open Inference Protocol besides predictions: metadata, readiness, configuration, statistics, index.
+//! The documents of the Open Inference Protocol besides predictions: metadata, readiness,
+//! configuration, statistics, index.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -81,7 +82,8 @@ pub(crate) async fn metadata(
     answer(&api, &request, document)
 }
 
-/// Tensors with the members of the protocol, and with the graph's names of the dimensions as a parameter.
+/// Tensors with the members of the protocol, and with the graph's names of the dimensions as a
+/// parameter.
 fn tensors(specs: &[TensorSpec], symbols: &[Vec<String>]) -> Vec<Value> {
     let tensor = |(index, spec): (usize, &TensorSpec)| {
         let shape: Vec<i64> = spec
@@ -222,7 +224,8 @@ pub(crate) async fn index(State(api): State<Arc<Api>>, request: Request) -> Resp
     answer(&api, &request, document)
 }
 
-/// Reads `{"ready": true}`, which asks for the versions that answer. A request without a body asks for all.
+/// Reads `{"ready": true}`, which asks for the versions that answer. A request without a body asks
+/// for all.
 fn wants_ready_only(body: &[u8]) -> Result<bool, Refusal> {
     if body.trim_ascii().is_empty() {
         return Ok(false);

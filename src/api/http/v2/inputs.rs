@@ -1,4 +1,5 @@
-//! Inputs of an inference request: each tensor's data is in the JSON, or in the binary data after it.
+//! Inputs of an inference request: each tensor's data is in the JSON, or in the binary data after
+//! it.
 
 use std::borrow::Cow;
 
@@ -31,7 +32,8 @@ pub(super) struct InputDocument<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// Reads the dimensions of a shape. serde's own error for a negative or huge number would quote the number.
+/// Reads the dimensions of a shape. serde's own error for a negative or huge number would quote the
+/// number.
 fn dimensions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<usize>>, D::Error> {
     let Some(given) = Option::<Vec<Number>>::deserialize(deserializer)? else {
         return Ok(None);
@@ -61,7 +63,8 @@ enum InputError {
     TooFewBytes { size: usize, left: usize },
 }
 
-/// The two parts of a body. Inputs take their binary data in the order in which the JSON lists them.
+/// The two parts of a body. Inputs take their binary data in the order in which the JSON lists
+/// them.
 pub(super) struct InputReader {
     text: Bytes,
     binary: Bytes,
@@ -130,7 +133,8 @@ impl InputReader {
         }
     }
 
-    /// Checks that the inputs used all binary data: bytes that are left mean that a size is wrong, and every later tensor with it.
+    /// Checks that the inputs used all binary data: bytes that are left mean that a size is wrong,
+    /// and every later tensor with it.
     pub(super) fn finish(self) -> Result<(), Refusal> {
         match self.binary.len() {
             0 => Ok(()),

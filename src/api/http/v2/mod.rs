@@ -40,10 +40,10 @@ use crate::{
 
 /// Takes tensors, answers with tensors; errors are `{"error": "..."}`.
 #[derive(Clone, Copy)]
-pub struct V2;
+pub(crate) struct V2;
 
 /// The parts of a request that its response depends on.
-pub struct ResponseOptions {
+pub(crate) struct ResponseOptions {
     /// Echoed.
     id: Option<String>,
     outputs: Vec<RequestedOutput>,
@@ -51,7 +51,7 @@ pub struct ResponseOptions {
     binary_output: bool,
 }
 
-pub fn routes() -> Router<Arc<Api>> {
+pub(crate) fn routes() -> Router<Arc<Api>> {
     Router::new()
         .route("/v2", get(documents::server))
         .route("/v2/", get(documents::server))
@@ -159,8 +159,9 @@ impl Dialect for V2 {
     }
 }
 
-/// A request of this dialect, or one inside a request of another dialect, which adds its own options.
-pub fn into_request<O>(
+/// A request of this dialect, or one inside a request of another dialect, which adds its own
+/// options.
+pub(crate) fn into_request<O>(
     request: InferRequest,
     options: impl FnOnce(ResponseOptions) -> O,
 ) -> ParsedRequest<O> {
@@ -184,11 +185,12 @@ pub fn into_request<O>(
 }
 
 /// The error body of this protocol and of KServe v1: `{"error": "..."}`.
-pub fn error_text(error: &ErrorReport<'_>) -> Vec<u8> {
+pub(crate) fn error_text(error: &ErrorReport<'_>) -> Vec<u8> {
     json!({"error": error.line()}).to_string().into_bytes()
 }
 
-/// The value of `Inference-Header-Content-Length`: the number of bytes of JSON before the binary data.
+/// The value of `Inference-Header-Content-Length`: the number of bytes of JSON before the binary
+/// data.
 fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
     // Without the header the whole body is JSON.
     let Some(value) = headers.get(response::HEADER_LENGTH) else {

@@ -23,13 +23,14 @@ use crate::{
 /// A request whose tensors are not decoded yet.
 #[derive(Debug, Default)]
 pub struct InferRequest {
-    pub id: Option<String>,
+    pub(crate) id: Option<String>,
+    /// The input tensors, in the order of the body.
     pub inputs: Vec<WireTensor>,
-    pub outputs: Vec<RequestedOutput>,
+    pub(crate) outputs: Vec<RequestedOutput>,
     /// Whether outputs are sent as bytes, unless an output has its own option.
     pub binary_output: bool,
-    pub priority: Priority,
-    pub timeout: Option<Duration>,
+    pub(crate) priority: Priority,
+    pub(crate) timeout: Option<Duration>,
 }
 
 #[derive(Deserialize)]
@@ -52,17 +53,18 @@ struct OutputDocument<'a> {
     parameters: Option<Object<Parameters>>,
 }
 
-/// The known parameters of a request, an input or an output. Clients may send others, which are ignored.
+/// The known parameters of a request, an input or an output. Clients may send others, which are
+/// ignored.
 #[derive(Default, Deserialize)]
 pub struct Parameters {
-    pub binary_data_size: Option<usize>,
+    pub(crate) binary_data_size: Option<usize>,
     binary_data: Option<bool>,
     binary_data_output: Option<bool>,
     classification: Option<usize>,
     priority: Option<u64>,
     /// Microseconds; 0 means no limit.
     timeout: Option<u64>,
-    pub shared_memory_region: Option<String>,
+    pub(crate) shared_memory_region: Option<String>,
 }
 
 impl From<Option<Object<Parameters>>> for Parameters {
@@ -73,8 +75,8 @@ impl From<Option<Object<Parameters>>> for Parameters {
     }
 }
 
-/// Reads a body. `header_length`: the value of `Inference-Header-Content-Length`, the number of bytes of JSON before the binary
-/// data. 0 means that the whole body is the data of the only input.
+/// Reads a body. `header_length`: the value of `Inference-Header-Content-Length`, the number of
+/// bytes of JSON before the binary data. 0 means that the whole body is the data of the only input.
 pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, Refusal> {
     if header_length == Some(0) {
         return Ok(without_json(body));
@@ -124,7 +126,8 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
     })
 }
 
-/// A body of raw data for the only input; the model's signature gives its name, its datatype and its shape.
+/// A body of raw data for the only input; the model's signature gives its name, its datatype and
+/// its shape.
 fn without_json(body: &Bytes) -> InferRequest {
     let only = WireTensor {
         name: String::new(),
