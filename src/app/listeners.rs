@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 
 use crate::{
+    app::Addresses,
     config::{AdminConfig, Config, Listen},
     security::tokens::Operators,
 };
@@ -20,6 +21,18 @@ impl Listeners {
             data: bind_data(config).await?,
             grpc: bind_grpc(config).await?,
             admin: bind_admin(config).await?,
+        })
+    }
+
+    /// The addresses that are bound.
+    pub(super) fn addresses(&self) -> std::io::Result<Addresses> {
+        let of = |listener: &Option<TcpListener>| {
+            listener.as_ref().map(TcpListener::local_addr).transpose()
+        };
+        Ok(Addresses {
+            data: self.data.local_addr()?,
+            grpc: of(&self.grpc)?,
+            admin: of(&self.admin)?,
         })
     }
 }

@@ -1,13 +1,14 @@
-//! `Server`: serves on every listener until a signal, then drains.
+//! `RunningServer`: serves on every listener in the background, until it is stopped.
 
 use std::{
     net::SocketAddr,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::Router;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{net::TcpListener, runtime::Runtime, sync::watch, task::JoinSet};
 
 use crate::{
     api::{
@@ -15,66 +16,200 @@ use crate::{
         grpc::{self, Services},
         http,
     },
-    app::{greeting::greet, signals::Signals},
-    config::ServerConfig,
+    app::{
+        core::Core,
+        greeting::greet,
+        listeners::{Listeners, operators},
+        network_threads,
+        signals::Signals,
+        trial,
+    },
+    config::{Config, ServerConfig},
+    engine::infer,
     metrics::Metrics,
-    registry::Registry,
+    security::tokens::Operators,
 };
 
-/// Everything that listens, built and not yet started.
-pub(super) struct Server<'a> {
-    pub listener: TcpListener,
-    pub grpc: Option<TcpListener>,
-    pub admin: Option<(TcpListener, Router)>,
-    pub config: &'a ServerConfig,
-    pub registry: &'a Registry,
-    pub api: &'a Arc<Api>,
-    pub metrics: &'a Metrics,
+/// How long wedged threads and open connections may delay the very end.
+const LAST_WAIT: Duration = Duration::from_millis(200);
+
+/// The parts that a server gets from its process.
+pub struct ServerParts<'a> {
+    /// The settings of the server.
+    pub config: &'a Config,
+    /// The library. A process loads it once, for all of its servers.
+    pub onnxruntime: infer::Runtime,
+    /// The file of the library. The process of the load gate loads it, too.
+    pub library: &'a Path,
+    /// The path of `predictd`, which runs the load gate.
+    pub executable: PathBuf,
+    /// Returns the number of lines that the log of the process has dropped.
+    pub dropped_log_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
-/// The addresses at which the server can be reached.
-pub(super) struct Addresses {
-    pub data: SocketAddr,
-    pub grpc: Option<SocketAddr>,
-    pub admin: Option<SocketAddr>,
+/// A server whose ports are bound. Connections wait until it is started.
+pub(super) struct BoundServer {
+    network: Runtime,
+    listeners: Listeners,
+    operators: Option<Operators>,
 }
 
-impl Server<'_> {
-    pub(super) async fn run(self, mut signals: Signals, started: Instant) -> anyhow::Result<()> {
-        let (config, api) = (self.config, Arc::clone(self.api));
-        let addresses = self.addresses()?;
-        let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
-        tracing::info!(address = %addresses.data, grpc = text(addresses.grpc), admin = text(addresses.admin), "listening");
-        let greeting = tokio::spawn(greet(self.registry.clone(), addresses, started));
-        let (stop, stopped) = watch::channel(false);
-        let servers = self.start(&stopped)?;
-
-        signals.next().await;
-        greeting.abort();
-        tracing::info!(
-            grace_ms = config.drain_grace_ms,
-            "shutting down: not ready any more, still serving; a second signal (Ctrl-C again) stops at once"
-        );
-        api.draining.store(true, Ordering::Relaxed);
-        tokio::select! {
-            () = drain(config, &stop, servers) => {}
-            () = signals.next() => tracing::warn!("second signal: stopping at once"),
-        }
-        Ok(())
-    }
-
-    fn addresses(&self) -> std::io::Result<Addresses> {
-        let grpc = self.grpc.as_ref();
-        let admin = self.admin.as_ref();
-        Ok(Addresses {
-            data: self.listener.local_addr()?,
-            grpc: grpc.map(TcpListener::local_addr).transpose()?,
-            admin: admin
-                .map(|(listener, _)| listener.local_addr())
-                .transpose()?,
+impl BoundServer {
+    pub(super) fn bind(config: &Config, network: Runtime) -> anyhow::Result<BoundServer> {
+        Ok(BoundServer {
+            operators: operators(&config.admin)?,
+            listeners: network.block_on(Listeners::bind(config))?,
+            network,
         })
     }
 
+    /// Starts to load the models and to answer requests.
+    pub(super) fn start(self, parts: ServerParts<'_>) -> anyhow::Result<RunningServer> {
+        let config = parts.config;
+        let addresses = self.listeners.addresses()?;
+        let metrics = Metrics::new(config.cost.dollars_per_core_hour)?;
+        metrics.server.set_build_info(
+            env!("CARGO_PKG_VERSION"),
+            option_env!("PREDICTD_COMMIT").unwrap_or("unknown"),
+            parts.onnxruntime.version(),
+        );
+        let trial = trial(config, parts.library, parts.executable);
+        let core = Core::start(config, parts.onnxruntime, trial, &metrics)?;
+        let api = core.api(config, &metrics, parts.dropped_log_lines)?;
+        let Listeners { data, grpc, admin } = self.listeners;
+        let admin = admin
+            .map(|listener| core.admin(listener, self.operators, &api))
+            .transpose()?;
+        let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
+        tracing::info!(address = %addresses.data, grpc = text(addresses.grpc), admin = text(addresses.admin), "listening");
+        let (stop, stopped) = watch::channel(false);
+        let transports = Transports {
+            data,
+            grpc,
+            admin,
+            config: &config.server,
+            api: &api,
+            metrics: &metrics,
+        };
+        let connections = self
+            .network
+            .block_on(async { transports.start(&stopped) })?;
+        Ok(RunningServer {
+            addresses,
+            config: config.server.clone(),
+            core,
+            api,
+            stop,
+            connections,
+            network: self.network,
+        })
+    }
+}
+
+/// A server that answers requests in this process.
+pub struct RunningServer {
+    addresses: Addresses,
+    config: ServerConfig,
+    core: Core,
+    api: Arc<Api>,
+    stop: watch::Sender<bool>,
+    connections: JoinSet<()>,
+    network: Runtime,
+}
+
+/// The addresses at which a server can be reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// The address for HTTP.
+    pub data: SocketAddr,
+    /// The address for gRPC. `None`: it is disabled.
+    pub grpc: Option<SocketAddr>,
+    /// The address of the admin API. `None`: it is disabled.
+    pub admin: Option<SocketAddr>,
+}
+
+impl RunningServer {
+    /// Binds the ports of the configuration and starts a server on them. Models load in the
+    /// background.
+    ///
+    /// # Errors
+    ///
+    /// A port can't be bound, the operators' tokens can't be read, or the state can't be opened.
+    pub fn start(parts: ServerParts<'_>) -> anyhow::Result<RunningServer> {
+        BoundServer::bind(parts.config, network_threads()?)?.start(parts)
+    }
+
+    /// The addresses at which the server can be reached.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Greets the person who started the server, serves until a signal, and drains. `started`: the
+    /// start of the process.
+    pub(super) fn run(&mut self, mut signals: Signals, started: Instant) {
+        let RunningServer {
+            addresses,
+            config,
+            core,
+            api,
+            stop,
+            connections,
+            network,
+        } = self;
+        network.block_on(async {
+            let greeting = tokio::spawn(greet(core.registry.clone(), *addresses, started));
+            signals.next().await;
+            greeting.abort();
+            tracing::info!(
+                grace_ms = config.drain_grace_ms,
+                "shutting down: not ready any more, still serving; a second signal (Ctrl-C again) stops at once"
+            );
+            api.draining.store(true, Ordering::Relaxed);
+            tokio::select! {
+                () = drain(config, stop, connections) => {}
+                () = signals.next() => tracing::warn!("second signal: stopping at once"),
+            }
+        });
+    }
+
+    /// Ends every thread of the server. Requests in flight are cut off.
+    pub fn stop(self) {
+        let RunningServer {
+            core,
+            api,
+            connections,
+            network,
+            ..
+        } = self;
+        drop(connections);
+        // Versions end before the library.
+        let Core {
+            control,
+            watch,
+            operator,
+            ..
+        } = core;
+        drop(control);
+        drop(watch);
+        drop(api);
+        network.shutdown_timeout(LAST_WAIT);
+        // The store has a tokio runtime of its own. Dropping that on a thread of another runtime
+        // would panic.
+        drop(operator);
+    }
+}
+
+/// The listeners, and the parts that answer on them.
+struct Transports<'a> {
+    data: TcpListener,
+    grpc: Option<TcpListener>,
+    admin: Option<(TcpListener, Router)>,
+    config: &'a ServerConfig,
+    api: &'a Arc<Api>,
+    metrics: &'a Metrics,
+}
+
+impl Transports<'_> {
     fn start(self, stopped: &watch::Receiver<bool>) -> anyhow::Result<JoinSet<()>> {
         let options = ServeOptions {
             read_timeout: self.config.read_timeout(),
@@ -83,9 +218,9 @@ impl Server<'_> {
             metrics: self.metrics.clone(),
             draining: Arc::clone(&self.api.draining),
         };
-        let mut servers = JoinSet::new();
-        servers.spawn(http::connections::serve(
-            self.listener,
+        let mut connections = JoinSet::new();
+        connections.spawn(http::connections::serve(
+            self.data,
             http::router(Arc::clone(self.api)),
             options.clone(),
             stopped.clone(),
@@ -96,7 +231,7 @@ impl Server<'_> {
                 idle_timeout: self.config.grpc_idle_timeout(),
                 ..options.clone()
             };
-            servers.spawn(grpc::connections::serve(
+            connections.spawn(grpc::connections::serve(
                 listener,
                 services,
                 options,
@@ -104,24 +239,25 @@ impl Server<'_> {
             ));
         }
         if let Some((listener, router)) = self.admin {
-            servers.spawn(http::connections::serve(
+            connections.spawn(http::connections::serve(
                 listener,
                 router,
                 options,
                 stopped.clone(),
             ));
         }
-        Ok(servers)
+        Ok(connections)
     }
 }
 
 /// Serves on for a while so that load balancers notice, then finishes the requests in flight.
-async fn drain(config: &ServerConfig, stop: &watch::Sender<bool>, servers: JoinSet<()>) {
+async fn drain(config: &ServerConfig, stop: &watch::Sender<bool>, connections: &mut JoinSet<()>) {
     tokio::time::sleep(config.drain_grace()).await;
     tracing::info!("no new connections; finishing the requests in flight");
     // Without a receiver every server has ended already.
     let _ = stop.send(true);
-    match tokio::time::timeout(config.drain_timeout(), servers.join_all()).await {
+    let ended = async { while connections.join_next().await.is_some() {} };
+    match tokio::time::timeout(config.drain_timeout(), ended).await {
         Ok(_) => tracing::info!("all requests are answered"),
         Err(_) => tracing::warn!(
             timeout_ms = config.drain_timeout_ms,

@@ -101,7 +101,7 @@ pub(super) fn verify_all(
     with_bare: bool,
     as_json: bool,
 ) -> anyhow::Result<CommandOutcome> {
-    let trial = app::trial(config, library)?;
+    let trial = app::trial(config, library, app::executable()?);
     let mut outcome = CommandOutcome::Done;
     for directory in directories {
         let name = Manifest::read(directory)

@@ -1,7 +1,9 @@
 //! Errors of a configuration. Each names the place and the key.
 
+/// A configuration that can't be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigError {
+#[expect(missing_docs, reason = "each variant's message says what it means")]
+pub enum ConfigError {
     #[error("reading the configuration")]
     Read(#[source] std::io::Error),
     #[error("{origin}: {detail}")]
@@ -21,7 +23,7 @@ pub(crate) enum ConfigError {
 /// A key whose value is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{reason}", key.as_ref().map(|key| format!("`{key}`")).unwrap_or_default())]
-pub(crate) struct InvalidKey {
+pub struct InvalidKey {
     /// `None` if the text of the reason names the key itself.
     key: Option<String>,
     reason: String,

@@ -28,7 +28,7 @@ use toml::{Table, Value};
 
 pub(crate) use admin::AdminConfig;
 pub use document::document;
-pub(crate) use error::{ConfigError, InvalidKey};
+pub use error::{ConfigError, InvalidKey};
 pub(crate) use fallback::{FallbackConfig, FallbackOn, FallbackTo};
 pub(crate) use listen::{AddressError, Listen, OptionalListen};
 pub(crate) use model::{ModelConfig, Oip};
@@ -64,7 +64,11 @@ pub struct Config {
 impl Config {
     /// Reads the defaults, then `file`, then `PREDICTD_SECTION__KEY` variables, then the variables
     /// of SageMaker and Vertex AI.
-    pub(crate) fn load(
+    ///
+    /// # Errors
+    ///
+    /// The file can't be read, or a key or a value is not valid.
+    pub fn load(
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Config, ConfigError> {

@@ -3,7 +3,7 @@
 
 use fast_image_resize::{
     FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer,
-    images::{TypedImage, TypedImageRef},
+    images::TypedImage,
     pixels::{U8, U8x3},
 };
 use image::{DynamicImage, GrayImage, ImageFormat, ImageReader, Limits};
@@ -92,7 +92,7 @@ impl ImageSteps {
                     height,
                     width,
                     interpolation,
-                } => pixels = resize(&pixels, *height, *width, *interpolation)?,
+                } => pixels = resize(&mut pixels, *height, *width, *interpolation)?,
                 ImageStep::CenterCrop { height, width } => pixels = crop(&pixels, *height, *width)?,
                 ImageStep::Rescale(factor) => numbers
                     .get_or_insert_with(|| to_float64(&pixels))
@@ -221,7 +221,7 @@ pub(crate) fn size(bytes: &[u8]) -> Option<(u32, u32)> {
 }
 
 fn resize(
-    pixels: &PixelBuffer,
+    pixels: &mut PixelBuffer,
     height: u32,
     width: u32,
     interpolation: Interpolation,
@@ -251,15 +251,17 @@ fn resize(
 
 /// Resizes by convolution. `P` is the type of a pixel. The untyped function of the library would
 /// choose the type itself, but it compiles the code for every type of pixel, which takes a minute.
+/// The source is borrowed mutably only because a type of its own for shared sources would compile
+/// the code twice.
 fn convolved<P: PixelTrait>(
-    pixels: &PixelBuffer,
+    pixels: &mut PixelBuffer,
     height: u32,
     width: u32,
     filter: FilterType,
 ) -> Result<Vec<u8>, ImageError> {
     let mut bytes = vec![0; height as usize * width as usize * pixels.channels];
-    let source =
-        TypedImageRef::<P>::from_buffer(pixels.width as u32, pixels.height as u32, &pixels.bytes);
+    let (from_width, from_height) = (pixels.width as u32, pixels.height as u32);
+    let source = TypedImage::<P>::from_buffer(from_width, from_height, &mut pixels.bytes);
     let target = TypedImage::<P>::from_buffer(width, height, &mut bytes);
     let (source, mut target) = (
         source.map_err(ImageError::PixelBuffer)?,

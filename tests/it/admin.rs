@@ -6,7 +6,8 @@ use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    PREDICTD, Server, example_input, install_graph, models_with, root, wait_for, wait_until,
+    InProcessServer, PREDICTD, Server, example_input, install_graph, models_with, root, wait_for,
+    wait_until,
 };
 
 fn error_of(response: Response) -> (u16, String) {
@@ -71,7 +72,7 @@ fn a_model_is_unloaded_and_loaded_again() {
 fn requests_that_cannot_be_carried_out_say_why() {
     let models = models_with(&[("churn", "1.1.0")]);
     install_graph(models.path(), "bad", 1, "iris", Some("name: \"other\"\n"));
-    let server = Server::start(models.path(), &[("models.required", "churn")]);
+    let server = InProcessServer::start(models.path(), &[("models.required", "churn")]);
     assert_eq!(
         error_of(server.post_repository("models/nowhere/load", &[])).0,
         404
@@ -121,7 +122,7 @@ fn requests_that_cannot_be_carried_out_say_why() {
 #[test]
 fn requests_from_pages_of_other_origins_are_refused() {
     let models = models_with(&[("churn", "1.1.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     for headers in [
         ("origin", "https://evil.example"),
         ("host", "evil.example"),
@@ -216,7 +217,7 @@ fn an_admin_listener_on_a_public_address_needs_tokens() {
 #[test]
 fn an_incomplete_version_does_not_delay_a_load() {
     let models = models_with(&[("churn", "1.1.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     fs_err::create_dir_all(models.path().join("churn/1.2.0")).unwrap();
     wait_until("the incomplete version is reported", || {
         let document = server.get_json("/models/churn");
@@ -261,7 +262,7 @@ fn metrics_of_a_reloaded_version_are_kept() {
 #[test]
 fn the_openapi_document_of_the_admin_api_is_current() {
     let models = models_with(&[("churn", "1.1.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let served: Value = server
         .client
         .get(server.admin_url("/admin/openapi.json"))

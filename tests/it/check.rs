@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 
 use crate::harness::{
-    Server, check_configuration, copy_directory, install_graph, install_package, models_with,
-    package_path, run_predictd, write_manifest,
+    InProcessServer, Server, check_configuration, copy_directory, install_graph, install_package,
+    models_with, package_path, run_predictd, write_manifest,
 };
 
 #[test]
@@ -20,7 +20,7 @@ fn addresses_must_be_free_and_resolvable() {
         (
             "PREDICTD_SERVER__GRPC_LISTEN",
             "no-such-host.invalid:1",
-            "server.grpc_listen (empty: off): finding the address",
+            "server.grpc_listen (empty: off): resolving",
         ),
         (
             "PREDICTD_SERVER__LISTEN",
@@ -57,7 +57,7 @@ fn addresses_must_be_free_and_resolvable() {
 fn listeners_may_have_host_names() {
     let models = models_with(&[]);
     install_graph(models.path(), "scalar", 1, "scalar", None);
-    let server = Server::start(
+    let server = InProcessServer::start(
         models.path(),
         &[
             ("server.grpc_listen", "localhost:0"),

@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    PREDICTD, Server, copy_directory, example_input, fixture_path, golden_examples, install_graph,
-    models_with, package_path, root, run_predictd, wait_until,
+    InProcessServer, PREDICTD, Server, copy_directory, example_input, fixture_path,
+    golden_examples, install_graph, models_with, package_path, root, run_predictd, wait_until,
 };
 
 #[test]
@@ -258,14 +258,14 @@ fn a_port_in_use_is_reported_in_one_line() {
 #[test]
 fn health_asks_the_server() {
     let models = models_with(&[("diabetes", "1.0.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let (code, output, _) = run_predictd(
-        &["health", "--listen", &server.address.to_string()],
+        &["health", "--listen", &server.addresses.data.to_string()],
         "",
         &[],
     );
     assert_eq!((code, output.as_str()), (0, "{\"ready\":true}\n"));
-    let address = server.address.to_string();
+    let address = server.addresses.data.to_string();
     drop(server);
     assert_eq!(
         run_predictd(&["health", "--listen", &address], "", &[]).0,

@@ -74,7 +74,7 @@ fn a_request_in_flight_is_finished() {
     let mut server = Server::start(models.path(), &[]);
     let body = example_input("diabetes", "1.0.0").to_string();
     let (first, second) = body.split_at(20);
-    let mut stream = std::net::TcpStream::connect(server.address).unwrap();
+    let mut stream = std::net::TcpStream::connect(server.addresses.data).unwrap();
     write!(stream, "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{first}", body.len())
         .unwrap();
     wait_until("the connection is open", || {
@@ -88,7 +88,8 @@ fn a_request_in_flight_is_finished() {
             == 1
     });
     wait_until("new connections are refused", || {
-        std::net::TcpStream::connect_timeout(&server.address, Duration::from_millis(100)).is_err()
+        std::net::TcpStream::connect_timeout(&server.addresses.data, Duration::from_millis(100))
+            .is_err()
     });
     stream.write_all(second.as_bytes()).unwrap();
     let mut answer = String::new();

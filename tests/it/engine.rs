@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{
-    Server, example_input, fixture_path, install_graph, install_package, number_package,
-    object_schema, run_predictd, wait_for, wait_for_package_copies, wait_until, write_manifest,
-    write_unpacked_package,
+    Server, ServerClient, example_input, fixture_path, install_graph, install_package,
+    number_package, object_schema, run_predictd, wait_for, wait_for_package_copies, wait_until,
+    write_manifest, write_unpacked_package,
 };
 
 fn models_with_number_graph(name: &str, graph: &str) -> TempDir {
@@ -31,7 +31,7 @@ fn huge() -> TempDir {
 }
 
 /// Sends requests at once: their status codes and answers, in the order of the values.
-fn send_at_once(server: &Server, path: &str, values: &[f64]) -> Vec<(u16, Value)> {
+fn send_at_once(server: &ServerClient, path: &str, values: &[f64]) -> Vec<(u16, Value)> {
     std::thread::scope(|scope| {
         let callers: Vec<_> = values
             .iter()
@@ -189,7 +189,7 @@ fn overload_is_shed_and_probes_answer() {
     );
     let held: Vec<TcpStream> = (0..4)
         .map(|_| {
-            let mut stream = TcpStream::connect(server.address).unwrap();
+            let mut stream = TcpStream::connect(server.addresses.data).unwrap();
             let body = "{\"x\": 1e12}";
             write!(
                 stream,
@@ -234,7 +234,7 @@ fn a_full_queue_answers_503_and_requests_of_callers_that_hung_up_are_not_run() {
     ];
     let server = Server::start(models.path(), &settings);
     let send = |x: f64| {
-        let mut stream = TcpStream::connect(server.address).unwrap();
+        let mut stream = TcpStream::connect(server.addresses.data).unwrap();
         let body = format!("{{\"x\": {x}}}");
         write!(
             stream,
@@ -350,7 +350,7 @@ fn a_load_runs_only_inputs_that_the_gate_ran() {
 
 #[test]
 fn a_worker_is_replaced_from_verified_files_only() {
-    let hang = |server: &Server| {
+    let hang = |server: &ServerClient| {
         let response = server
             .post("/predict")
             .header("x-request-timeout-ms", "100")

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{
-    Server, copy_directory, example_input, install_package, models_with, number_package,
+    InProcessServer, copy_directory, example_input, install_package, models_with, number_package,
     package_path, root, run_predictd, wait_until, write_manifest,
 };
 
@@ -77,7 +77,7 @@ fn hostile_graphs_are_rejected_within_their_limits() {
 /// The server rejects all of the hostile graphs and serves the other models.
 fn check_server_with_hostile_graphs(models: &TempDir) {
     install_package(models.path(), "diabetes", "1.0.0");
-    let server = Server::start_unready(
+    let server = InProcessServer::start_unready(
         models.path(),
         &[
             ("models.gate_timeout_ms", "2000"),
@@ -291,7 +291,7 @@ fn files_are_hashed_even_if_the_verdict_is_remembered() {
         ("state.url", state.path().to_str().unwrap()),
         ("state.keep_packages", "false"),
     ];
-    drop(Server::start(models.path(), &settings));
+    drop(InProcessServer::start(models.path(), &settings));
     assert_eq!(
         fs_err::read_dir(state.path().join("gates"))
             .unwrap()
@@ -299,7 +299,7 @@ fn files_are_hashed_even_if_the_verdict_is_remembered() {
         2
     );
     flip_bit(&models.path().join("churn/1.1.0/model.onnx"), 3000);
-    let server = Server::start_unready(models.path(), &settings);
+    let server = InProcessServer::start_unready(models.path(), &settings);
     wait_until("churn is rejected", || {
         server.get_json("/models/churn")["versions"][0]["state"] == "refused"
     });

@@ -4,12 +4,12 @@ use std::{io::Write, net::TcpStream};
 
 use serde_json::Value;
 
-use crate::harness::{Server, install_graph, models_with, wait_for, wait_until};
+use crate::harness::{Server, ServerClient, install_graph, models_with, wait_for, wait_until};
 
 const INFLIGHT: &str = "predictd_inflight_requests{model=\"slow\",version=\"1\"}";
 
-fn send_partly(server: &Server, path: &str, length: usize, body: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(server.address).unwrap();
+fn send_partly(server: &ServerClient, path: &str, length: usize, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.addresses.data).unwrap();
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: x\r\nx-request-id: mine\r\ncontent-type: application/json\r\ncontent-length: {length}"
     );
@@ -17,7 +17,7 @@ fn send_partly(server: &Server, path: &str, length: usize, body: &str) -> TcpStr
     stream
 }
 
-fn cancelled_requests(server: &Server, protocol: &str, version: &str) -> f64 {
+fn cancelled_requests(server: &ServerClient, protocol: &str, version: &str) -> f64 {
     server.metric(&format!("predictd_requests_total{{code=\"499\",model=\"slow\",protocol=\"{protocol}\",version=\"{version}\"}}"))
 }
 

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::harness::{Server, install_package, models_with, number_package, wait_for, wait_until};
+use crate::harness::{
+    InProcessServer, Server, install_package, models_with, number_package, wait_for, wait_until,
+};
 
 #[test]
 fn an_empty_directory_is_unready_until_a_model_is_installed() {
@@ -29,7 +31,8 @@ fn an_empty_directory_is_unready_until_a_model_is_installed() {
 #[test]
 fn the_server_is_unready_without_its_required_models() {
     let models = models_with(&[("diabetes", "1.0.0")]);
-    let server = Server::start_unready(models.path(), &[("models.required", "diabetes,churn")]);
+    let server =
+        InProcessServer::start_unready(models.path(), &[("models.required", "diabetes,churn")]);
     wait_until("diabetes answers", || {
         server.get("/models/diabetes").status() == 200
     });
@@ -54,7 +57,7 @@ fn the_server_is_unready_without_its_required_models() {
 fn the_server_is_ready_without_other_models() {
     let models = models_with(&[("diabetes", "1.0.0")]);
     number_package(models.path(), "endless", "endless_loop.onnx", &[]);
-    let server = Server::start_unready(
+    let server = InProcessServer::start_unready(
         models.path(),
         &[
             ("models.required", "diabetes"),

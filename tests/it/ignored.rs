@@ -7,8 +7,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::{
-    Server, check_configuration, fixture_path, install_graph, install_package, models_with,
-    wait_for, wait_until,
+    InProcessServer, Server, ServerClient, check_configuration, fixture_path, install_graph,
+    install_package, models_with, wait_for, wait_until,
 };
 
 fn put_graph(models: &Path, place: &str) {
@@ -18,7 +18,7 @@ fn put_graph(models: &Path, place: &str) {
 }
 
 /// The ignored paths in `/readyz?verbose`: (reason, path relative to `root`).
-fn ignored_paths(server: &Server, root: &Path) -> Vec<(String, String)> {
+fn ignored_paths(server: &ServerClient, root: &Path) -> Vec<(String, String)> {
     let document = server.get_json("/readyz?verbose");
     let text = |entry: &Value, key: &str| entry[key].as_str().unwrap().to_owned();
     let below = |path: String| {
@@ -36,7 +36,7 @@ fn ignored_paths(server: &Server, root: &Path) -> Vec<(String, String)> {
         .collect()
 }
 
-fn ignored_count(server: &Server, reason: &str) -> f64 {
+fn ignored_count(server: &ServerClient, reason: &str) -> f64 {
     server.metric(&format!("predictd_models_ignored{{reason=\"{reason}\"}}"))
 }
 
@@ -235,7 +235,7 @@ fn the_check_gives_advice_about_each_ignored_path() {
 fn following_the_advice_makes_the_model_served() {
     let (models, advice) = ignored_with_advice();
     let place = |path: &str| models.path().join(path);
-    let server = Server::start_unready(models.path(), &[("models.required", "scalar")]);
+    let server = InProcessServer::start_unready(models.path(), &[("models.required", "scalar")]);
     server.wait_until_ready();
     let document = server.get_json("/readyz?verbose");
     for (path, detail) in &advice {

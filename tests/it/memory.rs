@@ -4,20 +4,20 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, install_graph, number_package, wait_for, wait_until};
+use crate::harness::{Server, ServerClient, install_graph, number_package, wait_for, wait_until};
 
 /// Other uses of memory vary by about this much.
 const SLACK: u64 = 48 << 20;
 
 /// A request of rows for `wide`, which needs 2 MB for each row.
-fn infer_rows(server: &Server, model: &str, rows: usize) -> (u16, Value) {
+fn infer_rows(server: &ServerClient, model: &str, rows: usize) -> (u16, Value) {
     let body = json!({"inputs": [{"name": "x", "shape": [rows, 1], "datatype": "FP32", "data": vec![0.5; rows]}]});
     let answer = server.predict(&format!("/v2/models/{model}/infer"), &body);
     (answer.status().as_u16(), answer.json().unwrap())
 }
 
 /// A request for `memory`, which needs eight bytes for each number, whatever the size of the body.
-fn infer_memory(server: &Server, count: u64) -> u16 {
+fn infer_memory(server: &ServerClient, count: u64) -> u16 {
     let body =
         json!({"inputs": [{"name": "n", "shape": [1], "datatype": "INT64", "data": [count]}]});
     server

@@ -3,11 +3,11 @@
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::harness::{Server, example_input, models_with};
+use crate::harness::{InProcessServer, ServerClient, example_input, models_with};
 
-fn start() -> (TempDir, Server) {
+fn start() -> (TempDir, InProcessServer) {
     let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
-    let server = Server::start(models.path(), &[("cost.dollars_per_core_hour", "0.05")]);
+    let server = InProcessServer::start(models.path(), &[("cost.dollars_per_core_hour", "0.05")]);
     (models, server)
 }
 
@@ -19,7 +19,7 @@ fn requests(version: &str, code: u16) -> String {
 }
 
 /// Sends valid and invalid requests, some of them to names that don't exist.
-fn send_requests(server: &Server) {
+fn send_requests(server: &ServerClient) {
     for _ in 0..3 {
         server.predict(
             "/predict",

@@ -3,7 +3,9 @@
 use reqwest::blocking::Response;
 use serde_json::Value;
 
-use crate::harness::{Server, example_input, models_with, wait_for, write_manifest};
+use crate::harness::{
+    InProcessServer, Server, ServerClient, example_input, models_with, wait_for, write_manifest,
+};
 
 #[test]
 fn the_examples_of_the_openapi_document_are_answered() {
@@ -14,7 +16,7 @@ fn the_examples_of_the_openapi_document_are_answered() {
         ("digits-array", "1.0.0"),
         ("churn-pipeline", "1.1.0"),
     ]);
-    let server = Server::start(models.path(), &[("models.default", "churn")]);
+    let server = InProcessServer::start(models.path(), &[("models.default", "churn")]);
     let document = server.get_json("/openapi.json");
     assert_eq!(document["openapi"], "3.1.0");
     let mut tried = 0;
@@ -66,7 +68,7 @@ fn missing_examples_are_generated_from_the_schema() {
         fs_err::write(directory.join("schema.json"), schema.to_string()).unwrap();
         write_manifest(&directory, name, version);
     }
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let document = server.get_json("/openapi.json");
     for name in ["digits", "churn"] {
         let path = format!("/models/{name}/predict");
@@ -136,7 +138,7 @@ fn assert_fits(document: &Value, schema: &Value, instance: &Value) {
 #[test]
 fn pages_load_nothing_from_other_hosts() {
     let models = models_with(&[("diabetes", "1.0.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     for path in ["/", "/docs", "/docs/docs.js", "/docs/style.css"] {
         let response = server.get(path);
         assert_eq!(response.status(), 200, "{path}");
@@ -171,7 +173,7 @@ fn pages_load_nothing_from_other_hosts() {
 const PAGE: &str = "https://app.example.com";
 
 /// A preflight request for a prediction.
-fn preflight(server: &Server, origin: &str) -> Response {
+fn preflight(server: &ServerClient, origin: &str) -> Response {
     server
         .client
         .request(reqwest::Method::OPTIONS, server.url("/predict"))
@@ -211,7 +213,7 @@ fn check_allowed_headers(preflight: &Response, answer: &Response) {
 
 /// Asserts that a page of this origin may send requests and read answers if `expected` is the
 /// allowed origin.
-fn check_origin(server: &Server, origins: &str, origin: &str, expected: Option<&str>) {
+fn check_origin(server: &ServerClient, origins: &str, origin: &str, expected: Option<&str>) {
     let permission = preflight(server, origin);
     assert_eq!(
         (
@@ -263,7 +265,7 @@ fn pages_of_configured_origins_may_send_requests() {
         ("https://app.example.com, http://localhost:3000", Some(PAGE)),
         ("*", Some("*")),
     ] {
-        let server = Server::start(models.path(), &[("server.cors_origins", origins)]);
+        let server = InProcessServer::start(models.path(), &[("server.cors_origins", origins)]);
         check_origin(&server, origins, PAGE, expected);
     }
 }
@@ -272,7 +274,7 @@ fn pages_of_configured_origins_may_send_requests() {
 #[test]
 fn the_root_lists_existing_routes() {
     let models = models_with(&[("diabetes", "1.0.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let detail = server.get_json("/nowhere")["detail"]
         .as_str()
         .unwrap()

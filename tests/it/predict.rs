@@ -4,7 +4,9 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, example_input, golden_examples, models_with, wait_for};
+use crate::harness::{
+    InProcessServer, Server, example_input, golden_examples, models_with, wait_for,
+};
 
 /// Asserts |actual - expected| <= tolerance * max(1, |expected|) for all members.
 fn assert_close(expected: &Value, actual: &Value, tolerance: f64, place: &str) {
@@ -38,7 +40,7 @@ fn golden_examples_are_answered_alone_and_together() {
         ("diabetes", "1.1.0"),
     ];
     let models = models_with(&packages);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     for (name, version) in packages {
         let path = format!("/models/{name}/versions/{version}/predict");
         let examples = golden_examples(name, version);
@@ -181,7 +183,7 @@ fn decompress(encoding: &str, bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn requests_and_answers_can_be_compressed() {
     let models = models_with(&[("churn", "1.1.0")]);
-    let server = Server::start(models.path(), &[("server.max_body_bytes", "200000")]);
+    let server = InProcessServer::start(models.path(), &[("server.max_body_bytes", "200000")]);
     let body = json!({"instances": vec![example_input("churn", "1.1.0"); 300]}).to_string();
     for (encoding, body) in compressed(&body) {
         let response = server
@@ -207,7 +209,7 @@ fn requests_and_answers_can_be_compressed() {
 #[test]
 fn invalid_encodings_are_refused() {
     let models = models_with(&[("churn", "1.1.0")]);
-    let server = Server::start(models.path(), &[("server.max_body_bytes", "200000")]);
+    let server = InProcessServer::start(models.path(), &[("server.max_body_bytes", "200000")]);
     let bomb = zstd::encode_all(&vec![b' '; 1 << 20][..], 3).unwrap();
     assert_eq!(
         server
@@ -244,7 +246,7 @@ fn invalid_encodings_are_refused() {
 #[test]
 fn concurrent_callers_get_their_own_answers() {
     let models = models_with(&[("churn", "1.1.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let examples = golden_examples("churn", "1.1.0");
     std::thread::scope(|scope| {
         for caller in 0..16 {

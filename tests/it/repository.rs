@@ -4,9 +4,12 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Server, example_input, install_graph, models_with, wait_for, wait_until};
+use crate::harness::{
+    InProcessServer, Server, ServerClient, example_input, install_graph, models_with, wait_for,
+    wait_until,
+};
 
-fn infer(server: &Server, path: &str, inputs: Value) -> (u16, Value) {
+fn infer(server: &ServerClient, path: &str, inputs: Value) -> (u16, Value) {
     let answer = server.predict(path, &json!({"inputs": inputs}));
     (answer.status().as_u16(), answer.json().unwrap())
 }
@@ -19,7 +22,7 @@ fn fp32(name: &str, shape: &[usize], data: &[f32]) -> Value {
 fn a_graph_is_served_as_it_is_and_marked_unverified() {
     let models = models_with(&[]);
     install_graph(models.path(), "iris", 3, "iris", None);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let (status, answer) = infer(
         &server,
         "/v2/models/iris/infer",
@@ -67,7 +70,7 @@ fn a_graph_is_served_as_it_is_and_marked_unverified() {
 fn no_unverified_graph_is_served_if_manifests_are_required() {
     let models = models_with(&[("churn", "1.1.0")]);
     install_graph(models.path(), "iris", 1, "iris", None);
-    let server = Server::start(
+    let server = InProcessServer::start(
         models.path(),
         &[
             ("models.require_manifest", "true"),
@@ -88,7 +91,7 @@ fn no_unverified_graph_is_served_if_manifests_are_required() {
 
 /// A server with a graph that runs each request alone, one that batches, and one of a fixed batch
 /// size.
-fn graphs_with_batching() -> (TempDir, Server) {
+fn graphs_with_batching() -> (TempDir, InProcessServer) {
     let models = models_with(&[]);
     install_graph(
         models.path(),
@@ -111,7 +114,7 @@ fn graphs_with_batching() -> (TempDir, Server) {
         "fixed_batch",
         Some("dynamic_batching { }\n"),
     );
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     (models, server)
 }
 
@@ -219,7 +222,7 @@ fn the_version_policy_selects_the_loaded_versions() {
         );
         install_graph(models.path(), "none", version, "scalar", None);
     }
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let loaded = |name: &str| server.get_json(&format!("/v2/models/{name}"))["versions"].clone();
     assert_eq!(loaded("all"), json!(["1", "2", "3", "10"]));
     assert_eq!(loaded("some"), json!(["1", "3"]));
@@ -344,7 +347,7 @@ fn a_hostile_graph_is_rejected_and_other_models_are_served() {
     }
     fs_err::create_dir_all(models.path().join("text/1")).unwrap();
     fs_err::write(models.path().join("text/1/model.onnx"), "no graph").unwrap();
-    let server = Server::start_unready(
+    let server = InProcessServer::start_unready(
         models.path(),
         &[
             ("models.gate_timeout_ms", "1500"),
@@ -412,7 +415,7 @@ fn the_graph_of_a_package_is_exposed_if_configured() {
 fn strings_are_returned_unchanged() {
     let models = models_with(&[]);
     install_graph(models.path(), "texts", 1, "identity_bytes", None);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     // A NUL ends a C string, the form in which the runtime's API takes strings.
     let texts = json!(["", "\u{0}", "a\u{0}b", "日本\u{0}", "plain"]);
     let inputs = json!([{"name": "x", "shape": [1, 5], "datatype": "BYTES", "data": texts}]);
@@ -431,7 +434,7 @@ fn rows_without_elements_are_limited() {
     let models = models_with(&[]);
     install_graph(models.path(), "shared", 1, "identity_fp32", SHARED);
     install_graph(models.path(), "alone", 1, "identity_fp32", None);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     for name in ["shared", "alone"] {
         for rows in [1u64 << 62, 1 << 40, 1 << 27] {
             let inputs = json!([{"name": "x", "shape": [rows, 0], "datatype": "FP32", "data": []}]);
@@ -460,7 +463,7 @@ fn classes_are_ranked_for_every_model() {
     let models = models_with(&[]);
     install_graph(models.path(), "x", 1, "identity_fp32", None);
     install_graph(models.path(), "iris", 1, "iris", SHARED);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let data: Vec<Value> = (0..100)
         .map(|index| {
             if index % 5 < 2 {
@@ -504,7 +507,7 @@ fn classes_are_ranked_for_every_model() {
 fn a_model_that_is_installed_version_by_version_is_served() {
     let models = models_with(&[]);
     install_graph(models.path(), "first", 1, "iris", None);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     install_graph(models.path(), "iris", 1, "iris", None);
     wait_until("version 1 is seen", || {
         server.get("/models/iris").status() == 200
@@ -554,7 +557,7 @@ fn files_next_to_a_graph_are_limited() {
         .unwrap();
     assert!(made.success());
     std::os::unix::fs::symlink("/etc/passwd", models.path().join("link/labels.txt")).unwrap();
-    let server = Server::start_unready(models.path(), &[("models.required", "good")]);
+    let server = InProcessServer::start_unready(models.path(), &[("models.required", "good")]);
     server.wait_until_ready();
     for name in ["pipe", "large", "link"] {
         let reason = wait_for(name, || {
@@ -578,7 +581,7 @@ fn a_graph_without_usable_inputs_or_outputs_is_rejected() {
     let models = models_with(&[]);
     install_graph(models.path(), "mute", 1, "no_output", None);
     install_graph(models.path(), "nul", 1, "nul_name", None);
-    let server = Server::start_unready(models.path(), &[]);
+    let server = InProcessServer::start_unready(models.path(), &[]);
     for (name, expected) in [
         ("mute", "gives no output"),
         ("nul", "\"x\\u{0}y\": a name with a NUL"),

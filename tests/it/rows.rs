@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Server, fixture_path, install_graph, models_with, object_schema, pack, run_predictd,
-    write_manifest, write_unpacked_package,
+    InProcessServer, ServerClient, fixture_path, install_graph, models_with, object_schema, pack,
+    run_predictd, write_manifest, write_unpacked_package,
 };
 
 fn numbers(count: usize) -> Value {
@@ -57,7 +57,7 @@ fn a_graph_with_one_scale_for_all_rows_is_not_batched() {
         "dynamic_quantize",
         Some("max_batch_size: 8\ndynamic_batching { }\n"),
     );
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     for (name, version) in [("int8", "1.0.0"), ("bare", "1")] {
         let serving =
             server.get_json(&format!("/models/{name}/versions/{version}"))["serving"].clone();
@@ -90,7 +90,7 @@ fn a_bare_graph_with_independent_rows_is_batched_unless_configured_otherwise() {
         Some("max_batch_size: 0\n"),
     );
     install_graph(models.path(), "coupled", 1, "batch_coupled", None);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let serving =
         |name: &str| server.get_json(&format!("/models/{name}/versions/1"))["serving"].clone();
     assert_eq!(
@@ -118,7 +118,7 @@ fn outputs_without_rows_are_in_tensor_protocols_only() {
     let models = models_with(&[]);
     install_graph(models.path(), "targets", 1, "two_targets", None);
     install_graph(models.path(), "found", 1, "detections", None);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     for (name, width, why) in [
         ("targets", 3, "its rows are along dimension 1"),
         ("found", 2, "NonZero"),
@@ -169,7 +169,7 @@ fn a_package_splits_outputs_along_another_dimension() {
     fs_err::write(directory.join("preprocessing.json"), good.to_string()).unwrap();
     let (code, text) = pack(&directory, &["--licence", "MIT"]);
     assert_eq!(code, 0, "{text}");
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let rows: Vec<Value> = (0..5).map(|row| json!({"x": [row, 1, 2]})).collect();
     let answer: Value = server
         .predict("/models/targets/predict", &json!({"instances": rows}))
@@ -203,7 +203,7 @@ fn a_first_dimension_of_time_is_rejected_with_the_export_option() {
     }
     let served = models.path().join("served");
     install_graph(&served, "time", 1, "time_first", None);
-    let server = Server::start(&served, &[]);
+    let server = InProcessServer::start(&served, &[]);
     let one = json!({"instances": [{"x": [[1, 2, 3]]}]});
     let refused = server.predict("/models/time/predict", &one);
     assert_eq!(refused.status(), 400);
@@ -213,7 +213,7 @@ fn a_first_dimension_of_time_is_rejected_with_the_export_option() {
 }
 
 /// An inference of a bare graph: status and answer.
-fn infer_bare(server: &Server, name: &str, inputs: Value) -> (u16, Value) {
+fn infer_bare(server: &ServerClient, name: &str, inputs: Value) -> (u16, Value) {
     let answer = server.predict(
         &format!("/v2/models/{name}/infer"),
         &json!({"inputs": inputs}),
@@ -229,7 +229,7 @@ fn fp32(shape: Value, data: Value) -> Value {
 fn a_zipmap_is_replaced_by_its_values() {
     let models = models_with(&[]);
     install_graph(models.path(), "map", 1, "zipmap", None);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     // The ZipMap is removed: its values are a tensor under the same name.
     let (status, answer) = infer_bare(&server, "map", fp32(json!([1, 2]), json!([0, 0])));
     assert_eq!(status, 200, "{answer}");
@@ -252,7 +252,7 @@ fn external_weights_are_read_from_the_directory_of_the_graph() {
         models.path().join("beside/1").join(weights),
     )
     .unwrap();
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     // The weights are next to the graph's file, whatever the working directory of the server.
     let (status, answer) = infer_bare(&server, "beside", fp32(json!([1, 4]), json!([1, 0, 0, 1])));
     assert_eq!(
@@ -266,7 +266,7 @@ fn external_weights_are_read_from_the_directory_of_the_graph() {
 fn a_graph_without_a_rank_takes_every_shape() {
     let models = models_with(&[]);
     install_graph(models.path(), "any", 1, "unranked", None);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     for (shape, data) in [
         (json!([2, 3]), json!([1, 2, 3, 4, 5, 6])),
         (json!([1, 2, 1]), json!([1, 2])),
@@ -285,7 +285,7 @@ fn a_graph_without_a_rank_takes_every_shape() {
 fn an_input_with_a_default_is_optional() {
     let models = models_with(&[]);
     install_graph(models.path(), "scale", 1, "optional_scale", None);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let x = || json!({"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]});
     let scale = json!({"name": "scale", "shape": [], "datatype": "FP32", "data": [10]});
     assert_eq!(
@@ -314,7 +314,7 @@ fn an_input_with_a_default_is_optional() {
 fn a_locale_that_does_not_exist_is_ignored() {
     let models = models_with(&[]);
     install_graph(models.path(), "lower", 1, "lowercase", None);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let answer: Value = server
         .predict(
             "/models/lower/predict",
@@ -333,7 +333,7 @@ fn a_locale_that_does_not_exist_is_ignored() {
 fn a_row_that_the_graph_refuses_is_the_error_of_the_caller() {
     let models = models_with(&[]);
     install_graph(models.path(), "hot", 1, "categories", None);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let refused = server.predict("/models/hot/predict", &json!({"city": ["Oslo"]}));
     assert_eq!(refused.status(), 422);
     let text = refused.text().unwrap();
@@ -370,7 +370,7 @@ fn a_field_with_the_name_of_an_optional_input_is_passed_to_it() {
             "{text}"
         );
     }
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let answers = |name: &str, rows: Value| {
         server
             .predict(
@@ -511,7 +511,7 @@ fn a_refused_made_up_row_does_not_reject_the_model() {
         "{text}"
     );
     // No value of a personal field is in the output.
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let refused = server.predict("/models/hot/predict", &json!({"city": "Oslo"}));
     assert_eq!(refused.status(), 422);
     assert!(!refused.text().unwrap().contains("Oslo"));

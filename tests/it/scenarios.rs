@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Server, install_graph, models_with, root, wait_until};
+use crate::harness::{InProcessServer, ServerClient, install_graph, models_with, root, wait_until};
 
 const PACKAGES: [(&str, &str); 6] = [
     ("churn", "1.0.0"),
@@ -119,7 +119,7 @@ fn post() -> String {
 }
 
 impl Step {
-    fn run(&self, server: &Server) -> Result<Vec<String>, String> {
+    fn run(&self, server: &ServerClient) -> Result<Vec<String>, String> {
         let mut headers = HeaderMap::new();
         let body = self.body(&mut headers)?;
         for (name, value) in &self.headers {
@@ -353,7 +353,7 @@ fn is_scenario_name(path: &Path) -> bool {
 }
 
 /// The faults of a scenario file, or the differences of its answers.
-fn run_scenario(path: &Path, server: &Server) -> Vec<String> {
+fn run_scenario(path: &Path, server: &ServerClient) -> Vec<String> {
     if !is_scenario_name(path) {
         return vec!["is not named NNNN_name.toml".to_owned()];
     }
@@ -378,7 +378,7 @@ fn run_scenario(path: &Path, server: &Server) -> Vec<String> {
 }
 
 /// A server with every package, every graph and a default model, after all are loaded.
-fn start_with_all_models() -> (TempDir, Server) {
+fn start_with_all_models() -> (TempDir, InProcessServer) {
     let models = models_with(&PACKAGES);
     for (name, version, fixture, config) in GRAPHS {
         install_graph(models.path(), name, version, fixture, config);
@@ -390,7 +390,7 @@ fn start_with_all_models() -> (TempDir, Server) {
     .unwrap();
     fs_err::create_dir_all(models.path().join(BROKEN).join("1")).unwrap();
     fs_err::write(models.path().join(BROKEN).join("1/model.onnx"), "no graph").unwrap();
-    let server = Server::start(
+    let server = InProcessServer::start(
         models.path(),
         &[("models.default", "churn"), ("models.required", "churn")],
     );
@@ -415,7 +415,7 @@ fn start_with_all_models() -> (TempDir, Server) {
 }
 
 /// Runs the scenarios of some dialects: their number, and the differences.
-fn run_dialects(server: &Server, is_meant: impl Fn(&str) -> bool) -> (usize, String) {
+fn run_dialects(server: &ServerClient, is_meant: impl Fn(&str) -> bool) -> (usize, String) {
     let root = root().join("tests/scenarios");
     let (mut count, mut failures) = (0, String::new());
     for dialect in sorted_entries(&root)
@@ -440,7 +440,7 @@ fn run_dialects(server: &Server, is_meant: impl Fn(&str) -> bool) -> (usize, Str
 #[test]
 fn scenarios_of_the_predict_dialect_pass() {
     let models = models_with(&PACKAGES);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let (count, failures) = run_dialects(&server, |dialect| dialect == OWN);
     println!("{count} scenarios");
     assert!(count > 0 && failures.is_empty(), "{failures}");

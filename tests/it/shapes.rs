@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{
-    Server, models_of_graphs, object_schema, run_predictd, write_manifest, write_unpacked_package,
+    InProcessServer, ServerClient, models_of_graphs, object_schema, run_predictd, write_manifest,
+    write_unpacked_package,
 };
 
 /// Writes a package around a fixture's graph, with a manifest and without a run of the gate.
@@ -67,7 +68,7 @@ fn answer_of(ids: &[i64]) -> Value {
 #[test]
 fn rows_of_different_lengths_are_answered_in_their_order() {
     let models = tokens();
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     assert_eq!(
         server.get_json("/models/tokens/versions/1.0.0")["serving"]["batched"],
         true
@@ -139,7 +140,7 @@ fn rows_of_different_lengths_are_answered_in_their_order() {
 #[test]
 fn an_invalid_row_is_named() {
     let models = tokens();
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let refused = |instances: Value, pointer: &str, keyword: &str| {
         let response = server.predict("/predict", &json!({"instances": instances}));
         let status = response.status();
@@ -179,7 +180,7 @@ fn an_invalid_row_is_named() {
 }
 
 /// An inference of `tokens`: status and answer.
-fn infer_tokens(server: &Server, shape: Value, ids: Value, mask: Value) -> (u16, Value) {
+fn infer_tokens(server: &ServerClient, shape: Value, ids: Value, mask: Value) -> (u16, Value) {
     let inputs = json!([
         {"name": "ids", "datatype": "INT64", "shape": shape, "data": ids},
         {"name": "mask", "datatype": "BOOL", "shape": shape, "data": mask}
@@ -194,7 +195,7 @@ fn infer_tokens(server: &Server, shape: Value, ids: Value, mask: Value) -> (u16,
 #[test]
 fn a_tensor_has_one_shape() {
     let models = tokens();
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let (status, body) = infer_tokens(
         &server,
         json!([2, 2]),
@@ -246,7 +247,7 @@ fn a_tensor_has_one_shape() {
 #[test]
 fn rows_without_elements_are_rows() {
     let models = tokens();
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     for data in [json!([]), json!([[], []])] {
         let (status, body) = infer_tokens(&server, json!([2, 0]), data.clone(), data);
         assert_eq!(
@@ -263,7 +264,7 @@ fn rows_without_elements_are_rows() {
 
 /// A server with the graph `sequence` as a bare graph and as a package: lists of rows of four
 /// numbers.
-fn sequences() -> (TempDir, Server) {
+fn sequences() -> (TempDir, InProcessServer) {
     let models = models_of_graphs(&[("bare", "sequence.onnx")]);
     let number = json!({"type": "number"});
     let list = json!({"type": "array", "items": {"type": "array", "items": number, "minItems": 4, "maxItems": 4}});
@@ -275,7 +276,7 @@ fn sequences() -> (TempDir, Server) {
         None,
         &[golden],
     );
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     (models, server)
 }
 
@@ -394,7 +395,7 @@ fn rows_may_be_another_dimension_of_the_answer() {
         Some(&preprocessing),
         &golden,
     );
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let instances: Vec<&Value> = cases.iter().map(|(input, _)| input).collect();
     let expected: Vec<&Value> = cases.iter().map(|(_, output)| output).collect();
     let body: Value = server

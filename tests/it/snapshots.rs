@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, example_input, models_with, run_predictd};
+use crate::harness::{InProcessServer, example_input, models_with, run_predictd};
 
 /// Sets values that differ from run to run to a fixed text.
 fn redact(value: &mut Value) {
@@ -48,7 +48,7 @@ fn pretty(mut value: Value) -> String {
 #[test]
 fn metric_names() {
     let models = models_with(&[("churn", "1.1.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let customer = example_input("churn", "1.1.0");
     assert_eq!(server.predict("/predict", &customer).status(), 200);
     assert_eq!(server.predict("/predict", &json!({})).status(), 422);
@@ -136,14 +136,14 @@ fn help() {
 #[test]
 fn openapi() {
     let models = models_with(&[("churn", "1.1.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     insta::assert_snapshot!(pretty(server.get_json("/openapi.json")));
 }
 
 #[test]
 fn error_bodies() {
     let models = models_with(&[("churn", "1.1.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let cases = [
         ("predict", "/predict", "{"),
         ("predict", "/predict", "{}"),
@@ -179,7 +179,7 @@ fn error_bodies() {
 #[test]
 fn admin_documents() {
     let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let mut text = String::new();
     let mut add = |title: &str, document: Value| {
         text.push_str(&format!("==== {title}\n{}\n", pretty(document)));

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Server, copy_directory, example_input, install_package, models_with, package_path,
-    run_predictd, wait_for, wait_until, write_manifest,
+    InProcessServer, Server, ServerClient, copy_directory, example_input, install_package,
+    models_with, package_path, run_predictd, wait_for, wait_until, write_manifest,
 };
 
-fn version_state(server: &Server, name: &str, version: &str) -> String {
+fn version_state(server: &ServerClient, name: &str, version: &str) -> String {
     let document = server.get_json(&format!("/models/{name}"));
     let versions = document["versions"].as_array().cloned().unwrap_or_default();
     versions
@@ -18,14 +18,14 @@ fn version_state(server: &Server, name: &str, version: &str) -> String {
         .to_owned()
 }
 
-fn stable_version(server: &Server, name: &str) -> Value {
+fn stable_version(server: &ServerClient, name: &str) -> Value {
     server.get_json(&format!("/models/{name}"))["stable"].clone()
 }
 
 #[test]
 fn a_new_version_answers_only_requests_that_name_it() {
     let models = models_with(&[("churn", "1.0.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     install_package(models.path(), "churn", "1.1.0");
     wait_until("1.1.0 is loaded", || {
         version_state(&server, "churn", "1.1.0") == "available"
@@ -52,7 +52,7 @@ fn a_new_version_answers_only_requests_that_name_it() {
 #[test]
 fn the_newest_version_becomes_stable_if_configured() {
     let models = models_with(&[("churn", "1.0.0")]);
-    let server = Server::start(models.path(), &[("models.promote", "newest")]);
+    let server = InProcessServer::start(models.path(), &[("models.promote", "newest")]);
     install_package(models.path(), "churn", "1.1.0");
     wait_until("1.1.0 takes over", || {
         stable_version(&server, "churn") == "1.1.0"
@@ -86,7 +86,7 @@ fn the_pinned_version_is_stable() {
 #[test]
 fn an_incomplete_package_is_loaded_when_it_is_complete() {
     let models = models_with(&[("diabetes", "1.0.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let (from, to) = (
         package_path("churn", "1.1.0"),
         models.path().join("churn/1.1.0"),
@@ -119,7 +119,7 @@ fn an_incomplete_package_is_loaded_when_it_is_complete() {
 #[test]
 fn a_removed_version_is_drained_and_unloaded() {
     let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     fs_err::rename(
         models.path().join("churn/1.0.0"),
         models.path().join(".gone"),
@@ -153,7 +153,7 @@ fn a_removed_version_is_drained_and_unloaded() {
 #[test]
 fn an_overwritten_version_is_rejected_and_the_loaded_one_answers() {
     let models = models_with(&[("diabetes", "1.0.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let directory = models.path().join("diabetes/1.0.0");
     let before = server.get_json("/models/diabetes/versions/1.0.0")["digest"].clone();
     copy_directory(&package_path("diabetes", "1.1.0"), &directory);
@@ -319,7 +319,7 @@ fn incomplete_versions_do_not_make_a_good_one_unready() {
     for version in ["3.0.0", "3.1.0", "3.2.0"] {
         write_half_a_version(models.path(), "churn", version);
     }
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     assert_eq!(stable_version(&server, "churn"), "1.1.0");
     assert_eq!(
         (

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::cli::measure::Measured;
+use crate::{app, cli::measure::Measured};
 
 /// The time limit of a measurement process.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
@@ -23,8 +23,7 @@ pub(super) fn measure(
     rows: usize,
     intra_op_threads: usize,
 ) -> anyhow::Result<Measured> {
-    let executable = std::env::current_exe().context("finding the path of this program")?;
-    let mut child = Command::new(executable)
+    let mut child = Command::new(app::executable()?)
         .arg("measure")
         .arg(directory)
         .arg("--library")

@@ -28,7 +28,7 @@ pub(crate) struct Packer {
 impl Packer {
     pub(crate) fn new(config: Config) -> anyhow::Result<Packer> {
         let library = app::find_library(&config)?;
-        let trial = app::trial(&config, &library)?;
+        let trial = app::trial(&config, &library, app::executable()?);
         Ok(Packer {
             config,
             library,

@@ -186,7 +186,7 @@ fn an_unreachable_server_is_named() {
         ("ALL_PROXY", "http://127.0.0.1:9"),
     ];
     assert_eq!(run_predictd(&["rollout", "status"], "", &environment).0, 0);
-    let data = format!("http://{}", site.server.address);
+    let data = format!("http://{}", site.server.addresses.data);
     let (code, _, error) = run_predictd(&["rollout", "status", "--server", &data], "", &[]);
     assert!(
         code == 1

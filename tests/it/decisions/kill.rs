@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{Entry, PLAN, Reference, VERSIONS, deployment, entries};
-use crate::harness::{CHURN, Server, customer};
+use crate::harness::{CHURN, Server, ServerClient, customer};
 
 const TRANSITIONS: u64 = 200;
 const KILLS: u64 = 100;
@@ -66,7 +66,12 @@ struct Client {
 impl Client {
     /// Posts decisions one after the other until the server does not answer. With `wait_for_judge`
     /// it lets the judge take a step before most decisions.
-    fn decide_until_killed(&mut self, server: &Server, random: &mut Random, wait_for_judge: bool) {
+    fn decide_until_killed(
+        &mut self,
+        server: &ServerClient,
+        random: &mut Random,
+        wait_for_judge: bool,
+    ) {
         self.unanswered = None;
         let Some(mut status) = self.refresh(server) else {
             return;
@@ -103,7 +108,7 @@ impl Client {
     }
 
     /// Reads the status. `None` if the server does not answer.
-    fn refresh(&mut self, server: &Server) -> Option<Value> {
+    fn refresh(&mut self, server: &ServerClient) -> Option<Value> {
         let url = server.admin_url("/admin/models/churn");
         let status: Value = server.client.get(url).send().ok()?.json().ok()?;
         self.acknowledged = self.acknowledged.max(status["seq"].as_u64().unwrap());
@@ -140,7 +145,7 @@ impl Client {
 
 /// Asserts that the status of the server is what its journal adds up to, and that the stable
 /// version answers.
-fn check_status(server: &Server, entries: &[Entry]) {
+fn check_status(server: &ServerClient, entries: &[Entry]) {
     let status = server.status("churn");
     let expected = Reference::of(entries);
     let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -178,7 +183,7 @@ fn kill_after(server: &Server, life: Duration) -> thread::JoinHandle<()> {
 }
 
 /// Predicts until the server does not answer.
-fn predict_until_killed(server: &Server) {
+fn predict_until_killed(server: &ServerClient) {
     let (client, body) = (server.client.clone(), customer().to_string());
     let predict = || {
         client

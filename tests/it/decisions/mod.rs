@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Deployment, Server};
+use crate::harness::{Deployment, ServerClient};
 
 mod kill;
 mod replicas;
@@ -27,7 +27,7 @@ struct Entry {
     actor: String,
 }
 
-fn entries(server: &Server) -> Vec<Entry> {
+fn entries(server: &ServerClient) -> Vec<Entry> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let read = |entry: &Value| Entry {
         seq: entry["seq"].as_u64().unwrap(),

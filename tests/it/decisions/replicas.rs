@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::{PLAN, Reference, VERSIONS, deployment, entries};
 use crate::harness::{
-    CHURN, PATIENCE, Server, customer, install_package, models_with, wait_for, wait_until,
+    CHURN, PATIENCE, Server, ServerClient, customer, install_package, models_with, wait_for,
+    wait_until,
 };
 
 /// The plan, with a first step that lasts until an operator decides.
@@ -19,7 +20,7 @@ fn held_plan() -> String {
     PLAN.replace("min_requests = 2", "min_requests = 2\nhold = true")
 }
 
-fn post(server: &Server, path: &str, body: &Value) -> (u16, Value) {
+fn post(server: &ServerClient, path: &str, body: &Value) -> (u16, Value) {
     let response = server.post_decision(path, body);
     (response.status().as_u16(), response.json().unwrap())
 }
@@ -120,7 +121,7 @@ fn promote_and_roll_back_at_once(replicas: &[Server; 3], round: usize) -> (u16, 
     start_rollout_of_another_version(replicas, round);
     let before = entries(&replicas[0]).len();
     let barrier = Barrier::new(2);
-    let send = |server: &Server, path: &str, body: Value| {
+    let send = |server: &ServerClient, path: &str, body: Value| {
         barrier.wait();
         post(server, path, &body)
     };

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{DIALECTS, check_error, check_service, row_request, start_numbers};
-use crate::harness::{PATIENCE, Server, install_graph, models_with, wait_for, wait_until};
+use crate::harness::{InProcessServer, PATIENCE, install_graph, models_with, wait_for, wait_until};
 
-fn start_slow(settings: &[(&str, &str)]) -> (TempDir, Server) {
+fn start_slow(settings: &[(&str, &str)]) -> (TempDir, InProcessServer) {
     let models = models_with(&[]);
     install_graph(models.path(), "slow", 1, "slow", None);
-    let server = Server::start(models.path(), settings);
+    let server = InProcessServer::start(models.path(), settings);
     (models, server)
 }
 
@@ -83,7 +83,7 @@ fn an_overloaded_server_answers_with_retry_after() {
     // The probe takes the place, too. If the request that shall hold it is refused for that reason,
     // it is sent again.
     let mut held = wait_for("the request without its body is in flight", || {
-        let mut held = TcpStream::connect(server.address).unwrap();
+        let mut held = TcpStream::connect(server.addresses.data).unwrap();
         held.write_all(head.as_bytes()).unwrap();
         held.set_read_timeout(Some(Duration::from_millis(20)))
             .unwrap();

@@ -9,7 +9,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 
 use super::{DIALECTS, MIB, check_error, check_service, row_request, start_numbers};
-use crate::harness::{PATIENCE, Server, wait_until};
+use crate::harness::{PATIENCE, ServerClient, wait_until};
 
 #[test]
 fn a_decompression_bomb_is_refused() {
@@ -43,8 +43,8 @@ fn a_decompression_bomb_is_refused() {
 
 /// Sends a body in chunks of one byte each and returns the answer. It is empty if the connection
 /// broke.
-fn send_bytewise(server: &Server, path: &str, header: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(server.address).unwrap();
+fn send_bytewise(server: &ServerClient, path: &str, header: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(server.addresses.data).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut request = format!(
         "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{header}: numbers\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"

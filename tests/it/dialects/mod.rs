@@ -4,7 +4,7 @@ use reqwest::blocking::Response;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Server, install_graph, models_with};
+use crate::harness::{Server, ServerClient, install_graph, models_with};
 
 mod deadlines;
 mod limits;
@@ -76,7 +76,7 @@ fn check_error(response: Response, status: u16, member: &str, text: &str) {
     );
 }
 
-fn check_service(server: &Server) {
+fn check_service(server: &ServerClient) {
     for (path, header, _) in DIALECTS {
         let answer = server
             .post(path)

@@ -5,22 +5,28 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::TARGET;
-use crate::harness::{Server, example_input, install_graph, models_with};
+use crate::harness::{InProcessServer, ServerClient, example_input, install_graph, models_with};
 
 const JSON: &str = "application/json";
 const CSV: &str = "text/csv";
 const LINES: &str = "application/jsonlines";
 
 /// A server with a package and the bare graph `iris`, which takes rows of four numbers.
-fn start_with_package_and_iris(package: (&str, &str)) -> (TempDir, Server) {
+fn start_with_package_and_iris(package: (&str, &str)) -> (TempDir, InProcessServer) {
     let models = models_with(&[package]);
     install_graph(models.path(), "iris", 1, "iris", None);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     (models, server)
 }
 
 /// Sends an invalid request, to `model` if the path names none, and returns the text of its error.
-fn error_of(server: &Server, model: &str, path: &str, content_type: &str, body: &str) -> String {
+fn error_of(
+    server: &ServerClient,
+    model: &str,
+    path: &str,
+    content_type: &str,
+    body: &str,
+) -> String {
     let response = server
         .client
         .post(server.url(path))
@@ -39,7 +45,7 @@ fn error_of(server: &Server, model: &str, path: &str, content_type: &str, body: 
 }
 
 /// Sends invalid requests to a path: (content type, body, the part that the error must contain).
-fn check(server: &Server, model: &str, path: &str, cases: &[(&str, String, &str)]) {
+fn check(server: &ServerClient, model: &str, path: &str, cases: &[(&str, String, &str)]) {
     for (content_type, body, expected) in cases {
         let text = error_of(server, model, path, content_type, body);
         assert!(
@@ -51,7 +57,12 @@ fn check(server: &Server, model: &str, path: &str, cases: &[(&str, String, &str)
 
 /// As [`check`]. The error must name no place in a text that the caller did not write, and no
 /// value.
-fn check_without_offsets(server: &Server, model: &str, path: &str, cases: &[(&str, String, &str)]) {
+fn check_without_offsets(
+    server: &ServerClient,
+    model: &str,
+    path: &str,
+    cases: &[(&str, String, &str)],
+) {
     check(server, model, path, cases);
     for (content_type, body, _) in cases {
         let text = error_of(server, model, path, content_type, body);

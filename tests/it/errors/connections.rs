@@ -8,14 +8,17 @@ use std::{
 
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Server, example_input, models_with, wait_for, wait_until};
+use crate::harness::{
+    InProcessServer, PATIENCE, Server, ServerClient, example_input, models_with, wait_for,
+    wait_until,
+};
 
 #[test]
 fn slow_senders_get_408() {
     let models = models_with(&[("diabetes", "1.0.0")]);
-    let server = Server::start(models.path(), &[("server.read_timeout_ms", "300")]);
+    let server = InProcessServer::start(models.path(), &[("server.read_timeout_ms", "300")]);
     let send = |text: &str| {
-        let mut stream = TcpStream::connect(server.address).unwrap();
+        let mut stream = TcpStream::connect(server.addresses.data).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(text.as_bytes()).unwrap();
         let mut answer = String::new();
@@ -29,7 +32,7 @@ fn slow_senders_get_408() {
     let head = send("POST /predict HTTP/1.1\r\nhost: x\r\nx-slow: ");
     assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
     // A connection that is idle between requests is not slow.
-    let mut stream = TcpStream::connect(server.address).unwrap();
+    let mut stream = TcpStream::connect(server.addresses.data).unwrap();
     for _ in 0..2 {
         let start = Instant::now();
         while start.elapsed() < Duration::from_millis(600) {
@@ -49,7 +52,7 @@ fn slow_senders_get_408() {
 #[test]
 fn malformed_bytes_do_not_affect_other_connections() {
     let models = models_with(&[("diabetes", "1.0.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     for garbage in [
         "\0\u{1}\u{2}\r\n\r\n",
         "GET / HTTP/9.9\r\n\r\n",
@@ -82,14 +85,14 @@ fn malformed_bytes_do_not_affect_other_connections() {
 #[test]
 fn a_silent_connection_is_closed_after_the_configured_time() {
     let models = models_with(&[("diabetes", "1.0.0")]);
-    let server = Server::start(
+    let server = InProcessServer::start(
         models.path(),
         &[
             ("server.idle_timeout_ms", "300"),
             ("server.grpc_idle_timeout_ms", "300"),
         ],
     );
-    for address in [server.address.to_string(), server.grpc_address()] {
+    for address in [server.addresses.data.to_string(), server.grpc_address()] {
         let start = Instant::now();
         let mut silent = TcpStream::connect(&address).unwrap();
         silent.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -166,7 +169,7 @@ fn too_large_heads() -> [(String, &'static str); 6] {
 }
 
 /// Refused requests without a model, as the metrics count them.
-fn refusals(server: &Server, code: u16) -> f64 {
+fn refusals(server: &ServerClient, code: u16) -> f64 {
     server.metric(&format!(
         "predictd_requests_total{{code=\"{code}\",model=\"\",protocol=\"predict\",version=\"\"}}"
     ))
@@ -245,7 +248,7 @@ fn too_large_heads_are_answered_and_counted() {
 #[test]
 fn a_malformed_head_is_answered_and_counted() {
     let models = models_with(&[("diabetes", "1.0.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let answer = server.send_raw(b"GET / HTTP/9.9\r\nhost: x\r\n\r\n");
     assert!(
         answer.starts_with("HTTP/1.1 400 ") && answer.contains("this is not an HTTP/1.1 request"),
@@ -259,10 +262,10 @@ fn a_malformed_head_is_answered_and_counted() {
 #[test]
 fn connections_beyond_the_limit_are_answered() {
     let models = models_with(&[("diabetes", "1.0.0")]);
-    let server = Server::start(models.path(), &[("server.max_connections", "3")]);
+    let server = InProcessServer::start(models.path(), &[("server.max_connections", "3")]);
     let mut held = Vec::new();
     let refused = wait_for("a connection is refused", || {
-        let mut stream = TcpStream::connect(server.address).unwrap();
+        let mut stream = TcpStream::connect(server.addresses.data).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_millis(200)))
             .unwrap();

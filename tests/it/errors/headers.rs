@@ -1,11 +1,11 @@
 //! Header fields: `accept` and the deadline of a request.
 
-use crate::harness::{Server, example_input, models_with};
+use crate::harness::{InProcessServer, example_input, models_with};
 
 #[test]
 fn an_unacceptable_accept_header_is_answered_with_the_available_types() {
     let models = models_with(&[("diabetes", "1.0.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let body = example_input("diabetes", "1.0.0").to_string();
     let posts = [
         "/predict",
@@ -68,7 +68,7 @@ fn an_unacceptable_accept_header_is_answered_with_the_available_types() {
 #[test]
 fn an_invalid_deadline_is_refused() {
     let models = models_with(&[("diabetes", "1.0.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let body = example_input("diabetes", "1.0.0").to_string();
     let ask = |path: &str, timeout: &str| {
         server
@@ -102,7 +102,7 @@ fn an_invalid_deadline_is_refused() {
 #[test]
 fn a_missed_deadline_is_reported_with_its_origin() {
     let models = models_with(&[("diabetes", "1.0.0")]);
-    let server = Server::start(models.path(), &[("server.read_timeout_ms", "500")]);
+    let server = InProcessServer::start(models.path(), &[("server.read_timeout_ms", "500")]);
     // The body is never sent.
     let ask = |header: &str| {
         let head = format!(

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::problem_of;
-use crate::harness::{CHURN, Server, example_input, install_graph, models_with, root, wait_for};
+use crate::harness::{
+    CHURN, InProcessServer, Server, ServerClient, example_input, install_graph, models_with, root,
+    wait_for,
+};
 
 const JSON: &str = "application/json";
 
@@ -45,7 +48,7 @@ const ROUTES: &[(&str, &str, &str, u16)] = &[
 
 /// Asserts the status, that the answer is soon, and that an error is a problem document.
 fn check_status(
-    server: &Server,
+    server: &ServerClient,
     method: &str,
     path: &str,
     content_type: &str,
@@ -78,7 +81,7 @@ fn check_status(
 #[test]
 fn each_kind_of_error_has_its_status() {
     let models = models_with(&[("churn", "1.1.0"), ("diabetes", "1.0.0")]);
-    let server = Server::start(models.path(), &[("server.max_body_bytes", "100000")]);
+    let server = InProcessServer::start(models.path(), &[("server.max_body_bytes", "100000")]);
     let good = example_input("churn", "1.1.0").to_string();
     let deep = format!("{}1{}", "[".repeat(30_000), "]".repeat(30_000));
     for (body, expected) in BODIES.iter().chain(&[(&*good, 200), (&deep, 400)]) {
@@ -125,7 +128,7 @@ fn each_kind_of_error_has_its_status() {
 #[test]
 fn every_violation_is_named_with_its_pointer_and_keyword() {
     let models = models_with(&[("churn", "1.1.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     let mut second = example_input("churn", "1.1.0");
     second["age"] = json!(131.5);
     second["contract"] = json!("for ever");
@@ -177,7 +180,7 @@ fn every_violation_is_named_with_its_pointer_and_keyword() {
 fn every_dialect_explains_how_to_send_nan_and_infinities() {
     let models = models_with(&[("diabetes", "1.0.0")]);
     install_graph(models.path(), "bare", 1, "identity_fp64", None);
-    let server = Server::start(models.path(), &[("models.default", "diabetes")]);
+    let server = InProcessServer::start(models.path(), &[("models.default", "diabetes")]);
     for number in ["NaN", "Infinity", "-Infinity", "nan", "-inf"] {
         let instance = format!("{{\"age\": 37,\n \"bmi\": {number}, \"rest\": [1]}}");
         let tensor = format!(
@@ -271,7 +274,7 @@ fn requests_that_training_rejects_are_refused() {
     let versions = ["1.0.0", "1.1.0", "1.2.0", "2.0.0"];
     let packages: Vec<(&str, &str)> = versions.iter().map(|version| ("churn", *version)).collect();
     let models = models_with(&packages);
-    let server = Server::start(models.path(), &[("models.keep_versions", "4")]);
+    let server = InProcessServer::start(models.path(), &[("models.keep_versions", "4")]);
     for version in versions {
         let text = fs_err::read_to_string(
             root().join(format!("tests/fixtures/rejected/churn-{version}.jsonl")),

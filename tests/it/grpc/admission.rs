@@ -11,12 +11,14 @@ use tonic_prost::ProstCodec;
 use super::{
     Client, ONES, add_sub_request, echo_request, open_call, slow_request, start_with_one_place,
 };
-use crate::harness::{Server, models_of_graphs, wait_for, wait_until};
+use crate::harness::{
+    InProcessServer, Server, ServerClient, models_of_graphs, wait_for, wait_until,
+};
 
 #[test]
 fn calls_beyond_the_limit_are_refused() {
     let directory = models_of_graphs(&[("slow", "slow.onnx"), ("add_sub", "add_sub.onnx")]);
-    let server = Server::start(directory.path(), &[("server.max_inflight", "1")]);
+    let server = InProcessServer::start(directory.path(), &[("server.max_inflight", "1")]);
     thread::scope(|scope| {
         let busy = scope.spawn(|| Client::new(&server).infer(slow_request(1 << 13)));
         wait_until("a request is in flight", || {
@@ -49,13 +51,13 @@ fn a_drain_finishes_the_calls_in_flight() {
     assert!(server.wait_for_exit().success());
 }
 
-fn cancelled_calls(server: &Server) -> f64 {
+fn cancelled_calls(server: &ServerClient) -> f64 {
     server.metric(
         "predictd_requests_total{code=\"499\",model=\"slow\",protocol=\"grpc\",version=\"1\"}",
     )
 }
 
-fn calls_in_flight(server: &Server) -> f64 {
+fn calls_in_flight(server: &ServerClient) -> f64 {
     server.metric("predictd_inflight_requests{model=\"slow\",version=\"1\"}")
 }
 

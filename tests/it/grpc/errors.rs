@@ -9,7 +9,7 @@ use predictd::api::grpc::inference::{
 use tonic::{Code, Request, codec::CompressionEncoding, codegen::Service};
 
 use super::{Client, ONES, add_sub_request, input, open_call, raw_floats, slow_request};
-use crate::harness::{Server, models_of_graphs, wait_for, wait_until};
+use crate::harness::{InProcessServer, Server, models_of_graphs, wait_for, wait_until};
 
 #[test]
 fn each_refusal_has_its_status_code() {
@@ -17,7 +17,7 @@ fn each_refusal_has_its_status_code() {
         ("add_sub", "add_sub.onnx"),
         ("fails", "fails_out_of_range.onnx"),
     ]);
-    let server = Server::start(directory.path(), &[("server.max_body_bytes", "100000")]);
+    let server = InProcessServer::start(directory.path(), &[("server.max_body_bytes", "100000")]);
     let mut client = Client::new(&server);
     let (code, message) = client.refused_inference(ModelInferRequest {
         model_name: "nowhere".to_owned(),
@@ -83,7 +83,7 @@ fn each_refusal_has_its_status_code() {
 #[test]
 fn deadlines_are_kept() {
     let directory = models_of_graphs(&[("slow", "slow.onnx")]);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     let mut request = Request::new(slow_request(1 << 16));
     // The client's own deadline is later.
     request
@@ -190,7 +190,7 @@ fn too_large_header_fields_are_answered_and_counted() {
 #[test]
 fn an_invalid_deadline_is_refused() {
     let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     for (header, text) in [
         ("x-request-timeout-ms", "soon"),
@@ -225,7 +225,7 @@ fn an_invalid_deadline_is_refused() {
 #[test]
 fn a_request_of_millions_of_parts_is_refused_before_it_is_decoded() {
     let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let parts = [
         ModelInferRequest {
@@ -260,7 +260,7 @@ fn a_request_of_millions_of_parts_is_refused_before_it_is_decoded() {
 #[test]
 fn a_long_error_keeps_its_code() {
     let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let mut request = add_sub_request(&ONES, &ONES);
     // The error message contains the shape.
@@ -318,7 +318,7 @@ fn a_long_error_keeps_its_code() {
 #[test]
 fn other_content_types_are_refused() {
     let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     for (content_type, status) in [
         ("application/grpc", 200),
@@ -342,7 +342,7 @@ fn other_content_types_are_refused() {
 #[test]
 fn calls_other_than_inference_have_limits() {
     let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
-    let server = Server::start(directory.path(), &[("server.read_timeout_ms", "200")]);
+    let server = InProcessServer::start(directory.path(), &[("server.read_timeout_ms", "200")]);
     let given_up = || {
         server.metric(
             "predictd_requests_total{code=\"408\",model=\"\",protocol=\"grpc\",version=\"\"}",

@@ -11,12 +11,12 @@ use predictd::api::grpc::inference::{
 use tonic::{Code, Request, codec::CompressionEncoding};
 
 use super::{Client, ONES, add_sub_request, echo_request, input, raw_floats};
-use crate::harness::{Server, golden_examples, models_of_graphs, models_with};
+use crate::harness::{InProcessServer, golden_examples, models_of_graphs, models_with};
 
 #[test]
 fn a_request_with_raw_contents_has_a_raw_answer() {
     let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let answer = client
         .infer(add_sub_request(&[1.0, 2.0, 3.0, 4.0], &ONES))
@@ -55,7 +55,7 @@ fn a_request_with_raw_contents_has_a_raw_answer() {
 #[test]
 fn a_request_with_typed_contents_has_a_typed_answer() {
     let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let mut typed = add_sub_request(&[], &[]);
     typed.raw_input_contents.clear();
@@ -81,7 +81,7 @@ fn a_request_with_typed_contents_has_a_typed_answer() {
 #[test]
 fn fp16_values_are_raw() {
     let directory = models_of_graphs(&[("identity_fp16", "identity_fp16.onnx")]);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let half = ModelInferRequest {
         model_name: "identity_fp16".to_owned(),
@@ -99,7 +99,7 @@ fn fp16_values_are_raw() {
 #[test]
 fn classes_are_ranked() {
     let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     let best = InferParameter {
         parameter_choice: Some(ParameterChoice::Int64Param(2)),
     };
@@ -158,7 +158,7 @@ fn field(name: &str, value: &serde_json::Value) -> Option<InferInputTensor> {
 
 #[test]
 fn a_package_takes_its_fields_as_tensors() {
-    let server = Server::start(models_with(&[("churn", "1.1.0")]).path(), &[]);
+    let server = InProcessServer::start(models_with(&[("churn", "1.1.0")]).path(), &[]);
     let example = &golden_examples("churn", "1.1.0")[0];
     let mut request = ModelInferRequest {
         model_name: "churn".to_owned(),
@@ -206,7 +206,7 @@ fn a_package_takes_its_fields_as_tensors() {
 #[test]
 fn large_and_compressed_messages_are_accepted() {
     let directory = models_of_graphs(&[("identity_fp32", "identity_fp32.onnx")]);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let values: Vec<f32> = (0..3 << 20).map(|value| value as f32).collect();
     let request = ModelInferRequest {
@@ -259,7 +259,7 @@ fn large_and_compressed_messages_are_accepted() {
 #[test]
 fn a_version_can_be_named_by_its_role() {
     let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let answer = client
         .infer(ModelInferRequest {
@@ -308,7 +308,7 @@ fn zero_classes_mean_values_and_an_unnamed_input_is_refused() {
         ("identity_fp32", "identity_fp32.onnx"),
         ("add_sub", "add_sub.onnx"),
     ]);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let none = InferParameter {
         parameter_choice: Some(ParameterChoice::Int64Param(0)),

@@ -16,7 +16,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use crate::harness::{PATIENCE, Server, models_of_graphs};
+use crate::harness::{PATIENCE, Server, ServerClient, models_of_graphs};
 
 mod admission;
 mod errors;
@@ -32,19 +32,19 @@ struct Client {
 }
 
 impl Client {
-    fn new(server: &Server) -> Client {
+    fn new(server: &ServerClient) -> Client {
         Client::connect(server, |endpoint| endpoint)
     }
 
     /// A client with a flow-control window of 64 KiB: the server holds the rest of an answer until
     /// it is read.
-    fn with_small_windows(server: &Server) -> Client {
+    fn with_small_windows(server: &ServerClient) -> Client {
         Client::connect(server, |endpoint| {
             endpoint.initial_stream_window_size(65_535)
         })
     }
 
-    fn connect(server: &Server, configure: fn(Endpoint) -> Endpoint) -> Client {
+    fn connect(server: &ServerClient, configure: fn(Endpoint) -> Endpoint) -> Client {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -188,7 +188,7 @@ fn http2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A connection on which only the head of a call and these bytes of its body were sent.
-fn open_call(server: &Server, method: &str, data: &[u8]) -> TcpStream {
+fn open_call(server: &ServerClient, method: &str, data: &[u8]) -> TcpStream {
     let path = format!("/inference.GRPCInferenceService/{method}");
     let headers = [
         (":method", "POST"),

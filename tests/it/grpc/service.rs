@@ -9,12 +9,12 @@ use predictd::api::grpc::inference::{
 use tonic::{Code, Request};
 
 use super::{Client, ONES, add_sub_request};
-use crate::harness::{Server, models_of_graphs};
+use crate::harness::{InProcessServer, models_of_graphs};
 
 #[test]
 fn readiness_of_the_server_and_of_models_is_reported() {
     let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let ready: ServerReadyResponse = client
         .call("ServerReady", Request::new(ServerReadyRequest {}))
@@ -54,7 +54,7 @@ fn readiness_of_the_server_and_of_models_is_reported() {
 #[test]
 fn metadata_and_configuration_of_a_model_are_reported() {
     let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let (name, version) = ("add_sub".to_owned(), String::new());
     let about = ModelMetadataRequest {
@@ -87,7 +87,7 @@ fn metadata_and_configuration_of_a_model_are_reported() {
 #[test]
 fn statistics_and_index_of_models_are_reported() {
     let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let (name, version) = ("add_sub".to_owned(), String::new());
     client.infer(add_sub_request(&ONES, &ONES)).unwrap();

@@ -8,12 +8,12 @@ use tonic::Code;
 use super::{
     Client, ONES, add_sub_request, echo_request, raw_floats, slow_request, start_with_one_place,
 };
-use crate::harness::{PATIENCE, Server, models_of_graphs, wait_until};
+use crate::harness::{InProcessServer, PATIENCE, Server, models_of_graphs, wait_until};
 
 #[test]
 fn an_invalid_message_does_not_end_a_stream() {
     let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let (send, mut answers) = client.open_stream();
     client.runtime.block_on(async {
@@ -46,7 +46,7 @@ fn an_invalid_message_does_not_end_a_stream() {
 #[test]
 fn answers_to_concurrent_messages_have_the_order_of_the_messages() {
     let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let (send, mut answers) = client.open_stream();
     client.runtime.block_on(async {

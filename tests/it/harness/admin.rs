@@ -4,15 +4,12 @@
 use reqwest::{StatusCode, blocking::Response};
 use serde_json::{Value, json};
 
-use super::{command::run_predictd, plan::plan_with_steps, server::Server};
+use super::{command::run_predictd, plan::plan_with_steps, server_client::ServerClient};
 
-impl Server {
+impl ServerClient {
     /// The address of the admin listener.
     pub fn admin_address(&self) -> String {
-        self.logged("listening")[0]["admin"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        self.addresses.admin.unwrap().to_string()
     }
 
     /// The URL of a path of the admin listener.

@@ -8,6 +8,7 @@ use super::{
     files::file_names,
     package::{install_package, models_with},
     server::Server,
+    state::empty_state,
     wait::wait_for,
 };
 
@@ -23,7 +24,7 @@ pub struct Deployment {
 impl Deployment {
     /// With these packages of the repository, and an empty state.
     pub fn new(packages: &[(&str, &str)]) -> Deployment {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = empty_state();
         Deployment {
             models: models_with(packages),
             state: directory.path().to_owned(),

@@ -1,29 +1,27 @@
-//! A running server: its start, its requests, its log and its metrics.
+//! A server in a process of its own: its start, its log and its end.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    io::{BufRead, BufReader, Read},
+    net::SocketAddr,
+    ops::Deref,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread,
 };
 
-use reqwest::blocking::{Client, RequestBuilder, Response};
+use predictd::app::Addresses;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    command::PREDICTD,
-    files::root,
-    wait::{PATIENCE, wait_for, wait_until},
+    command::PREDICTD, files::root, server_client::ServerClient, state::empty_state, wait::wait_for,
 };
 
-/// A running server; killed when dropped.
+/// A server in a process of its own; killed when dropped.
 pub struct Server {
     pub child: Child,
-    pub address: SocketAddr,
-    pub client: Client,
+    client: ServerClient,
     log: Arc<Mutex<Vec<Value>>>,
     stdout: Arc<Mutex<String>>,
     _state: TempDir,
@@ -58,7 +56,7 @@ impl Server {
         settings: &[(&str, &str)],
         prepare: impl FnOnce(&mut Command),
     ) -> Server {
-        let state = tempfile::tempdir().unwrap();
+        let state = empty_state();
         let mut command = serve_command(models, state.path(), settings);
         prepare(&mut command);
         let mut child = command
@@ -71,86 +69,28 @@ impl Server {
         let (log, stdout) = (Arc::default(), Arc::default());
         collect_lines(child.stderr.take().unwrap(), Arc::clone(&log));
         collect_text(child.stdout.take().unwrap(), Arc::clone(&stdout));
-        let client = Client::builder().timeout(PATIENCE).build().unwrap();
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Server {
             child,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            client,
+            client: ServerClient::new(Addresses {
+                data: unknown,
+                grpc: None,
+                admin: None,
+            }),
             log,
             stdout,
             _state: state,
         };
-        server.address = wait_for("the server listens", || {
+        server.client.addresses = wait_for("the server listens", || {
             if let Some(status) = server.child.try_wait().unwrap() {
                 panic!(
                     "the server exited at its start ({status}): {:?}",
                     server.log()
                 );
             }
-            server
-                .logged("listening")
-                .first()
-                .map(|line| line["address"].as_str().unwrap().parse().unwrap())
+            server.logged("listening").first().map(logged_addresses)
         });
         server
-    }
-
-    pub fn wait_until_ready(&self) {
-        wait_until("the server is ready", || {
-            self.get("/readyz").status() == 200
-        });
-    }
-
-    /// The readiness of each model and the reasons, as text.
-    pub fn readiness(&self) -> String {
-        self.get("/readyz?verbose").text().unwrap()
-    }
-
-    /// Waits until the readiness contains this text, and returns it.
-    pub fn wait_for_readiness(&self, text: &str) -> String {
-        wait_for(&format!("/readyz?verbose contains {text:?}"), || {
-            Some(self.readiness()).filter(|readiness| readiness.contains(text))
-        })
-    }
-
-    pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    /// The address of the gRPC listener.
-    pub fn grpc_address(&self) -> String {
-        self.logged("listening")[0]["grpc"]
-            .as_str()
-            .unwrap()
-            .to_owned()
-    }
-
-    pub fn get(&self, path: &str) -> Response {
-        self.client.get(self.url(path)).send().unwrap()
-    }
-
-    pub fn get_json(&self, path: &str) -> Value {
-        self.get(path).json().unwrap()
-    }
-
-    pub fn post(&self, path: &str) -> RequestBuilder {
-        self.client
-            .post(self.url(path))
-            .header("content-type", "application/json")
-    }
-
-    pub fn predict(&self, path: &str, body: &Value) -> Response {
-        self.post(path).body(body.to_string()).send().unwrap()
-    }
-
-    /// Sends these bytes over a connection and returns the bytes that the server answers.
-    pub fn send_raw(&self, request: &[u8]) -> String {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(request).unwrap();
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer);
-        answer
     }
 
     /// The lines of the log. A line that is not JSON is a string.
@@ -169,26 +109,6 @@ impl Server {
     /// The text that the server wrote to standard output.
     pub fn stdout(&self) -> String {
         self.stdout.lock().unwrap().clone()
-    }
-
-    /// The text of `/metrics`.
-    pub fn metrics(&self) -> String {
-        self.get("/metrics").text().unwrap()
-    }
-
-    /// The value of a series of `/metrics`. 0 if the series is missing.
-    pub fn metric(&self, series: &str) -> f64 {
-        self.metrics()
-            .lines()
-            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
-            .unwrap_or(0.0)
-    }
-
-    /// Waits until a series of `/metrics` has this value.
-    pub fn wait_for_metric(&self, series: &str, value: f64) {
-        wait_until(&format!("{series} is {value}"), || {
-            self.metric(series) == value
-        });
     }
 
     /// A value of `/proc/PID/status`, such as `VmRSS`, in bytes.
@@ -223,30 +143,56 @@ impl Drop for Server {
     }
 }
 
-/// `predictd serve` on free ports, with an empty state and short intervals.
+impl Deref for Server {
+    type Target = ServerClient;
+
+    fn deref(&self) -> &ServerClient {
+        &self.client
+    }
+}
+
+/// The addresses in the line of the log that names them.
+fn logged_addresses(line: &Value) -> Addresses {
+    let address = |key: &str| line[key].as_str().map(|text| text.parse().unwrap());
+    Addresses {
+        data: address("address").unwrap(),
+        grpc: address("grpc"),
+        admin: address("admin"),
+    }
+}
+
+/// `predictd serve` with these settings.
 fn serve_command(models: &Path, state: &Path, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(PREDICTD);
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--models"])
-        .arg(models)
-        .env("PREDICTD_TELEMETRY__LOG_FORMAT", "json")
-        .env("PREDICTD_MODELS__POLL_SECONDS", "0.05")
-        .env("PREDICTD_SERVER__GRPC_LISTEN", "127.0.0.1:0")
-        .env("PREDICTD_ADMIN__LISTEN", "127.0.0.1:0")
-        .env("PREDICTD_SERVER__DRAIN_GRACE_MS", "50")
-        .env("PREDICTD_STATE__URL", state);
-    for (key, value) in settings {
-        let (section, key) = key.split_once('.').unwrap();
-        command.env(
-            format!(
-                "PREDICTD_{}__{}",
-                section.to_uppercase(),
-                key.to_uppercase()
-            ),
-            value,
-        );
-    }
+        .arg("serve")
+        .envs(server_variables(models, state, settings));
     command
+}
+
+/// The environment of a server: the models, free ports, an empty state, short intervals and these
+/// settings.
+pub(super) fn server_variables(
+    models: &Path,
+    state: &Path,
+    settings: &[(&str, &str)],
+) -> Vec<(String, String)> {
+    let defaults = [
+        ("server.listen", "127.0.0.1:0"),
+        ("server.grpc_listen", "127.0.0.1:0"),
+        ("admin.listen", "127.0.0.1:0"),
+        ("models.root", models.to_str().unwrap()),
+        ("models.poll_seconds", "0.05"),
+        ("server.drain_grace_ms", "50"),
+        ("state.url", state.to_str().unwrap()),
+        ("telemetry.log_format", "json"),
+    ];
+    let variable = |(key, value): &(&str, &str)| {
+        let (section, key) = key.split_once('.').unwrap();
+        let name = format!("PREDICTD_{section}__{key}").to_uppercase();
+        (name, (*value).to_owned())
+    };
+    defaults.iter().chain(settings).map(variable).collect()
 }
 
 fn collect_lines(stream: impl Read + Send + 'static, lines: Arc<Mutex<Vec<Value>>>) {

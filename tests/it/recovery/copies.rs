@@ -8,8 +8,8 @@ use std::{
 use serde_json::json;
 
 use crate::harness::{
-    CANARY_HELD, CHURN, Deployment, Server, SmallDisk, assert_contains, customer, install_graph,
-    install_package, package_copies, run_predictd, wait_for, wait_until,
+    CANARY_HELD, CHURN, Deployment, ServerClient, SmallDisk, assert_contains, customer,
+    install_graph, install_package, package_copies, run_predictd, wait_for, wait_until,
 };
 
 #[test]
@@ -201,7 +201,7 @@ fn the_copy_of_a_graph_includes_its_configuration_and_labels() {
 }
 
 /// The answer for a flower, with its label.
-fn classify_setosa(server: &Server) -> String {
+fn classify_setosa(server: &ServerClient) -> String {
     let body = json!({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}],
         "outputs": [{"name": "prob", "parameters": {"classification": 1}}]});
     server

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    CANARY_ALL, CANARY_HELD, CHURN, Deployment, Server, assert_contains, customer, install_package,
-    wait_until,
+    CANARY_ALL, CANARY_HELD, CHURN, Deployment, ServerClient, assert_contains, customer,
+    install_package, wait_until,
 };
 
 #[test]
@@ -210,7 +210,7 @@ fn a_damaged_journal_prevents_changes_and_no_answers() {
 }
 
 /// Repairs the journal with the suggested command. The damaged entry is set aside.
-fn repair_after_a_power_cut(deployment: &Deployment, server: &Server) {
+fn repair_after_a_power_cut(deployment: &Deployment, server: &ServerClient) {
     assert_eq!(
         server.run_command(&["history", "churn", "--repair"]).0,
         2,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    CANARY_ALL, CANARY_HALF, CANARY_HELD, CHURN, Deployment, Server, customer, install_graph,
-    plan_with_steps, start_churn, wait_until,
+    CANARY_ALL, CANARY_HALF, CANARY_HELD, CHURN, Deployment, InProcessServer, Server, customer,
+    install_graph, plan_with_steps, start_churn, wait_until,
 };
 
 #[test]
@@ -110,7 +110,7 @@ fn a_failing_candidate_is_aborted() {
 fn a_candidate_that_answers_nan_is_aborted() {
     let directory = tempfile::tempdir().unwrap();
     install_graph(directory.path(), "m", 1, "slow_rows", None);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     install_graph(directory.path(), "m", 2, "nan_rows", None);
     server.start_rollout("m", "2", CANARY_HALF);
     wait_until("the rollout is aborted", || {
@@ -186,7 +186,7 @@ fn evidence_contains_no_request_values() {
 fn a_candidate_whose_callers_hang_up_is_aborted() {
     let directory = tempfile::tempdir().unwrap();
     install_graph(directory.path(), "m", 1, "nan_rows", None);
-    let server = Server::start(directory.path(), &[("server.request_timeout_ms", "1000")]);
+    let server = InProcessServer::start(directory.path(), &[("server.request_timeout_ms", "1000")]);
     install_graph(directory.path(), "m", 2, "slow_rows", None);
     server.start_rollout("m", "2", CANARY_HELD);
     let impatient = reqwest::blocking::Client::builder()

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    CANARY_ALL, CANARY_HALF, CANARY_HELD, CHURN, Server, copy_directory, customer, install_package,
-    models_with, pack, package_path, plan_with_steps, start_churn, wait_until,
+    CANARY_ALL, CANARY_HALF, CANARY_HELD, CHURN, InProcessServer, copy_directory, customer,
+    install_package, models_with, pack, package_path, plan_with_steps, start_churn, wait_until,
 };
 
 type Refusal = (&'static str, Value, u16, &'static str);
@@ -222,7 +222,7 @@ fn a_forward_only_change_needs_consent() {
         "ann aaaaaaaaaaaaaaaaaaaa\nbob bbbbbbbbbbbbbbbbbbbb\n",
     )
     .unwrap();
-    let server = Server::start(
+    let server = InProcessServer::start(
         models.path(),
         &[("admin.token_file", tokens.to_str().unwrap())],
     );
@@ -281,7 +281,7 @@ fn a_forward_only_change_needs_consent() {
 #[test]
 fn a_high_risk_package_needs_two_operators_under_every_plan() {
     let models = models_with(&[("churn", "1.0.0")]);
-    let server = Server::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[]);
     install_package(models.path(), "churn", "1.1.0");
     let workplace = tempfile::tempdir().unwrap();
     let risky = workplace.path().join("churn/1.2.0");

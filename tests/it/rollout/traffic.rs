@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    CANARY_HELD, CHURN, Server, customer, install_graph, plan_with_steps, start_churn, wait_for,
-    wait_until,
+    CANARY_HELD, CHURN, InProcessServer, ServerClient, customer, install_graph, plan_with_steps,
+    start_churn, wait_for, wait_until,
 };
 
 #[test]
@@ -45,7 +45,7 @@ fn a_shadow_answers_no_request_and_is_compared() {
 fn a_shadow_copy_that_would_mix_rows_is_dropped() {
     let directory = tempfile::tempdir().unwrap();
     install_graph(directory.path(), "m", 1, "dynamic_quantize", None);
-    let server = Server::start(directory.path(), &[]);
+    let server = InProcessServer::start(directory.path(), &[]);
     install_graph(directory.path(), "m", 2, "dynamic_quantize", None);
     let plan = plan_with_steps(
         "disagreement_budget = 0.5\n[[steps]]\nkind = \"shadow\"\nshare = 1.0\nhold = true\n",
@@ -134,7 +134,7 @@ fn paths_of_role(role: &str) -> [(String, Value); 3] {
 
 /// Asserts that this version answers under its role, and that documents about it contain its
 /// number.
-fn check_role(server: &Server, role: &str, version: &str) {
+fn check_role(server: &ServerClient, role: &str, version: &str) {
     for (path, body) in paths_of_role(role) {
         assert_eq!(server.answering_version(&path, &body), version, "{path}");
     }
@@ -155,7 +155,7 @@ fn check_role(server: &Server, role: &str, version: &str) {
 }
 
 /// Asserts that no version has this role, and that the answers contain the reason.
-fn check_vacant_role(server: &Server, role: &str, reason: &str) {
+fn check_vacant_role(server: &ServerClient, role: &str, reason: &str) {
     let expected = format!("model churn has no {role} version at the moment: {reason}");
     for (path, body) in paths_of_role(role) {
         let response = server.predict(&path, &body);
