@@ -28,6 +28,9 @@ pub(super) struct Args {
     max_batch_size: usize,
     #[arg(long)]
     intra_op_threads: usize,
+    /// The process that started the gate.
+    #[arg(long)]
+    parent: i32,
     #[arg(long)]
     bare: bool,
 }
@@ -39,6 +42,9 @@ pub(super) struct Args {
 )]
 pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     limit(args.memory_bytes);
+    if !ends_with_parent(args.parent) {
+        std::process::exit(1)
+    }
     let reporter = Reporter::start(Duration::from_millis(args.timeout_ms), |code| {
         std::process::exit(code)
     })?;
@@ -117,7 +123,12 @@ fn limit(memory_bytes: u64) {
         },
     );
     let _ = fs_err::write("/proc/self/oom_score_adj", "900");
-    // The process ends with the server, because nobody else reads its result.
+}
+
+/// Ends this process when its parent ends, because nobody else reads its result. Returns false if
+/// the parent has ended before: the kernel sends no signal then.
+fn ends_with_parent(parent: i32) -> bool {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    rustix::process::getppid().is_some_and(|pid| pid.as_raw_pid() == parent)
 }

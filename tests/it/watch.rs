@@ -57,11 +57,11 @@ fn the_newest_version_becomes_stable_if_configured() {
     wait_until("1.1.0 takes over", || {
         stable_version(&server, "churn") == "1.1.0"
     });
-    assert!(
+    wait_until("the metrics name 1.1.0 as stable", || {
         server
             .metrics()
             .contains("role=\"stable\",verified=\"true\",version=\"1.1.0\"")
-    );
+    });
 }
 
 #[test]

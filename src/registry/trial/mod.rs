@@ -108,6 +108,7 @@ impl GateTrial {
             .args(["--memory-bytes", &self.memory_bytes.to_string()])
             .args(["--max-batch-size", &options.max_batch_size.to_string()])
             .args(["--intra-op-threads", &options.intra_op_threads.to_string()])
+            .args(["--parent", &std::process::id().to_string()])
             .args(options.bare.then_some("--bare"))
             // Nothing is sent to the child. An inherited terminal could stop it.
             .stdin(Stdio::null())
