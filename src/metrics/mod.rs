@@ -3,6 +3,7 @@
 
 mod engine;
 mod models;
+mod process;
 mod requests;
 mod rollouts;
 pub(crate) mod runs;
@@ -15,17 +16,17 @@ use std::{
     time::Duration,
 };
 
-use prometheus::{
-    Encoder, Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder,
-    process_collector::ProcessCollector,
-};
+use prometheus::{Encoder, Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
 pub(crate) use engine::EngineMetrics;
 pub(crate) use models::{LoadOutcome, LoadedInfo, ModelMetrics};
 pub(crate) use requests::{Protocol, RequestMetrics, Stage};
 pub(crate) use rollouts::{RolloutMetrics, ShadowMetrics};
 
-use crate::metrics::{engine::EngineSeries, requests::RequestSeries, runs::Runs, series::series};
+use crate::metrics::{
+    engine::EngineSeries, process::ProcessMetrics, requests::RequestSeries, runs::Runs,
+    series::series,
+};
 
 const SECONDS_PER_HOUR: f64 = 3600.0;
 /// About the size of the text for a few models.
@@ -58,6 +59,7 @@ pub(crate) struct Metrics {
     pub models: ModelMetrics,
     pub rollouts: RolloutMetrics,
     pub server: ServerMetrics,
+    process: Option<ProcessMetrics>,
     dollars_per_core_second: f64,
     unrouted: Arc<RequestMetrics>,
     /// By model. Only models of the server appear here, whatever names requests contain.
@@ -86,10 +88,6 @@ impl Metrics {
     pub(crate) fn new(dollars_per_core_hour: f64) -> Result<Metrics, prometheus::Error> {
         let registry = Registry::new();
         let requests = RequestSeries::register(&registry)?;
-        // The collector reads /proc.
-        if cfg!(target_os = "linux") {
-            registry.register(Box::new(ProcessCollector::for_self()))?;
-        }
         Ok(Metrics {
             unrouted: Arc::new(RequestMetrics::new(&requests, "", "")),
             requests,
@@ -97,6 +95,10 @@ impl Metrics {
             models: ModelMetrics::register(&registry)?,
             rollouts: RolloutMetrics::register(&registry)?,
             server: ServerMetrics::register(&registry)?,
+            // They are read from /proc.
+            process: cfg!(target_os = "linux")
+                .then(|| ProcessMetrics::register(&registry))
+                .transpose()?,
             registry,
             dollars_per_core_second: dollars_per_core_hour / SECONDS_PER_HOUR,
             unversioned: Arc::default(),
@@ -173,6 +175,9 @@ impl Metrics {
 
     /// The exposition text (Prometheus text format 0.0.4).
     pub(crate) fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+        if let Some(process) = &self.process {
+            process.update();
+        }
         let mut text = Vec::with_capacity(TEXT_BYTES);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)

@@ -2,8 +2,8 @@
 //! labels of each.
 
 use prometheus::{
-    CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, core::Collector,
+    Counter, CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
 };
 
 /// Upper bounds of histograms in seconds, from 100 us to 10 s.
@@ -58,7 +58,7 @@ macro_rules! single {
         }
     )*};
 }
-single!(IntCounter, IntGauge);
+single!(IntCounter, IntGauge, Counter);
 
 impl Series for HistogramVec {
     fn create(declaration: &Declaration) -> Result<Self, prometheus::Error> {
