@@ -122,9 +122,10 @@ pub(super) async fn read(
     };
     let collected = async {
         match (announced, offset) {
-            (Some(length), Some(offset)) if length >= ALIGNED_BYTES => {
-                collect_aligned(body, limits.max_bytes, length as usize, offset).await
-            }
+            (Some(length), Some(offset)) if length >= ALIGNED_BYTES => match reserve(length) {
+                Some(buffer) => collect_aligned(body, limits.max_bytes, buffer, offset).await,
+                None => collect(body, limits.max_bytes).await,
+            },
             _ => collect(body, limits.max_bytes).await,
         }
     };
@@ -139,15 +140,23 @@ const ALIGNED_BYTES: u64 = 64 << 10;
 /// A cache line, and the widest vector register (AVX-512), in bytes.
 const ALIGNMENT: usize = 64;
 
-/// Reads a body of a known length into one allocation. A length that lies costs no memory: the
-/// system provides pages only when bytes are written to them.
+/// A buffer for an announced length. A length that lies costs no memory: the system provides pages
+/// only when bytes are written to them. `None` if the system refuses: a caller may announce any
+/// length up to the limit, and an allocation that may not fail would end the process.
+fn reserve(length: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let capacity = usize::try_from(length).ok()?.checked_add(ALIGNMENT)?;
+    bytes.try_reserve_exact(capacity).ok()?;
+    Some(bytes)
+}
+
+/// Reads a body into a buffer that is large enough for it and for the padding.
 async fn collect_aligned(
     mut body: Body,
     max_bytes: usize,
-    length: usize,
+    mut bytes: Vec<u8>,
     offset: usize,
 ) -> Result<Bytes, Refusal> {
-    let mut bytes: Vec<u8> = Vec::with_capacity(length + ALIGNMENT);
     let start = (ALIGNMENT - (bytes.as_ptr().addr().wrapping_add(offset)) % ALIGNMENT) % ALIGNMENT;
     // The bytes before the start are padding, and are cut off at the end.
     bytes.resize(start, 0);
@@ -322,6 +331,19 @@ mod tests {
                     .code,
                 ErrorCode::BodyTooLarge
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_announced_length_beyond_the_memory_does_not_end_the_process() {
+        let limits = BodyLimits {
+            max_bytes: usize::MAX,
+            timeout: Duration::from_secs(60),
+        };
+        for announced in [i64::MAX as u64, u64::MAX, 7 << 50] {
+            let headers = headers(header::CONTENT_LENGTH, &announced.to_string());
+            let bytes = read(&headers, Body::from("[1]"), limits, Some(0)).await;
+            assert_eq!(bytes.unwrap(), "[1]", "{announced}");
         }
     }
 
