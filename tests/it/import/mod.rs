@@ -30,7 +30,12 @@ fn workplace_with_source(files: &[(&str, &[u8])]) -> TempDir {
 
 /// Imports `from` into `to`: (exit code, stdout, stderr).
 fn import(kind: &str, workplace: &Path, more: &[&str]) -> (i32, String, String) {
-    let (from, to) = (workplace.join("from"), workplace.join("to"));
+    import_into(kind, workplace, "to", more)
+}
+
+/// As [`import`], into another directory of the workplace.
+fn import_into(kind: &str, workplace: &Path, output: &str, more: &[&str]) -> (i32, String, String) {
+    let (from, to) = (workplace.join("from"), workplace.join(output));
     run_predictd(
         &[
             &[

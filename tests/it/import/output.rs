@@ -2,27 +2,14 @@
 
 use tempfile::TempDir;
 
-use super::{fixture_bytes, graph_of_package, import, mlmodel_file, workplace_with_source};
+use super::{
+    fixture_bytes, graph_of_package, import, import_into, mlmodel_file, workplace_with_source,
+};
 use crate::harness::run_predictd;
 
 /// Imports into a directory of the workplace. Returns the error output if it fails.
 fn import_to(kind: &str, workplace: &TempDir, output: &str, more: &[&str]) -> Result<(), String> {
-    let (from, to) = (workplace.path().join("from"), workplace.path().join(output));
-    let (code, output, error) = run_predictd(
-        &[
-            &[
-                "import",
-                kind,
-                from.to_str().unwrap(),
-                "--output",
-                to.to_str().unwrap(),
-            ],
-            more,
-        ]
-        .concat(),
-        "",
-        &[],
-    );
+    let (code, output, error) = import_into(kind, workplace.path(), output, more);
     if code == 0 {
         Ok(())
     } else {

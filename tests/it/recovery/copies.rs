@@ -12,6 +12,23 @@ use crate::harness::{
     install_graph, install_package, package_copies, run_predictd, wait_for, wait_until,
 };
 
+/// Changes churn 1.0.0 in the models directory.
+fn edit_package(deployment: &Deployment) {
+    let directory = deployment.version("churn", "1.0.0");
+    fs_err::write(directory.join("README.md"), "better words").unwrap();
+}
+
+/// Packs churn 1.0.0, with the state but without a server: (exit code, stdout, stderr).
+fn pack_with_state(deployment: &Deployment, options: &[&str]) -> (i32, String, String) {
+    let directory = deployment.version("churn", "1.0.0");
+    let environment = [
+        ("PREDICTD_STATE__URL", deployment.state().to_str().unwrap()),
+        ("PREDICTD_SERVER", "http://127.0.0.1:9"),
+    ];
+    let arguments = [&["pack", directory.to_str().unwrap()], options].concat();
+    run_predictd(&arguments, "", &environment)
+}
+
 #[test]
 fn the_package_of_the_journal_replaces_one_that_was_loaded_first() {
     let deployment = Deployment::churn();
@@ -19,16 +36,8 @@ fn the_package_of_the_journal_replaces_one_that_was_loaded_first() {
     deployment.wait_for_copies("churn", 1);
     let digest = server.status("churn")["stable"]["digest"].clone();
     drop(server);
-    let directory = deployment.version("churn", "1.0.0");
-    fs_err::write(directory.join("README.md"), "better words").unwrap();
-    let (code, ..) = run_predictd(
-        &["pack", directory.to_str().unwrap()],
-        "",
-        &[
-            ("PREDICTD_STATE__URL", deployment.state().to_str().unwrap()),
-            ("PREDICTD_SERVER", "http://127.0.0.1:9"),
-        ],
-    );
+    edit_package(&deployment);
+    let (code, ..) = pack_with_state(&deployment, &[]);
     assert_eq!(code, 0);
     let mend = deployment.break_journal("churn");
     let server = deployment.start_unready();
@@ -118,13 +127,8 @@ fn a_package_that_changed_under_its_version_is_ignored() {
     let digest = server.status("churn")["stable"]["digest"].clone();
     drop(server);
     // A common mistake: pack, serve, edit, and pack again under the same version.
-    let directory = deployment.version("churn", "1.0.0");
-    fs_err::write(directory.join("README.md"), "better words").unwrap();
-    let environment = [
-        ("PREDICTD_STATE__URL", deployment.state().to_str().unwrap()),
-        ("PREDICTD_SERVER", "http://127.0.0.1:9"),
-    ];
-    let (code, output, _) = run_predictd(&["pack", directory.to_str().unwrap()], "", &environment);
+    edit_package(&deployment);
+    let (code, output, _) = pack_with_state(&deployment, &[]);
     assert_eq!(code, 0, "{output}");
     assert!(
         output.contains("warning churn 1.0.0 is in the journal with other files")
@@ -148,11 +152,7 @@ fn a_package_that_changed_under_its_version_is_ignored() {
         server.readiness()
     );
     // Under a new version the changed package can be rolled out.
-    let (code, output, _) = run_predictd(
-        &["pack", directory.to_str().unwrap(), "--bump"],
-        "",
-        &environment,
-    );
+    let (code, output, _) = pack_with_state(&deployment, &["--bump"]);
     assert!(
         code == 0 && output.contains("packed churn/1.0.1"),
         "{output}"
@@ -162,11 +162,7 @@ fn a_package_that_changed_under_its_version_is_ignored() {
         "better words"
     );
     server.start_rollout("churn", "1.0.1", CANARY_HELD);
-    let (code, output, _) = run_predictd(
-        &["pack", directory.to_str().unwrap(), "--bump"],
-        "",
-        &environment,
-    );
+    let (code, output, _) = pack_with_state(&deployment, &["--bump"]);
     assert!(
         code == 0 && output.contains("packed churn/1.0.2"),
         "an existing version is never overwritten: {output}"
