@@ -46,7 +46,10 @@ impl ProcessMetrics {
         let page_bytes = rustix::param::page_size() as i64;
         self.resident_memory
             .set(stat.resident_memory_pages.saturating_mul(page_bytes));
-        if let Some(boot) = boot_time() {
+        // The start never changes, and /proc/stat is slow to read on a machine of many cores.
+        if self.start_time.get() == 0
+            && let Some(boot) = boot_time()
+        {
             let after_boot = stat.start_ticks / ticks_per_second;
             self.start_time
                 .set(i64::try_from(boot.saturating_add(after_boot)).unwrap_or(i64::MAX));
