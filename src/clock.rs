@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use chrono::{DateTime, SecondsFormat};
+
 /// The current time in whole seconds, as RFC 3339 in UTC: `2026-11-23T20:00:00Z`.
 ///
 /// `source_date_epoch`, in seconds, replaces the clock. A build sets the environment variable of
@@ -10,9 +12,9 @@ pub(crate) fn now_rfc3339(source_date_epoch: Option<&str>) -> String {
     let seconds = source_date_epoch
         .and_then(|text| text.parse().ok())
         .unwrap_or_else(unix_seconds);
-    // Fails only for years beyond 9999.
-    jiff::Timestamp::from_second(seconds)
-        .map(|timestamp| timestamp.to_string())
+    // Fails only for years that no calendar has.
+    DateTime::from_timestamp_secs(seconds)
+        .map(|time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
         .unwrap_or_default()
 }
 
@@ -23,18 +25,18 @@ pub(crate) fn now_ms() -> u64 {
 
 /// A time in milliseconds since the Unix epoch, as RFC 3339 in UTC: `2026-11-23T20:00:00.125Z`.
 pub(crate) fn rfc3339_of_ms(ms: u64) -> String {
-    let timestamp = i64::try_from(ms)
+    i64::try_from(ms)
         .ok()
-        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    timestamp
-        .map(|timestamp| format!("{timestamp:.3}"))
+        .and_then(DateTime::from_timestamp_millis)
+        .map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
         .unwrap_or_default()
 }
 
 /// A time as RFC 3339 in milliseconds since the Unix epoch. `None` if the text is not RFC 3339, or
 /// before the epoch.
 pub(crate) fn ms_of_rfc3339(text: &str) -> Option<u64> {
-    u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok()
+    let time = DateTime::parse_from_rfc3339(text).ok()?;
+    u64::try_from(time.timestamp_millis()).ok()
 }
 
 /// Whether a time of the file system is less than `span` before now, or in the future. A file from

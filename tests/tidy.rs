@@ -223,7 +223,7 @@ const DOORS: [(&str, &[&str]); 29] = [
     ("ureq", &["src/cli/client.rs", "src/operate/webhook.rs"]),
     ("subtle", &["src/security/"]),
     ("image", &["src/transform/image.rs"]),
-    ("jiff", &["src/clock.rs"]),
+    ("chrono", &["src/clock.rs", "src/transform/date_parts.rs"]),
     ("serde_norway", &["src/package/import/mlmodel.rs"]),
 ];
 

@@ -229,6 +229,7 @@ fn weeks_of_year(year: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use chrono::{Datelike, NaiveDate};
     use serde_json::{Value, json};
 
     use crate::transform::date_parts::DateParts;
@@ -284,17 +285,17 @@ mod tests {
             &Value::Null,
         )
         .unwrap();
-        let mut day = jiff::civil::date(1599, 1, 1);
+        let mut day = NaiveDate::from_ymd_opt(1599, 1, 1).unwrap();
         while day.year() < 2400 {
             let mut row = [0.0; 3];
             assert!(parts.write(Some(&day.to_string()), &mut row));
             let expected = [
-                f64::from(day.weekday().to_monday_zero_offset()),
-                f64::from(day.day_of_year()),
-                f64::from(day.iso_week_date().week()),
+                f64::from(day.weekday().num_days_from_monday()),
+                f64::from(day.ordinal()),
+                f64::from(day.iso_week().week()),
             ];
             assert_eq!(row, expected, "{day}");
-            day = day.tomorrow().unwrap();
+            day = day.succ_opt().unwrap();
         }
     }
 }
