@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{
-    Server, ServerClient, example_input, fixture_path, install_graph, install_package,
-    number_package, object_schema, run_predictd, wait_for, wait_for_package_copies, wait_until,
-    write_manifest, write_unpacked_package,
+    Server, ServerClient, declare_independent_rows, example_input, fixture_path, install_graph,
+    install_package, number_package, object_schema, run_predictd, wait_for,
+    wait_for_package_copies, wait_until, write_manifest, write_unpacked_package,
 };
 
 fn models_with_number_graph(name: &str, graph: &str) -> TempDir {
@@ -141,11 +141,7 @@ fn a_graph_with_dependent_rows_is_not_batched() {
     );
 
     // The gate checks the declaration that rows are independent.
-    fs_err::write(
-        directory.join("serving.json"),
-        "{\"batching\": {\"independent_rows\": true}}",
-    )
-    .unwrap();
+    declare_independent_rows(&directory);
     write_manifest(&directory, "coupled", "1.0.0");
     let (code, output, _) = run_predictd(&["verify", directory.to_str().unwrap()], "", &[]);
     assert_eq!(code, 1);
@@ -418,14 +414,7 @@ fn the_log_contains_no_request_values() {
     wait_for("the refusal is logged", || {
         server.log().into_iter().find(|line| line["status"] == 422)
     });
-    assert!(
-        !server
-            .log()
-            .iter()
-            .any(|line| line.to_string().contains("987654")),
-        "{:?}",
-        server.log()
-    );
+    server.assert_never_logged("987654");
 }
 
 #[test]
@@ -519,12 +508,5 @@ fn text_that_may_come_from_a_personal_value_is_not_logged() {
         server.log().into_iter().find(|line| line["status"] == 422)
     });
     assert_eq!(line["detail"], "Gather: out of data bounds", "{line}");
-    assert!(
-        !server
-            .log()
-            .iter()
-            .any(|line| line.to_string().contains("987654")),
-        "{:?}",
-        server.log()
-    );
+    server.assert_never_logged("987654");
 }

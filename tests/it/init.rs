@@ -49,6 +49,21 @@ fn graph_path(name: &str) -> PathBuf {
 }
 
 /// The golden examples that training wrote, with the fields in the order of the graph's columns.
+/// The files of a draft with preprocessing and golden examples.
+const DRAFT_FILES: [&str; 5] = [
+    "README.md",
+    "golden.jsonl",
+    "model.onnx",
+    "preprocessing.json",
+    "schema.json",
+];
+
+/// The inputs of the golden examples of diabetes, one a line.
+fn diabetes_rows() -> String {
+    let examples = golden_examples_of_1_0_0("diabetes");
+    json_lines(examples.into_iter().map(|example| example["input"].clone()))
+}
+
 fn golden_examples_of_1_0_0(name: &str) -> Vec<Value> {
     golden_examples(name, "1.0.0")
 }
@@ -90,16 +105,7 @@ fn a_draft_from_options_and_samples_packs_and_answers() {
         text.contains("golden 20/20") && text.contains("predictd pack") && !text.contains("guess"),
         "{text}"
     );
-    assert_eq!(
-        file_names(&draft_path(&workplace)),
-        [
-            "README.md",
-            "golden.jsonl",
-            "model.onnx",
-            "preprocessing.json",
-            "schema.json"
-        ]
-    );
+    assert_eq!(file_names(&draft_path(&workplace)), DRAFT_FILES);
     assert_eq!(pack(&draft_path(&workplace), &[]).0, 0);
     let rows = workplace.path().join("rows.jsonl");
     let (code, text, _) = run_predictd(
@@ -119,11 +125,7 @@ fn a_draft_from_options_and_samples_packs_and_answers() {
 
 #[test]
 fn missing_facts_are_asked_for_and_nothing_is_written() {
-    let rows = json_lines(
-        golden_examples_of_1_0_0("diabetes")
-            .into_iter()
-            .map(|example| example["input"].clone()),
-    );
+    let rows = diabetes_rows();
     let workplace = workplace_with_files(&[("rows.jsonl", rows)]);
     let (code, text) = run_init(
         &workplace,
@@ -173,11 +175,7 @@ fn missing_facts_are_asked_for_and_nothing_is_written() {
 
 #[test]
 fn a_guess_is_rejected_until_its_key_is_deleted() {
-    let rows = json_lines(
-        golden_examples_of_1_0_0("diabetes")
-            .into_iter()
-            .map(|example| example["input"].clone()),
-    );
+    let rows = diabetes_rows();
     let workplace = workplace_with_files(&[("rows.jsonl", rows)]);
     let (code, text) = run_init(
         &workplace,
@@ -248,16 +246,7 @@ fn golden_examples_confirm_or_refute_a_guess() {
         text.contains("guess   preprocessing.json /inputs/image/x-guess"),
         "{text}"
     );
-    assert_eq!(
-        file_names(&draft_path(&workplace)),
-        [
-            "README.md",
-            "golden.jsonl",
-            "model.onnx",
-            "preprocessing.json",
-            "schema.json"
-        ]
-    );
+    assert_eq!(file_names(&draft_path(&workplace)), DRAFT_FILES);
     let drafted =
         fs_err::read_to_string(draft_path(&workplace).join("preprocessing.json")).unwrap();
     assert_eq!(pack(&draft_path(&workplace), &[]).0, 1);

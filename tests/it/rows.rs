@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    InProcessServer, ServerClient, fixture_path, install_graph, models_with, object_schema, pack,
-    run_predictd, write_manifest, write_unpacked_package,
+    InProcessServer, ServerClient, declare_independent_rows, fixture_path, install_graph,
+    models_with, object_schema, pack, run_predictd, write_manifest, write_unpacked_package,
 };
 
 fn numbers(count: usize) -> Value {
@@ -35,11 +35,7 @@ fn a_graph_with_one_scale_for_all_rows_is_not_batched() {
         "{text}"
     );
     // The declaration that rows are independent is refuted with an example.
-    fs_err::write(
-        directory.join("serving.json"),
-        "{\"batching\": {\"independent_rows\": true}}",
-    )
-    .unwrap();
+    declare_independent_rows(&directory);
     let (code, text) = pack(&directory, &["--licence", "MIT"]);
     assert_eq!(code, 1, "{text}");
     assert!(
@@ -403,11 +399,7 @@ fn predict_ignores_an_unverified_declaration_of_independent_rows() {
         &pair,
         &Value::Null,
     );
-    fs_err::write(
-        directory.join("serving.json"),
-        json!({"batching": {"independent_rows": true}}).to_string(),
-    )
-    .unwrap();
+    declare_independent_rows(&directory);
     // The gate would reject the package. `predict` accepts every package whose files match its
     // manifest.
     write_manifest(&directory, "scaled", "1.0.0");
@@ -471,11 +463,7 @@ fn a_refused_made_up_row_does_not_reject_the_model() {
         "{text}"
     );
     // The declaration of independent rows stands, because no example refutes it.
-    fs_err::write(
-        directory.join("serving.json"),
-        "{\"batching\": {\"independent_rows\": true}}",
-    )
-    .unwrap();
+    declare_independent_rows(&directory);
     let (code, text) = pack(&directory, &["--licence", "MIT"]);
     assert_eq!(code, 0, "{text}");
     assert!(

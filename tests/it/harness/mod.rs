@@ -21,8 +21,9 @@ pub use deployment::{Deployment, package_copies, wait_for_package_copies};
 pub use files::{copy_directory, file_names, fixture_path, json_lines, root, workplace_with_files};
 pub use in_process::InProcessServer;
 pub use package::{
-    example_input, golden_examples, install_graph, install_package, models_of_graphs, models_with,
-    number_package, object_schema, package_path, write_manifest, write_unpacked_package,
+    declare_independent_rows, example_input, golden_examples, install_graph, install_package,
+    models_of_graphs, models_with, number_package, object_schema, package_path, write_manifest,
+    write_unpacked_package,
 };
 pub use plan::{
     CANARY_ALL, CANARY_HALF, CANARY_HELD, CHURN, customer, plan_with_steps, start_churn,

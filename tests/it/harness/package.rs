@@ -106,8 +106,7 @@ pub fn number_package(models: &Path, name: &str, file: &str, golden: &[(f64, f64
     let fixture = file.strip_suffix(".onnx").unwrap();
     let directory = write_unpacked_package(staging.path(), name, fixture, &schema, &Value::Null);
     if golden.is_empty() {
-        let serving = r#"{"batching": {"independent_rows": true}}"#;
-        fs_err::write(directory.join("serving.json"), serving).unwrap();
+        declare_independent_rows(&directory);
     } else {
         let examples = golden
             .iter()
@@ -117,6 +116,12 @@ pub fn number_package(models: &Path, name: &str, file: &str, golden: &[(f64, f64
     write_manifest(&directory, name, "1.0.0");
     fs_err::create_dir_all(models.join(name)).unwrap();
     fs_err::rename(&directory, models.join(name).join("1.0.0")).unwrap();
+}
+
+/// Declares in `serving.json` that the rows of a package are independent.
+pub fn declare_independent_rows(directory: &Path) {
+    let serving = r#"{"batching": {"independent_rows": true}}"#;
+    fs_err::write(directory.join("serving.json"), serving).unwrap();
 }
 
 /// The schema of an object with these properties, all of them required.

@@ -106,6 +106,16 @@ impl Server {
             .collect()
     }
 
+    /// No line of the log contains this text.
+    #[track_caller]
+    pub fn assert_never_logged(&self, text: &str) {
+        let log = self.log();
+        assert!(
+            !log.iter().any(|line| line.to_string().contains(text)),
+            "{log:?}"
+        );
+    }
+
     /// The text that the server wrote to standard output.
     pub fn stdout(&self) -> String {
         self.stdout.lock().unwrap().clone()

@@ -173,12 +173,5 @@ fn the_reason_why_a_rollback_would_fail_has_no_request_values() {
             .into_iter()
             .find(|line| line["reason"] == reason.as_str())
     });
-    assert!(
-        !server
-            .log()
-            .iter()
-            .any(|line| line.to_string().contains("987654")),
-        "{:?}",
-        server.log()
-    );
+    server.assert_never_logged("987654");
 }

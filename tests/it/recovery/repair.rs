@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    CANARY_ALL, CANARY_HELD, CHURN, Deployment, ServerClient, assert_contains, customer,
+    CANARY_ALL, CANARY_HELD, CHURN, Deployment, Server, ServerClient, assert_contains, customer,
     install_package, wait_until,
 };
 
-#[test]
-fn replicas_follow_a_repair() {
+/// Two servers of one journal. The entry that started the rollout of 1.1.0 was damaged after the
+/// first server had read it, and before the second one started.
+fn replicas_with_a_damaged_journal() -> (Deployment, Server, Server) {
     let deployment = Deployment::churn();
     let server = deployment.start_and_add_candidate();
     server.start_rollout("churn", "1.1.0", CANARY_HELD);
@@ -17,6 +18,12 @@ fn replicas_follow_a_repair() {
     let running = deployment.start();
     fs_err::write(deployment.entry(2), "").unwrap();
     let restarted = deployment.start();
+    (deployment, running, restarted)
+}
+
+#[test]
+fn replicas_follow_a_repair() {
+    let (_deployment, running, restarted) = replicas_with_a_damaged_journal();
     assert_eq!(
         (
             running.answering_version(CHURN, &customer()),
@@ -34,14 +41,7 @@ fn replicas_follow_a_repair() {
 
 #[test]
 fn a_replica_that_missed_a_repair_follows_the_repaired_journal() {
-    let deployment = Deployment::churn();
-    let server = deployment.start_and_add_candidate();
-    server.start_rollout("churn", "1.1.0", CANARY_HELD);
-    server.promote("churn");
-    drop(server);
-    let running = deployment.start();
-    fs_err::write(deployment.entry(2), "").unwrap();
-    let restarted = deployment.start();
+    let (_deployment, running, restarted) = replicas_with_a_damaged_journal();
     running.signal(rustix::process::Signal::STOP);
     restarted.repair("churn", "power cut");
     restarted.start_rollout("churn", "1.1.0", CANARY_HELD);
