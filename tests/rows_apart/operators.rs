@@ -184,20 +184,10 @@ impl Builder {
                 self.one("Reshape", &[x, &both], &[])
             }
             23 => {
-                let (weights, recurrent) = (
-                    self.reals(&[1, w, w], random),
-                    self.reals(&[1, w, w], random),
-                );
-                let axes = self.ints(&[0]);
                 // One step of time. The rows are the examples.
-                let steps = self.one("Unsqueeze", &[x, &axes], &[]);
-                let all = self.many(
-                    "RNN",
-                    &[&steps, &weights, &recurrent],
-                    2,
-                    &[Attr::Int("hidden_size", w)],
-                );
-                self.one("Squeeze", &[&all[1], &axes], &[])
+                let axes = self.ints(&[0]);
+                let [_, last] = self.recurrent(x, &axes, random);
+                self.one("Squeeze", &[&last, &axes], &[])
             }
             24 => self.one(
                 "Einsum",
@@ -259,6 +249,24 @@ impl Builder {
         }
     }
 
+    /// A recurrent network on `x` with one more axis: the hidden states of all steps, and of the
+    /// last one.
+    fn recurrent(&mut self, x: &str, axes: &str, random: &mut Random) -> [String; 2] {
+        let w = WIDTH as i64;
+        let (weights, recurrent) = (
+            self.reals(&[1, w, w], random),
+            self.reals(&[1, w, w], random),
+        );
+        let steps = self.one("Unsqueeze", &[x, axes], &[]);
+        let states = self.many(
+            "RNN",
+            &[&steps, &weights, &recurrent],
+            2,
+            &[Attr::Int("hidden_size", w)],
+        );
+        states.try_into().unwrap()
+    }
+
     /// Operators that move values between rows.
     fn mix_by_layout(&mut self, kind: usize, x: &str, other: &str, random: &mut Random) -> String {
         let w = WIDTH as i64;
@@ -272,21 +280,11 @@ impl Builder {
                 self.one("Reshape", &[&turned, &shape], &[])
             }
             36 => {
-                let (weights, recurrent) = (
-                    self.reals(&[1, w, w], random),
-                    self.reals(&[1, w, w], random),
-                );
-                let axes = self.ints(&[1]);
                 // The rows are the steps of time.
-                let steps = self.one("Unsqueeze", &[x, &axes], &[]);
-                let all = self.many(
-                    "RNN",
-                    &[&steps, &weights, &recurrent],
-                    2,
-                    &[Attr::Int("hidden_size", w)],
-                );
+                let axes = self.ints(&[1]);
+                let [all, _] = self.recurrent(x, &axes, random);
                 let both = self.ints(&[1, 2]);
-                self.one("Squeeze", &[&all[0], &both], &[])
+                self.one("Squeeze", &[&all, &both], &[])
             }
             37 => {
                 let zero = self.reals(&[], random);
