@@ -9,6 +9,7 @@ use crate::{
         repair::{UNNAMED, VERIFY_INTERVAL},
         trouble::Trouble,
     },
+    rollout::state::EntryProblem,
 };
 
 /// Whether entries that are read are old news or have just been written by another replica.
@@ -91,8 +92,8 @@ impl Operator {
             let mut head = model.head.clone();
             match self.journal.next(name.as_str(), &mut head) {
                 Ok(Some(entry)) => {
-                    if let Err(error) = self.take_read(model, head, &entry, reading) {
-                        return self.damaged(&name, seq, error);
+                    if let Err(problem) = self.take_read(model, head, &entry, reading) {
+                        return self.damaged(&name, seq, problem.to_string());
                     }
                 }
                 // Before anything was read, entries beyond a gap are the only sign of the gap.
@@ -115,7 +116,7 @@ impl Operator {
         head: ChainHead,
         entry: &Entry,
         reading: Reading,
-    ) -> Result<(), String> {
+    ) -> Result<(), EntryProblem> {
         // This process wrote it, but the answer of the store was lost.
         let own = model
             .pending
@@ -124,10 +125,7 @@ impl Operator {
         if let Some(own) = own {
             model.pending.remove(own);
         }
-        model
-            .written
-            .apply(entry)
-            .map_err(|error| error.problem.to_string())?;
+        model.written.apply(entry).map_err(|error| error.problem)?;
         model.head = head;
         // Entry by entry: a pending decision that one entry made pointless must not revive after
         // the next entry.

@@ -97,8 +97,7 @@ impl DateParts {
             .iter()
             .enumerate()
             .map(|(at, part)| {
-                read_feature(part)
-                    .map_err(|detail| DeclarationError::new(format!("/parts/{at}"), detail))
+                read_feature(part).map_err(|error| error.below(&format!("/parts/{at}")))
             })
             .collect::<Result<_, _>>()?;
         // The declaration must choose: no default would be right for every model.
@@ -150,17 +149,18 @@ impl DateParts {
 }
 
 /// Reads a column as written: the name of a part, or `{"sin": name}` or `{"cos": name}`.
-fn read_feature(written: &Value) -> Result<DateFeature, String> {
+fn read_feature(written: &Value) -> Result<DateFeature, DeclarationError> {
+    let fault = |detail: String| DeclarationError::new("", detail);
     let part = |name: &Value| {
         let found = PARTS
             .iter()
             .find(|(known, _)| Some(*known) == name.as_str())
             .map(|(_, part)| *part);
         found.ok_or_else(|| {
-            format!(
+            fault(format!(
                 "{name} is not a part; known are {}",
                 PARTS.map(|(name, _)| name).join(", ")
-            )
+            ))
         })
     };
     let Some(members) = written.as_object() else {
@@ -168,16 +168,21 @@ fn read_feature(written: &Value) -> Result<DateFeature, String> {
     };
     let mut members = members.iter();
     let (Some((wave, name)), None) = (members.next(), members.next()) else {
-        return Err("must be a part's name, {\"sin\": name} or {\"cos\": name}".to_owned());
+        let detail = "must be a part's name, {\"sin\": name} or {\"cos\": name}";
+        return Err(fault(detail.to_owned()));
     };
     let part = part(name)?;
-    let period = part
-        .period()
-        .ok_or_else(|| format!("{name} does not repeat, so it has no sine and no cosine"));
+    let period = part.period().ok_or_else(|| {
+        fault(format!(
+            "{name} does not repeat, so it has no sine and no cosine"
+        ))
+    });
     match wave.as_str() {
         "sin" => period.map(|period| DateFeature::Sine(part, period)),
         "cos" => period.map(|period| DateFeature::Cosine(part, period)),
-        _ => Err(format!("unknown member \"{wave}\"; known are sin, cos")),
+        _ => Err(fault(format!(
+            "unknown member \"{wave}\"; known are sin, cos"
+        ))),
     }
 }
 

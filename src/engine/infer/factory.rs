@@ -1,6 +1,7 @@
 //! `OnnxFactory`: makes the sessions of one graph file.
 
 use std::{
+    error::Error,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -41,7 +42,8 @@ pub struct OnnxFactory {
 
 /// Finds the graph's path among files that still match the verified digests, or says why none
 /// match.
-pub type LocateVerified = Box<dyn Fn() -> Result<PathBuf, String> + Send + Sync>;
+pub type LocateVerified =
+    Box<dyn Fn() -> Result<PathBuf, Box<dyn Error + Send + Sync>> + Send + Sync>;
 
 /// The first session of a graph, and the model that it was made from.
 struct FirstSession {
@@ -221,7 +223,7 @@ fn malformed(path: &Path, error: &Malformed) -> EngineError {
 impl EngineFactory for OnnxFactory {
     fn make(&self) -> Result<Box<dyn Engine>, EngineError> {
         let path = match &self.locate_verified {
-            Some(locate) => locate().map_err(|detail| load_error(&self.path, detail))?,
+            Some(locate) => locate().map_err(|error| load_error(&self.path, error.to_string()))?,
             None => self.path.clone(),
         };
         let session = make_session(&self.runtime, &path, self.edited.as_ref(), self.resources)?;

@@ -175,12 +175,13 @@ impl Loader {
             // A worker may be replaced days later. The files may have been overwritten since.
             let changed = match manifest.check_files(&directory) {
                 Ok(()) => return Ok(directory.join(MODEL_FILE)),
-                Err(error) => error.to_string(),
+                Err(error) => error,
             };
             let copy = copy
                 .as_ref()
                 .filter(|copy| manifest.check_files(copy).is_ok());
-            copy.map(|copy| copy.join(MODEL_FILE)).ok_or(changed)
+            copy.map(|copy| copy.join(MODEL_FILE))
+                .ok_or_else(|| changed.into())
         };
         Ok((factory.with_verified_files(Box::new(verified)), first))
     }
