@@ -8,7 +8,10 @@
     reason = "a test may panic: that is how it fails"
 )]
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 /// (module, the modules that it may import).
 const LAYERS: [(&str, &[&str]); 27] = [
@@ -76,7 +79,6 @@ const LAYERS: [(&str, &[&str]); 27] = [
             "compat",
             "error",
             "config",
-            "graph",
             "metrics",
             "tensor",
             "schema",
@@ -151,7 +153,6 @@ const LAYERS: [(&str, &[&str]); 27] = [
     (
         "cli",
         &[
-            "actor",
             "admin",
             "suggestion",
             "app",
@@ -161,7 +162,6 @@ const LAYERS: [(&str, &[&str]); 27] = [
             "compat",
             "config",
             "decode",
-            "digest",
             "engine",
             "graph",
             "id",
@@ -172,7 +172,6 @@ const LAYERS: [(&str, &[&str]); 27] = [
             "schema",
             "telemetry",
             "tensor",
-            "transform",
         ],
     ),
 ];
@@ -246,7 +245,12 @@ fn source_texts() -> Vec<(String, String)> {
     let mut texts = Vec::new();
     for path in found {
         let text = fs_err::read_to_string(&path).unwrap();
-        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let text = without_tests(&text).unwrap_or_else(|| {
+            panic!(
+                "{}: code after the module of tests is not checked",
+                path.display()
+            )
+        });
         let lines: Vec<&str> = text
             .lines()
             .map(|line| line.split("//").next().unwrap())
@@ -280,6 +284,15 @@ fn top_level_parts(tree: &str) -> Vec<String> {
     parts.iter().map(|part| part.trim().to_owned()).collect()
 }
 
+/// The text before its module of tests; `None` if code follows that module. A module of tests in a
+/// file of its own may be declared anywhere.
+fn without_tests(text: &str) -> Option<&str> {
+    match text.split_once("#[cfg(test)]\nmod tests {") {
+        None => Some(text),
+        Some((code, tests)) => tests.split_once("\n}\n")?.1.is_empty().then_some(code),
+    }
+}
+
 /// The names that follow `prefix` in a `use` tree or a path: `crate::{a::b, c}` gives a and c.
 fn imported(text: &str, prefix: &str) -> Vec<String> {
     let name = |text: &str| {
@@ -302,7 +315,7 @@ fn imported(text: &str, prefix: &str) -> Vec<String> {
 
 #[test]
 fn modules_import_only_from_lower_layers() {
-    let mut wrong = Vec::new();
+    let (mut wrong, mut used) = (Vec::new(), HashSet::new());
     for (path, text) in source_texts() {
         let module = path
             .trim_start_matches("src/")
@@ -320,6 +333,17 @@ fn modules_import_only_from_lower_layers() {
         for name in imported(&text, "crate::") {
             if name != module && !allowed.contains(&name.as_str()) {
                 wrong.push(format!("{path} imports crate::{name}"));
+            }
+            used.insert((module.clone(), name));
+        }
+    }
+    for (at, (module, allowed)) in LAYERS.iter().enumerate() {
+        for name in *allowed {
+            if !used.contains(&((*module).to_owned(), (*name).to_owned())) {
+                wrong.push(format!("{module} may import {name}, and does not"));
+            }
+            if !LAYERS[..at].iter().any(|(lower, _)| lower == name) {
+                wrong.push(format!("{module} may import {name}, which is not below it"));
             }
         }
     }
@@ -363,4 +387,9 @@ fn the_checks_find_violations() {
         imported("use crate::error::ErrorCode;", "crate::"),
         ["error"]
     );
+    let tests = "\n#[cfg(test)]\nmod tests {\n    use x;\n}\n";
+    assert_eq!(without_tests(&format!("a{tests}")), Some("a\n"));
+    assert_eq!(without_tests(&format!("a{tests}b\n")), None);
+    let elsewhere = "#[cfg(test)]\nmod tests;\n\nuse y;\n";
+    assert_eq!(without_tests(elsewhere), Some(elsewhere));
 }
