@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::bail;
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use tokio::runtime::Runtime as Tokio;
 
 use crate::{
@@ -66,28 +67,32 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     check_package_directory(&args.directory)?;
     let package = ModelPackage::open(&args.directory)?;
-    let predictor = predictor(package, &args.config.load()?)?;
+    let (predictor, window) = predictor(package, &args.config.load()?)?;
     let text = read_input(args.input.as_deref())?;
     let mut command = Command {
         predictor,
+        window,
         network: tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()?,
         output: BufWriter::new(std::io::stdout().lock()),
     };
-    let outcome = command.answer_all(&text);
+    let outcome = command.answer_all(text.into());
     command.output.flush()?;
     outcome
 }
 
-/// A predictor for this package only.
-fn predictor(package: ModelPackage, config: &Config) -> anyhow::Result<Predictor> {
+/// A predictor for this package only, and the number of requests that fill two of its runs.
+fn predictor(package: ModelPackage, config: &Config) -> anyhow::Result<(Predictor, usize)> {
     let runtime = Runtime::load(&app::find_library(config)?)?;
     let threads = config.runtime.intra_op_threads.max(1);
     let (mut factory, engine) = OnnxFactory::open(&runtime, &package.model_path(), threads)?;
     factory.feed(|name| package.parts.feeds(name));
     let transform = package.parts.bind(factory.signature())?;
     let policy = policy(&package, config, &factory)?;
+    let window = (2 * policy.max_batch_size)
+        .min(policy.queue_capacity)
+        .max(1);
     let contents = Contents::Package(Box::new(Packaged::new(
         package,
         transform,
@@ -110,7 +115,7 @@ fn predictor(package: ModelPackage, config: &Config) -> anyhow::Result<Predictor
     )?;
     let registry = Registry::of_one(Arc::new(servable), metrics.unversioned(id.name.as_str()));
     let predictor = Predictor::new(registry, app::cores(), Vec::new())?;
-    Ok(predictor.with_limits(LIMITS))
+    Ok((predictor.with_limits(LIMITS), window))
 }
 
 fn policy(
@@ -161,75 +166,94 @@ fn read_input(path: Option<&Path>) -> anyhow::Result<Vec<u8>> {
 
 struct Command<W: Write> {
     predictor: Predictor,
+    /// The maximum number of lines that are in work at once, so that they share engine runs.
+    window: usize,
     network: Tokio,
     output: W,
 }
 
 impl<W: Write> Command<W> {
-    fn answer_all(&mut self, text: &[u8]) -> anyhow::Result<CommandOutcome> {
+    fn answer_all(&mut self, text: Bytes) -> anyhow::Result<CommandOutcome> {
         // The text is one JSON document, or one instance per line.
-        let whole = serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok();
+        let whole = serde_json::from_slice::<serde::de::IgnoredAny>(&text).is_ok();
         if !whole {
-            return self.answer_lines(text);
+            return self.answer_lines(&text);
         }
         let is_array = text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
         let request = if is_array {
-            [b"{\"instances\":", text, b"}"].concat()
+            Bytes::from([b"{\"instances\":", &*text, b"}"].concat())
         } else {
-            text.to_vec()
+            text
         };
-        Ok(if self.answer(request, "")? {
+        let prediction = self.network.block_on(predict(&self.predictor, request));
+        Ok(if write(prediction, "", &mut self.output)? {
             CommandOutcome::Done
         } else {
             CommandOutcome::Failed
         })
     }
 
-    fn answer_lines(&mut self, text: &[u8]) -> anyhow::Result<CommandOutcome> {
-        let mut outcome = CommandOutcome::Done;
-        let mut count = 0;
+    fn answer_lines(&mut self, text: &Bytes) -> anyhow::Result<CommandOutcome> {
+        let Command {
+            predictor,
+            window,
+            network,
+            output,
+        } = self;
         let lines = text.split(|byte| *byte == b'\n').enumerate();
-        for (index, line) in lines.filter(|(_, line)| !line.trim_ascii().is_empty()) {
-            count += 1;
-            if !self.answer(line.to_vec(), &format!("line {}: ", index + 1))? {
-                outcome = CommandOutcome::Failed;
-                // Line n of the output belongs to line n of the input.
-                writeln!(self.output, "null")?;
+        let requests = lines
+            .filter(|(_, line)| !line.trim_ascii().is_empty())
+            .map(async |(index, line)| (index, predict(predictor, text.slice_ref(line)).await));
+        let mut predictions = stream::iter(requests).buffered(*window);
+        let (mut outcome, mut count) = (CommandOutcome::Done, 0);
+        network.block_on(async {
+            while let Some((index, prediction)) = predictions.next().await {
+                count += 1;
+                if !write(prediction, &format!("line {}: ", index + 1), output)? {
+                    outcome = CommandOutcome::Failed;
+                    // Line n of the output belongs to line n of the input.
+                    writeln!(output, "null")?;
+                }
             }
-        }
+            anyhow::Ok(())
+        })?;
         if count == 0 {
             bail!("the input contains no instance");
         }
         Ok(outcome)
     }
-
-    /// Answers one request. If the input has faults, prints them to stderr and returns false.
-    fn answer(&mut self, text: Vec<u8>, place: &str) -> anyhow::Result<bool> {
-        let prediction = match self.network.block_on(predict(&self.predictor, text)) {
-            Ok(prediction) => prediction,
-            Err(error) => return report(error, place),
-        };
-        // A package has output fields. A bare graph was rejected before.
-        let ModelOutput::Fields(outputs) = &prediction.output else {
-            bail!("{place}the package has no output fields");
-        };
-        let mut text = Vec::new();
-        for row in 0..outputs.rows {
-            outputs.write_json(row, &mut text);
-            text.push(b'\n');
-        }
-        self.output.write_all(&text)?;
-        Ok(true)
-    }
 }
 
-async fn predict(predictor: &Predictor, text: Vec<u8>) -> Result<Prediction, PredictError> {
+/// Writes one answer. If the input has faults, prints them to stderr and returns false.
+fn write(
+    prediction: Result<Prediction, PredictError>,
+    place: &str,
+    output: &mut impl Write,
+) -> anyhow::Result<bool> {
+    let prediction = match prediction {
+        Ok(prediction) => prediction,
+        Err(error) => return report(error, place),
+    };
+    // A package has output fields. A bare graph was rejected before.
+    let ModelOutput::Fields(outputs) = &prediction.output else {
+        bail!("{place}the package has no output fields");
+    };
+    let mut text = Vec::new();
+    for row in 0..outputs.rows {
+        outputs.write_json(row, &mut text);
+        text.push(b'\n');
+    }
+    output.write_all(&text)?;
+    Ok(true)
+}
+
+async fn predict(predictor: &Predictor, text: Bytes) -> Result<Prediction, PredictError> {
     let request = PredictRequest {
         target: Target {
             model: None,
             version: None,
         },
-        input: Input::Instances(Bytes::from(text)),
+        input: Input::Instances(text),
         wanted: &[],
         deadline: Instant::now() + PATIENCE,
         priority: Priority::default(),
