@@ -11,8 +11,7 @@ use crate::{
     predict::{
         PredictError,
         assign::Assignment,
-        fallback::Fallback,
-        prediction::{ModelOutput, Timing},
+        prediction::{ModelOutput, Prediction, Timing},
     },
     registry::{route::Routed, servable::Servable},
     schema::columns::Columns,
@@ -60,8 +59,9 @@ pub(crate) struct PredictionEvent<'a> {
     pub by_row: bool,
     /// The output of the assigned version, or the reason why it gave none.
     pub outcome: Result<&'a ModelOutput, &'a PredictError>,
-    /// The version that answered instead.
-    pub fallback: Option<&'a Fallback>,
+    /// The answer of another version, which the caller got instead.
+    pub fallback: Option<&'a Prediction>,
+    /// The stages of the assigned version.
     pub timing: &'a Timing,
     pub share: RunShare,
     /// From the assignment, or without one from the routing, to the outcome of the assigned
@@ -164,7 +164,7 @@ impl PendingEvent {
     }
 
     /// Ends a request whose failure was set. Returns the error.
-    pub(crate) fn end(mut self, fallback: Option<&Fallback>) -> PredictError {
+    pub(crate) fn end(mut self, fallback: Option<&Prediction>) -> PredictError {
         self.is_done = true;
         let (error, elapsed) = self
             .failure
@@ -185,7 +185,7 @@ impl PendingEvent {
         &self,
         outcome: Result<&ModelOutput, &PredictError>,
         elapsed: Duration,
-        fallback: Option<&Fallback>,
+        fallback: Option<&Prediction>,
     ) {
         let event = PredictionEvent {
             id: self.id,

@@ -120,6 +120,17 @@ pub(super) struct Unanswered<'a> {
     /// The answer is the outputs of the graph.
     pub raw: bool,
     pub urgency: Urgency,
+    /// The time of the stages before the first engine run.
+    pub timing: Timing,
+}
+
+/// The output of the first fallback that answered.
+pub(super) struct FallbackOutput {
+    pub servable: Arc<Servable>,
+    pub output: ModelOutput,
+    /// The source of the fallback, as it is configured.
+    pub to: String,
+    pub timing: Timing,
 }
 
 impl Predictor {
@@ -128,23 +139,33 @@ impl Predictor {
         &self,
         chain: &[FallbackTo],
         request: &Unanswered<'_>,
-        timing: &mut Timing,
-    ) -> Option<(Arc<Servable>, ModelOutput, String)> {
+    ) -> Option<FallbackOutput> {
         for to in chain {
-            let answer = match to {
-                FallbackTo::Constant => constant(request)
-                    .map(|outputs| (Arc::clone(request.stable), ModelOutput::Fields(outputs))),
-                FallbackTo::Previous => match self.previous(request) {
-                    Some(servable) => self.ask(request, servable, timing).await,
-                    None => None,
-                },
-                FallbackTo::Model(name) => match self.other(request, name) {
-                    Some(servable) => self.ask(request, servable, timing).await,
-                    None => None,
-                },
+            // A fallback that fails leaves no time of its runs to the next one.
+            let mut timing = request.timing;
+            let (servable, output) = match to {
+                FallbackTo::Constant => (
+                    Some(Arc::clone(request.stable)),
+                    constant(request).map(ModelOutput::Fields),
+                ),
+                FallbackTo::Previous => {
+                    let servable = self.previous(request);
+                    let output = self.ask(request, servable.as_ref(), &mut timing).await;
+                    (servable, output)
+                }
+                FallbackTo::Model(name) => {
+                    let servable = self.other(request, name);
+                    let output = self.ask(request, servable.as_ref(), &mut timing).await;
+                    (servable, output)
+                }
             };
-            if let Some((servable, outcome)) = answer {
-                return Some((servable, outcome, to.to_string()));
+            if let (Some(servable), Some(output)) = (servable, output) {
+                return Some(FallbackOutput {
+                    servable,
+                    output,
+                    to: to.to_string(),
+                    timing,
+                });
             }
         }
         None
@@ -175,10 +196,11 @@ impl Predictor {
     async fn ask(
         &self,
         request: &Unanswered<'_>,
-        servable: Arc<Servable>,
+        servable: Option<&Arc<Servable>>,
         timing: &mut Timing,
-    ) -> Option<(Arc<Servable>, ModelOutput)> {
-        let arm = CandidateArm::new(request.stable, &servable)?;
+    ) -> Option<ModelOutput> {
+        let servable = servable?;
+        let arm = CandidateArm::new(request.stable, servable)?;
         let groups = groups(&arm, request.input).ok()?;
         let whole = !request.by_row && !servable.is_batched();
         let prepared = Prepared {
@@ -191,7 +213,7 @@ impl Predictor {
             timing: *timing,
         };
         let run = Run {
-            servable: &servable,
+            servable,
             urgency: request.urgency,
             offload: &self.offload,
             timing,
@@ -199,8 +221,7 @@ impl Predictor {
             share: &mut RunShare::default(),
             running: None,
         };
-        let output = run.run(prepared).await.ok()?;
-        Some((servable, output))
+        run.run(prepared).await.ok()
     }
 }
 

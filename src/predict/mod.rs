@@ -239,7 +239,7 @@ impl Predictor {
     /// The assigned version failed: a fallback may answer.
     async fn recover(
         &self,
-        mut event: PendingEvent,
+        event: PendingEvent,
         raw: bool,
         client_id: Option<String>,
         urgency: Urgency,
@@ -263,29 +263,29 @@ impl Predictor {
             by_row: event.by_row,
             raw,
             urgency,
+            timing: event.timing.before_runs(),
         };
-        let mut timing = event.timing;
-        let Some((answering, output, to)) = self.fall_back(&config.to, &request, &mut timing).await
-        else {
+        let Some(answer) = self.fall_back(&config.to, &request).await else {
             return Err(failure(event.end(None), &servable));
         };
-        event.timing = timing;
-        let (id, rows) = (event.id, event.rows);
-        let fallback = Fallback { to, reason };
-        let error = event.end(Some(&fallback));
+        let prediction = Prediction {
+            id: event.id,
+            client_id,
+            servable: answer.servable,
+            output: answer.output,
+            rows: event.rows,
+            timing: answer.timing,
+            fallback: Some(Fallback {
+                to: answer.to,
+                reason,
+            }),
+        };
+        let error = event.end(Some(&prediction));
         servable
             .metrics
             .requests
             .count_fallback(reason.name(), error.code());
-        Ok(Prediction {
-            id,
-            client_id,
-            servable: answering,
-            output,
-            rows,
-            timing,
-            fallback: Some(fallback),
-        })
+        Ok(prediction)
     }
 
     /// Runs work that would block a network thread for too long, at most one piece per core at

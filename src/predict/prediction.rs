@@ -152,6 +152,14 @@ impl Timing {
         }
     }
 
+    /// The time until the first engine run. A fallback starts from there.
+    pub(crate) fn before_runs(mut self) -> Timing {
+        for stage in [Stage::Queue, Stage::Infer, Stage::Postprocess] {
+            self.set(stage, Duration::ZERO);
+        }
+        self
+    }
+
     /// Adds to a stage that happens several times.
     pub(crate) fn add(&mut self, stage: Stage, elapsed: Duration) {
         self.set(stage, self.get(stage) + elapsed);

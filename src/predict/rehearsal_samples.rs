@@ -14,8 +14,9 @@ impl Observer for RehearsalSamples {
     }
 
     fn observe(&self, event: &PredictionEvent<'_>) {
-        if let (Some(samples), Some(SharedInput::Columns(columns)), Ok(_)) =
-            (&event.routed.samples, event.input, event.outcome)
+        // A request that the stable version fails on is kept, too: a rollback is for such requests.
+        if let (Some(samples), Some(SharedInput::Columns(columns))) =
+            (&event.routed.samples, event.input)
         {
             samples.offer(columns, Instant::now());
         }
