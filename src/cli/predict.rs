@@ -27,7 +27,7 @@ use crate::{
     package::ModelPackage,
     predict::{
         AnsweringVersion, Failure, Input, ModelOutput, PredictError, PredictRequest, Prediction,
-        Predictor, Priority,
+        Predictor, Priority, event::Observer,
     },
     registry::{
         Registry,
@@ -67,7 +67,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     check_package_directory(&args.directory)?;
     let package = ModelPackage::open(&args.directory)?;
-    let (predictor, window) = predictor(package, &args.config.load()?)?;
+    let (predictor, window) = predictor(package, &args.config.load()?, Vec::new())?;
     let text = read_input(args.input.as_deref())?;
     let mut command = Command {
         predictor,
@@ -83,7 +83,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
 }
 
 /// A predictor for this package only, and the number of requests that fill two of its runs.
-fn predictor(package: ModelPackage, config: &Config) -> anyhow::Result<(Predictor, usize)> {
+fn predictor(
+    package: ModelPackage,
+    config: &Config,
+    observers: Vec<Box<dyn Observer>>,
+) -> anyhow::Result<(Predictor, usize)> {
     let runtime = Runtime::load(&app::find_library(config)?)?;
     let threads = config.runtime.intra_op_threads.max(1);
     let (mut factory, engine) = OnnxFactory::open(&runtime, &package.model_path(), threads)?;
@@ -114,7 +118,7 @@ fn predictor(package: ModelPackage, config: &Config) -> anyhow::Result<(Predicto
         &Arc::new(Supervisor::start()?),
     )?;
     let registry = Registry::of_one(Arc::new(servable), metrics.unversioned(id.name.as_str()));
-    let predictor = Predictor::new(registry, app::cores(), Vec::new())?;
+    let predictor = Predictor::new(registry, app::cores(), observers)?;
     Ok((predictor.with_limits(LIMITS), window))
 }
 
@@ -288,5 +292,107 @@ fn print_faults(place: &str, faults: &[Fault], more: usize) {
     }
     if more > 0 {
         eprintln!("{place}and {more} more");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        path::Path,
+        sync::{Arc, Mutex},
+        time::Duration,
+    };
+
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+
+    use crate::{
+        cli::predict::{predict, predictor},
+        config::Config,
+        id::PredictionId,
+        metrics::Stage,
+        package::ModelPackage,
+        predict::{
+            PredictError, Predictor,
+            event::{AssignedRequest, Observer, PredictionEvent, RunShare, SharedInput},
+        },
+    };
+
+    /// What an observer saw of one request.
+    struct Seen {
+        id: PredictionId,
+        rows: usize,
+        input_rows: Option<usize>,
+        share: RunShare,
+        infer: Duration,
+        error: Option<String>,
+    }
+
+    #[derive(Clone, Default)]
+    struct Recorder(Arc<Mutex<Vec<Seen>>>);
+
+    impl Observer for Recorder {
+        fn wants_input(&self, _: &AssignedRequest<'_>) -> bool {
+            true
+        }
+
+        fn observe(&self, event: &PredictionEvent<'_>) {
+            assert_eq!(event.servable.id().to_string(), "churn/1.1.0");
+            self.0.lock().unwrap().push(Seen {
+                id: event.id,
+                rows: event.rows,
+                input_rows: event.input.map(|input| match input {
+                    SharedInput::Columns(columns) => columns.rows,
+                    SharedInput::Tensors(_) => 0,
+                }),
+                share: event.share,
+                infer: event.timing.get(Stage::Infer),
+                error: event.outcome.err().map(PredictError::to_string),
+            });
+        }
+    }
+
+    fn watched_predictor() -> (Predictor, Recorder) {
+        let package = ModelPackage::open(Path::new("models/churn/1.1.0")).unwrap();
+        let recorder = Recorder::default();
+        let observers: Vec<Box<dyn Observer>> = vec![Box::new(recorder.clone())];
+        let (predictor, _) = predictor(package, &Config::default(), observers).unwrap();
+        (predictor, recorder)
+    }
+
+    fn instances(count: usize) -> Bytes {
+        let examples = fs_err::read_to_string("models/churn/1.1.0/golden.jsonl").unwrap();
+        let inputs: Vec<serde_json::Value> = examples
+            .lines()
+            .take(count)
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["input"].take())
+            .collect();
+        serde_json::json!({ "instances": inputs })
+            .to_string()
+            .into()
+    }
+
+    #[tokio::test]
+    async fn an_observer_sees_each_request_once() {
+        let (predictor, recorder) = watched_predictor();
+        let prediction = predict(&predictor, instances(3)).await.unwrap();
+        let seen = recorder.0.lock().unwrap().pop().unwrap();
+        assert_eq!((seen.id, seen.rows), (prediction.id, 3));
+        assert_eq!((seen.input_rows, seen.error), (Some(3), None));
+        assert_eq!((seen.share.runs, seen.share.rows), (1, 3));
+        assert!(seen.share.core_seconds > 0.0 && seen.infer > Duration::ZERO);
+
+        let invalid = predict(&predictor, Bytes::from("{}")).await.err().unwrap();
+        let seen = recorder.0.lock().unwrap().pop().unwrap();
+        assert_eq!(seen.error, Some(invalid.to_string()));
+        assert_eq!((seen.share, seen.input_rows), (RunShare::default(), None));
+
+        // The caller leaves while the request waits for its run.
+        assert!(predict(&predictor, instances(1)).now_or_never().is_none());
+        let seen = recorder.0.lock().unwrap().pop().unwrap();
+        assert_eq!(seen.error, Some(PredictError::Cancelled.to_string()));
+        assert_eq!((seen.rows, seen.input_rows), (1, Some(1)));
+
+        assert!(recorder.0.lock().unwrap().is_empty());
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app,
-    cli::{CommandOutcome, ConfigArgs},
+    cli::{CommandOutcome, ConfigArgs, pack, typed},
     config::Config,
     package::{
         bare,
@@ -72,24 +72,33 @@ pub(super) fn packages_below(root: &Path, with_bare: bool) -> anyhow::Result<Vec
     for _ in 0..2 {
         let mut next = Vec::new();
         for directory in level {
-            for entry in fs_err::read_dir(&directory).context("looking for packages")? {
-                let path = entry?.path();
-                let hidden = path
-                    .file_name()
-                    .is_some_and(|name| name.to_string_lossy().starts_with('.'));
-                if path.is_dir() && !hidden {
-                    let bare = || bare::id_of(&path).is_some_and(|id| bare::is_bare(&path, &id));
-                    if path.join(manifest::FILE).exists() || with_bare && bare() {
-                        found.push(path);
-                    } else {
-                        next.push(path);
-                    }
+            for path in visible_directories(&directory)? {
+                let bare = || bare::id_of(&path).is_some_and(|id| bare::is_bare(&path, &id));
+                if path.join(manifest::FILE).exists() || with_bare && bare() {
+                    found.push(path);
+                } else {
+                    next.push(path);
                 }
             }
         }
         level = next;
     }
     found.sort();
+    Ok(found)
+}
+
+/// The directories in `directory` whose names don't start with a dot.
+fn visible_directories(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(directory).context("looking for packages")? {
+        let path = entry?.path();
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if path.is_dir() && !hidden {
+            found.push(path);
+        }
+    }
     Ok(found)
 }
 
@@ -120,26 +129,21 @@ pub(super) fn verify_all(
         }
         let verdict = trial.run(directory, options, &mut |check| {
             if !as_json {
-                say!(
-                    "  ok      {:<14} {:>9.1} ms  {}",
-                    check.name,
-                    check.milliseconds,
-                    check.detail
-                );
+                pack::say_check(&check);
             }
             checks.push(check);
         });
         if as_json {
             say!("{}", report(directory, &checks, &verdict));
         }
-        match verdict {
-            Ok(_) => {}
-            Err(error) => {
-                outcome = CommandOutcome::Failed;
-                if !as_json {
-                    say!("  FAILED  {:<14} {error}", error.check);
-                }
-            }
+        let Err(error) = verdict else { continue };
+        outcome = CommandOutcome::Failed;
+        if as_json {
+            continue;
+        }
+        pack::say_failure(&error);
+        if error.is_changed_file() {
+            say!("  next    predictd pack {} --bump", typed(directory));
         }
     }
     Ok(outcome)

@@ -30,6 +30,11 @@ impl PackageError {
         self
     }
 
+    /// Whether files changed after the package was packed: they can only become a new version.
+    pub(crate) fn is_changed_file(&self) -> bool {
+        self.check == "hashes"
+    }
+
     /// A file that can't be read.
     pub fn io(file: &str, error: &std::io::Error) -> PackageError {
         PackageError::new("files", file, format!("can't be read: {error}"))

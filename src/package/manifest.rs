@@ -65,7 +65,7 @@ impl Manifest {
     pub fn read(directory: &Path) -> Result<Manifest, PackageError> {
         let text = fs_err::read(directory.join(FILE)).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
-                PackageError::new("manifest", FILE, "is missing; `predictd pack` writes it")
+                PackageError::new("manifest", FILE, "is missing: the package is not packed")
             }
             _ => PackageError::io(FILE, &error),
         })?;
@@ -290,9 +290,8 @@ impl FileEntry {
     }
 }
 
-/// The next command of a person who changed a file.
-const PACK_AGAIN: &str =
-    "; to publish the change, pack it as a new version: `predictd pack DIR --bump`";
+/// What a person who changed a file has to do.
+const PACK_AGAIN: &str = "; to publish the change, pack it as a new version";
 
 /// Copies files of a package to the same relative paths below `to`, which is created.
 pub fn copy_files<'a>(

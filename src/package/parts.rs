@@ -40,11 +40,7 @@ impl Parts {
             return Err(PackageError::new("files", MODEL_FILE, "is missing"));
         }
         let schema_document = read_json(directory, SCHEMA_FILE)?.ok_or_else(|| {
-            PackageError::new(
-                "files",
-                SCHEMA_FILE,
-                "is missing; `predictd init` drafts one",
-            )
+            PackageError::new("files", SCHEMA_FILE, "is missing: a package needs one")
         })?;
         let input = compile_schema(&schema_document, "input")?;
         let output = compile_schema(&schema_document, "output")?;
@@ -102,10 +98,7 @@ fn read_preprocessing(directory: &Path) -> Result<Option<Value>, PackageError> {
     )?;
     // A wrong guess gives plausible wrong answers, so a guess must never be served.
     if let Some(guess) = guess::find(&document, &[]).into_iter().next() {
-        let detail = format!(
-            "an unconfirmed guess of `predictd init`; `predictd pack` says how to confirm it: {}",
-            guess.text
-        );
+        let detail = format!("a guess of the draft that nobody confirmed: {}", guess.text);
         return Err(
             PackageError::new("preprocessing", PREPROCESSING_FILE, detail).at(&guess.pointer),
         );

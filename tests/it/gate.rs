@@ -109,6 +109,49 @@ fn check_server_with_hostile_graphs(models: &TempDir) {
     assert_eq!(server.get("/livez").status(), 200);
 }
 
+#[test]
+fn no_answer_contains_a_command_for_operators() {
+    let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
+    let changed = models.path().join("churn/1.1.0");
+    flip_bit(&changed.join("model.onnx"), 2000);
+    let server = InProcessServer::start(models.path(), &[]);
+    wait_until("the version is rejected", || {
+        let model = server.get_json("/models/churn");
+        let versions = model["versions"].as_array().unwrap().iter();
+        versions
+            .map(|version| &version["state"])
+            .any(|state| state == "refused")
+    });
+    let paths = [
+        "/readyz?verbose",
+        "/models/churn",
+        "/models/churn/versions/1.1.0",
+        "/v1/models/churn",
+    ];
+    let mut texts: Vec<String> = paths
+        .iter()
+        .map(|path| server.get(path).text().unwrap())
+        .collect();
+    let predicted = server.predict("/models/churn/versions/1.1.0/predict", &json!({}));
+    assert_eq!(predicted.status(), 503);
+    texts.push(predicted.text().unwrap());
+    assert!(
+        texts.iter().any(|text| text.contains("manifest.json says")),
+        "{texts:?}"
+    );
+    for text in texts {
+        assert!(
+            !text.contains("predictd ") && !text.contains(" --"),
+            "{text}"
+        );
+    }
+    let (_, output, _) = run_predictd(&["verify", changed.to_str().unwrap()], "", &[]);
+    assert!(
+        output.contains(&format!("predictd pack {} --bump", changed.display())),
+        "{output}"
+    );
+}
+
 type Damage = Box<dyn Fn(&Path)>;
 
 /// Changes of files that the manifest lists: name, the check that fails, change.
