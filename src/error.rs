@@ -1,5 +1,20 @@
 //! `ErrorCode`: every error that a caller can get, with its status in each protocol.
 
+/// An error and its sources, joined by colons. A source whose text is the end of the text before it
+/// is left out: some libraries repeat theirs.
+pub(crate) fn text_with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        source = error.source();
+    }
+    text
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// The body is not JSON, or its layout is not that of a request.
@@ -174,5 +189,30 @@ impl ErrorCode {
     /// Whether the same request may succeed later. Such a response has the header `retry-after`.
     pub fn is_retryable(self) -> bool {
         matches!(self, ErrorCode::Overloaded | ErrorCode::NotReady)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::error::text_with_sources;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Nested {
+        #[error("starting")]
+        Start(#[source] Box<Nested>),
+        #[error("`level`: {0}")]
+        Repeats(#[source] Box<Nested>),
+        #[error("not a number")]
+        Number,
+    }
+
+    #[test]
+    fn sources_are_printed_once() {
+        let repeated = Nested::Repeats(Box::new(Nested::Number));
+        assert_eq!(
+            text_with_sources(&Nested::Start(Box::new(repeated))),
+            "starting: `level`: not a number"
+        );
+        assert_eq!(text_with_sources(&Nested::Number), "not a number");
     }
 }

@@ -6,6 +6,7 @@ use tokio::net::TcpListener;
 use crate::{
     app::Addresses,
     config::{AdminConfig, Config, Listen},
+    error::text_with_sources,
     security::tokens::Operators,
 };
 
@@ -64,8 +65,9 @@ pub(crate) fn listening_faults(config: &Config) -> anyhow::Result<Vec<String>> {
         .enable_all()
         .build()?;
     let mut faults = Vec::new();
-    let mut note =
-        |fault: Option<anyhow::Error>| faults.extend(fault.map(|error| format!("{error:#}")));
+    let mut note = |fault: Option<anyhow::Error>| {
+        faults.extend(fault.map(|error| text_with_sources(error.as_ref())));
+    };
     // All of them stay open until the end: two listeners on one address are a fault, too.
     let data = runtime.block_on(bind_data(config));
     let grpc = runtime.block_on(bind_grpc(config));

@@ -12,6 +12,7 @@ use crate::{
     cli::{CommandOutcome, verify},
     config::Config,
     engine::infer::{OnnxFactory, Runtime},
+    error::text_with_sources,
     id::{ModelId, ModelName},
     journal::{
         Journal, JournalError,
@@ -75,8 +76,9 @@ fn setup_faults(config: &Config, directories: &[PathBuf]) -> anyhow::Result<Vec<
         && let Err(error) = try_writing(&directory)
     {
         faults.push(format!(
-            "state.url: {} can't be written: {error:#}",
-            directory.display()
+            "state.url: {} can't be written: {}",
+            directory.display(),
+            text_with_sources(error.as_ref())
         ));
     }
     let ignored = registry::ignored(root);

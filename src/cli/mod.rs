@@ -40,7 +40,7 @@ use std::{
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::{config::Config, id::Version};
+use crate::{config::Config, error::text_with_sources, id::Version};
 
 /// The result of a command that ran without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,7 +224,7 @@ pub fn run() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("predictd: {error:#}");
+            eprintln!("predictd: {}", text_with_sources(error.as_ref()));
             ExitCode::FAILURE
         }
     }

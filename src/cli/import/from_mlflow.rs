@@ -17,6 +17,7 @@ use crate::{
             own_directory::OwnDirectory,
         },
     },
+    error::text_with_sources,
     id::{ModelId, ModelName, Version},
     package::import::{external, mlflow, mlmodel::MlModel},
 };
@@ -90,7 +91,10 @@ pub(super) fn run(args: &MlflowArgs) -> anyhow::Result<CommandOutcome> {
         Ok(example) => (example, None),
         Err(error) => (
             None,
-            Some(format!("the input example was skipped: {error:#}")),
+            Some(format!(
+                "the input example was skipped: {}",
+                text_with_sources(error.as_ref())
+            )),
         ),
     };
     let mut importer = Importer::new(&args.to, models)?;

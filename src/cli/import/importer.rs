@@ -15,6 +15,7 @@ use crate::{
         typed,
     },
     engine::infer::{OnnxFactory, Runtime},
+    error::text_with_sources,
     id::ModelId,
     package::{
         GOLDEN_FILE, MODEL_FILE, PackageError, Parts,
@@ -158,10 +159,10 @@ impl<'a> Importer<'a> {
                 if self.to.json {
                     say!(
                         "{}",
-                        json!({"model": label, "imported": false, "error": format!("{error:#}")})
+                        json!({"model": label, "imported": false, "error": text_with_sources(error.as_ref())})
                     );
                 } else {
-                    say!("FAILED   {label}: {error:#}");
+                    say!("FAILED   {label}: {}", text_with_sources(error.as_ref()));
                 }
             }
         }
