@@ -123,6 +123,8 @@
 //!   own errors.
 
 #![deny(missing_docs, unreachable_pub)]
+// Tables of cases may be long in tests.
+#![cfg_attr(not(test), deny(clippy::too_many_lines))]
 #![allow(
     rustdoc::private_intra_doc_links,
     reason = "the documentation is for contributors, and is built with private items"

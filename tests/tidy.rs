@@ -138,6 +138,7 @@ const LAYERS: [(&str, &[&str]); 27] = [
     (
         "app",
         &[
+            "error",
             "api",
             "config",
             "engine",
@@ -153,6 +154,7 @@ const LAYERS: [(&str, &[&str]); 27] = [
     (
         "cli",
         &[
+            "error",
             "admin",
             "suggestion",
             "app",

@@ -295,15 +295,15 @@ mod tests {
         .concat();
         for size in [1, 2, 7, 104, body.len()] {
             let messages = received(&body, size, None).await.unwrap();
-            assert_eq!(messages.len(), 3, "{size}");
-            for (index, message) in messages.into_iter().enumerate() {
-                let expected = if index == 1 {
-                    ModelInferRequest::default()
-                } else {
-                    request.clone()
-                };
-                assert_eq!(message.decode().unwrap(), expected, "{size}");
-            }
+            let decoded = messages
+                .into_iter()
+                .map(|message| message.decode().unwrap());
+            let empty = ModelInferRequest::default();
+            assert_eq!(
+                decoded.collect::<Vec<_>>(),
+                [request.clone(), empty, request.clone()],
+                "{size}"
+            );
         }
     }
 

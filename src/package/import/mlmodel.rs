@@ -104,37 +104,38 @@ pub(crate) struct DeclaredTensor {
 
 impl<'de> Deserialize<'de> for Flavors {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Flavors, D::Error> {
-        struct FlavorsVisitor;
-        impl<'de> Visitor<'de> for FlavorsVisitor {
-            type Value = Flavors;
+        deserializer.deserialize_map(FlavorsVisitor)
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map of flavors")
-            }
+struct FlavorsVisitor;
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Flavors, A::Error> {
-                let mut flavors = Flavors::default();
-                while let Some(name) = map.next_key::<String>()? {
-                    match name.as_str() {
-                        // Only this flavor has a graph that can be served.
-                        "onnx" => flavors.onnx = Some(map.next_value()?),
-                        _ => {
-                            // Other flavors have members of any kind, and are only named in an
-                            // error.
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                    flavors.names.push(name);
-                    if flavors.names.len() > MAX_FLAVORS {
-                        return Err(A::Error::custom(format_args!(
-                            "there are more than {MAX_FLAVORS}"
-                        )));
-                    }
+impl<'de> Visitor<'de> for FlavorsVisitor {
+    type Value = Flavors;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of flavors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Flavors, A::Error> {
+        let mut flavors = Flavors::default();
+        while let Some(name) = map.next_key::<String>()? {
+            match name.as_str() {
+                // Only this flavor has a graph that can be served.
+                "onnx" => flavors.onnx = Some(map.next_value()?),
+                // Other flavors have members of any kind, and are only named in an error.
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
                 }
-                Ok(flavors)
+            }
+            flavors.names.push(name);
+            if flavors.names.len() > MAX_FLAVORS {
+                return Err(A::Error::custom(format_args!(
+                    "there are more than {MAX_FLAVORS}"
+                )));
             }
         }
-        deserializer.deserialize_map(FlavorsVisitor)
+        Ok(flavors)
     }
 }
 
