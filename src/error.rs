@@ -194,7 +194,30 @@ impl ErrorCode {
 
 #[cfg(test)]
 mod tests {
-    use crate::error::text_with_sources;
+    use std::fmt::Write;
+
+    use crate::error::{ErrorCode, text_with_sources};
+
+    /// Clients branch on statuses and kinds.
+    #[test]
+    fn codes() {
+        let text = ErrorCode::ALL
+            .into_iter()
+            .fold(String::new(), |mut text, code| {
+                let _ = writeln!(
+                    text,
+                    "{}: HTTP {}, gRPC {}, kind {}, retryable {}, {:?}",
+                    code.slug(),
+                    code.http_status(),
+                    code.grpc_status(),
+                    code.kind().unwrap_or("none"),
+                    code.is_retryable(),
+                    code.title()
+                );
+                text
+            });
+        insta::assert_snapshot!(text);
+    }
 
     #[derive(Debug, thiserror::Error)]
     enum Nested {

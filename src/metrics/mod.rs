@@ -183,3 +183,35 @@ impl Metrics {
         Ok(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use crate::metrics::{
+        ModelMetrics, RolloutMetrics, ServerMetrics, engine::EngineSeries, process::ProcessMetrics,
+        requests::RequestSeries,
+    };
+
+    /// Dashboards and alerts depend on each name and label.
+    #[test]
+    fn series() {
+        let mut all = [
+            EngineSeries::DECLARED,
+            ModelMetrics::DECLARED,
+            ProcessMetrics::DECLARED,
+            RequestSeries::DECLARED,
+            RolloutMetrics::DECLARED,
+            ServerMetrics::DECLARED,
+        ]
+        .concat();
+        all.sort_unstable();
+        let text = all
+            .into_iter()
+            .fold(String::new(), |mut text, (name, labels, help)| {
+                let _ = writeln!(text, "{name}{{{}}} {help}", labels.join(","));
+                text
+            });
+        insta::assert_snapshot!(text);
+    }
+}

@@ -86,6 +86,19 @@ macro_rules! series {
         }
 
         impl $name {
+            /// Name, labels and help of each series.
+            #[cfg(test)]
+            pub(super) const DECLARED: &'static [(
+                &'static str,
+                &'static [&'static str],
+                &'static str,
+            )] = &[$({
+                #[allow(unused_mut, unused_assignments, reason = "a series may have no labels")]
+                let mut labels: &[&str] = &[];
+                $(labels = $labels;)?
+                ($metric, labels, $help)
+            },)*];
+
             $visibility fn register(registry: &prometheus::Registry) -> Result<$name, prometheus::Error> {
                 use $crate::metrics::series::{Declaration, Series};
                 Ok($name {
