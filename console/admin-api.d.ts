@@ -73,7 +73,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Set the damaged end of the journal aside. Requires a reason. */
+        /** Move the damaged end of the journal aside. Requires a reason. */
         post: operations["repairHistory"];
         delete?: never;
         options?: never;
@@ -649,7 +649,7 @@ export interface components {
             not_answering: string | null;
             /** @description Every decision that is in force is also written in the journal. */
             written: boolean;
-            /** @description Decisions that are in force on this server only, because the state can't be written. */
+            /** @description Decisions that are in force on this server only, because the state directory can't be written. */
             pending: components["schemas"]["PendingDecision"][];
             /** @description The version that a rollback would restore. */
             previous: components["schemas"]["VersionRef"] | null;

@@ -5,35 +5,35 @@ use std::{convert::Infallible, fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Marks an operator whom no token vouched for; the rest of the text is the user that runs the
-/// server.
+/// Prefix of an operator without a token. The rest of the string is the user that runs the server.
 const UNVERIFIED: &str = "unverified:";
 const CONFIGURATION: &str = "configuration";
 const JUDGE: &str = "judge";
 
-/// Who made a decision. The journal and the documents hold its text form.
+/// The actor that made a decision. The journal and the documents contain it as a string.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "String", from = "String")]
 #[schemars(with = "String")]
 pub enum Actor {
-    /// An operator, by the name that belongs to the token of the request.
+    /// An operator, with the name that belongs to the token of the request.
     Verified(String),
-    /// Somebody on the server's own machine, where the listener asks for no token: the user that
-    /// runs the server.
+    /// An operator on the server's own machine, where the listener requires no token. The value is
+    /// the user that runs the server.
     Local(String),
-    /// A key of the configuration, or the first start with a model.
+    /// The configuration, or the first start with a model.
     Configuration,
     /// The automatic analysis of a rollout.
     Judge,
 }
 
 impl Actor {
-    /// A token proved the identity: only such an actor counts where a plan asks for two people.
+    /// Whether a token proved the identity. If a plan requires two operators, only such actors
+    /// count.
     pub fn is_verified(&self) -> bool {
         matches!(self, Actor::Verified(_))
     }
 
-    /// The kind of actor, as metrics count it: a label must be from a closed set.
+    /// The kind of actor, as a label of metrics. A label must come from a closed set.
     pub fn cause(&self) -> Cause {
         match self {
             Actor::Verified(_) | Actor::Local(_) => Cause::Operator,
@@ -42,13 +42,13 @@ impl Actor {
         }
     }
 
-    /// Names that no operator may have: they would pass for another kind of actor.
+    /// Whether an operator must not have this name, because it looks like another kind of actor.
     pub fn is_reserved(name: &str) -> bool {
         name == CONFIGURATION || name == JUDGE || name.starts_with(UNVERIFIED)
     }
 }
 
-/// The kinds of actors.
+/// The kind of an actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
     Operator,

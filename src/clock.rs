@@ -6,13 +6,13 @@ use chrono::{DateTime, SecondsFormat};
 
 /// The current time in whole seconds, as RFC 3339 in UTC: `2026-11-23T20:00:00Z`.
 ///
-/// `source_date_epoch`, in seconds, replaces the clock. A build sets the environment variable of
-/// that name so that it gives the same bytes twice (reproducible-builds.org).
+/// `source_date_epoch`: seconds since the Unix epoch that replace the clock. A build sets the
+/// environment variable of that name to get the same bytes each time (reproducible-builds.org).
 pub(crate) fn now_rfc3339(source_date_epoch: Option<&str>) -> String {
     let seconds = source_date_epoch
         .and_then(|text| text.parse().ok())
         .unwrap_or_else(unix_seconds);
-    // Fails only for years that no calendar has.
+    // This fails only for years outside the range of the library.
     DateTime::from_timestamp_secs(seconds)
         .map(|time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
         .unwrap_or_default()
@@ -32,15 +32,15 @@ pub(crate) fn rfc3339_of_ms(ms: u64) -> String {
         .unwrap_or_default()
 }
 
-/// A time as RFC 3339 in milliseconds since the Unix epoch. `None` if the text is not RFC 3339, or
-/// before the epoch.
+/// Converts RFC 3339 to milliseconds since the Unix epoch. `None` if the string is not RFC 3339, or
+/// the time is before the epoch.
 pub(crate) fn ms_of_rfc3339(text: &str) -> Option<u64> {
     let time = DateTime::parse_from_rfc3339(text).ok()?;
     u64::try_from(time.timestamp_millis()).ok()
 }
 
-/// Whether a time of the file system is less than `span` before now, or in the future. A file from
-/// the future counts as recent because the clocks of two machines may differ.
+/// Whether a file's time is less than `span` before now, or in the future. A time in the future
+/// counts as recent because the clocks of two machines may differ.
 pub(crate) fn is_recent(time: SystemTime, span: Duration) -> bool {
     time.duration_since(UNIX_EPOCH)
         .is_ok_and(|time| time + span > since_epoch())

@@ -4,7 +4,7 @@ use std::{fmt, io::Read, path::Path};
 
 use sha2::{Digest as _, Sha256};
 
-/// A SHA-256 value. Its text is 64 hex digits in lower case.
+/// A SHA-256 value. As a string it is 64 hex digits in lower case.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
@@ -13,15 +13,16 @@ impl Digest {
         Digest(Sha256::digest(bytes).into())
     }
 
-    /// Hashes a file without reading it to memory as a whole. Returns its length in bytes, too.
+    /// Hashes a file without reading it into memory as a whole. Also returns its length in bytes.
     pub fn of_file(path: &Path) -> std::io::Result<(Digest, u64)> {
         Digest::of_reader(fs_err::File::open(path)?)
     }
 
-    /// Hashes all bytes of a reader. Returns their number, too.
+    /// Hashes all bytes of a reader. Also returns the number of bytes.
     pub fn of_reader(mut reader: impl Read) -> std::io::Result<(Digest, u64)> {
         let mut hasher = Sha256::new();
-        // 256 KiB: large enough that the system calls cost little next to the hashing.
+        // 256 KiB is large enough to make the cost of system calls small compared with the cost of
+        // hashing.
         let mut buffer = vec![0; 256 << 10];
         let mut length = 0;
         loop {
@@ -38,7 +39,7 @@ impl Digest {
     /// by path. Anybody can compute it with standard tools.
     pub fn of_listing<'a>(files: impl Iterator<Item = (&'a str, Digest)>) -> Digest {
         let mut files: Vec<(&str, Digest)> = files.collect();
-        // By bytes, as `LC_ALL=C sort` does, so that the digest does not depend on the locale.
+        // Sort by bytes, like `LC_ALL=C sort`, so that the digest does not depend on the locale.
         files.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
         let mut hasher = Sha256::new();
         for (path, digest) in files {
@@ -51,7 +52,8 @@ impl Digest {
         &self.0
     }
 
-    /// Parses 64 hex digits in lower case. Upper case is refused, so that each digest has one text.
+    /// Parses 64 hex digits in lower case. Upper case is refused, so that each digest has only one
+    /// string.
     pub fn parse(text: &str) -> Option<Digest> {
         let mut bytes = [0; 32];
         hex::decode_to_slice(text, &mut bytes).ok()?;

@@ -21,11 +21,11 @@ pub enum ErrorCode {
     Malformed,
     /// The caller has no valid credentials.
     Unauthenticated,
-    /// The caller may not do this.
+    /// The caller is not allowed to do this.
     Forbidden,
     NotFound,
     MethodNotAllowed,
-    /// The caller accepts none of the media types of the answer.
+    /// The caller accepts none of the media types that the answer can have.
     NotAcceptable,
     /// Another change was made first.
     Conflict,
@@ -35,15 +35,15 @@ pub enum ErrorCode {
     UnsupportedMediaType,
     /// The request violates the schema.
     Invalid,
-    /// The model failed, or gave an answer that it must not give.
+    /// The model failed, or its answer is not allowed.
     Inference,
     Internal,
-    /// The protocol has this operation, but this server does not implement it.
+    /// The protocol defines this operation, but this server does not implement it.
     Unsupported,
     Overloaded,
     NotReady,
     DeadlineExceeded,
-    /// The caller closed the connection or cancelled, so nobody receives the answer.
+    /// The caller closed the connection or cancelled the call, so nobody receives the answer.
     Cancelled,
 }
 
@@ -112,7 +112,7 @@ impl ErrorCode {
         }
     }
 
-    /// The short name in `type` of a problem document and in logs.
+    /// The short name of the error in the member `type` of a problem document, and in logs.
     pub fn slug(self) -> &'static str {
         match self {
             ErrorCode::Malformed => "malformed-request",
@@ -137,7 +137,7 @@ impl ErrorCode {
         }
     }
 
-    /// The title of a problem document. The same for all errors of a code.
+    /// The title of a problem document. It is the same for all errors with this code.
     pub fn title(self) -> &'static str {
         match self {
             ErrorCode::Malformed => "The request is malformed",
@@ -162,8 +162,8 @@ impl ErrorCode {
         }
     }
 
-    /// The label `kind` of `predictd_errors_total`. `None` for errors that are not about a
-    /// prediction.
+    /// The value of the label `kind` of `predictd_errors_total`. `None` for errors that are not
+    /// about a prediction.
     pub fn kind(self) -> Option<&'static str> {
         match self {
             ErrorCode::Unauthenticated

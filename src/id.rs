@@ -1,14 +1,14 @@
-//! Names of models, versions and predictions, which are checked when they are made.
+//! Names of models and versions, and ids of predictions. Each is checked when it is created.
 
 use std::{fmt, sync::Arc};
 
-/// `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`. Such a name is safe in a path, in a URL and as the label of
-/// a metric.
+/// A model name: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`. It is safe in a path, in a URL and as the
+/// label of a metric.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelName(Arc<str>);
 
 impl ModelName {
-    /// `None` if the text breaks the rule for names of models.
+    /// Parses a model name. `None` if the string breaks the rule for model names.
     pub fn parse(text: &str) -> Option<ModelName> {
         let first = text.bytes().next()?;
         let rest_fits = text
@@ -36,8 +36,8 @@ impl fmt::Display for ModelName {
     }
 }
 
-/// A semantic version without build metadata, or an integer, as repositories of bare models have
-/// them. Versions are ordered as semantic versions; the integer 3 is ordered as 3.0.0. The text
+/// A semantic version without build metadata, or an integer, like in repositories of bare models.
+/// Versions are ordered like semantic versions; the integer 3 is ordered like 3.0.0. The string
 /// stays as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
@@ -48,7 +48,7 @@ pub struct Version {
 impl Version {
     // Build metadata is refused: semver orders versions without regard to it, so two versions could
     // be equal.
-    /// `None` for any other text, and for a text of more than 128 bytes.
+    /// Parses a version. `None` for any other string, and for a string of more than 128 bytes.
     pub fn parse(text: &str) -> Option<Version> {
         let semver = match semver::Version::parse(text) {
             Ok(semver) => semver,
@@ -100,7 +100,7 @@ impl Version {
     }
 }
 
-/// Parses an integer. A sign and leading zeros are refused, so that each number has one text.
+/// Parses an integer. Signs and leading zeros are refused, so that each number has only one string.
 fn whole_number(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit())
         && (text.len() == 1 || !text.starts_with('0'));
@@ -144,26 +144,26 @@ impl fmt::Display for ModelId {
 }
 
 /// The id that the server gives to a prediction (a ULID). Feedback, logs and the assignment to an
-/// arm use only this id, never that of the client.
+/// arm use only this id, never the id that the client sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PredictionId(ulid::Ulid);
 
 impl PredictionId {
-    /// A new id from the current time and random bits.
+    /// Creates an id from the current time and random bits.
     #[expect(
         clippy::new_without_default,
-        reason = "every call makes another id, which a default must not"
+        reason = "every call returns a different id, and a default must not do that"
     )]
     pub fn new() -> PredictionId {
         PredictionId(ulid::Ulid::generate())
     }
 
-    /// Random bits, which a caller cannot predict. For ids that are derived from this one.
+    /// The random bits of the id, which a caller can't predict. Other ids are derived from them.
     pub fn random_bits(self) -> u64 {
         self.0.random() as u64
     }
 
-    /// Writes the 26 characters without an allocation.
+    /// Writes the 26 characters of the id without an allocation.
     pub fn write(self, buffer: &mut [u8; ulid::ULID_LEN]) -> &str {
         self.0.array_to_str(buffer)
     }

@@ -1,12 +1,13 @@
-//! predictd: reads the command line, runs the command, prints what went wrong. The only exit.
+//! predictd: reads the command line, runs the command, and prints errors. The process exits only
+//! here.
 
 use std::process::ExitCode;
 
-/// Requests make many small, short-lived allocations on several threads.
+/// A fast allocator, because requests make many small, short-lived allocations on several threads.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-// Not `#[tokio::main]`: the variable below must be set before any thread exists.
+// This is not `#[tokio::main]`, because the variable below must be set before any thread exists.
 #[expect(
     unsafe_code,
     reason = "an environment variable must be set before the first thread exists"

@@ -1,5 +1,5 @@
-//! Suggestion: what an operator can do about a refusal or an outage. It is a value, and each front
-//! end words it: the commands as a command line, the admin API as members of a request.
+//! Suggestion: the action that an operator can take after a refusal or an outage. Each front end
+//! formats it: the commands as a command line, the admin API as members of a request.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,10 +11,10 @@ pub(crate) enum Suggestion {
     NameCandidate,
     /// Give a reason with the order.
     GiveReason,
-    /// Start the rollout all the same, with a reason: a rollback would break callers that adopt
-    /// what is new.
+    /// Start the rollout anyway, with a reason. A rollback would break callers who use the new
+    /// values.
     AllowForwardOnly,
-    /// Promote all the same, with a reason: a rollback would not work.
+    /// Promote anyway, with a reason. A rollback would not work.
     PromoteWithoutWayBack,
     /// Abort the rollout in progress first.
     AbortRollout,
@@ -22,21 +22,19 @@ pub(crate) enum Suggestion {
     StartRollout { to: String },
     /// Roll back to the version.
     RollBack { to: String },
-    /// Roll back to the version, or to any version if it is absent, though it never was stable;
-    /// with a reason.
+    /// Roll back to a version that was never stable, with a reason. `None`: to any version.
     RollBackToNeverStable { to: Option<String> },
-    /// Start a rollout to the version; or roll back to it with a reason, though it never was
-    /// stable.
+    /// Start a rollout to the version, or roll back to it with a reason. It was never stable.
     RollOutOrBack { to: String },
-    /// Set the damaged end of the journal aside, with a reason.
+    /// Move the damaged end of the journal aside, with a reason.
     RepairJournal,
     /// Configure operators with tokens, and send a token.
     ConfigureOperators,
     /// Load the model.
     LoadModel,
-    /// Put the files of a version into the models directory.
+    /// Put the files of the version back into the models directory.
     RestoreFiles,
-    /// A suggestion of a newer server.
+    /// A suggestion that only a newer server knows.
     #[serde(other)]
     Other,
 }

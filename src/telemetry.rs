@@ -10,8 +10,8 @@ use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::Subscribe
 
 use crate::config::{LogFormat, TelemetryConfig};
 
-/// Lines that may wait for a slow disk or terminal. More are dropped and counted, so that the log
-/// never blocks a request.
+/// Maximum number of log lines that wait for a slow disk or terminal. Further lines are dropped and
+/// counted, so that the log never blocks a request.
 const BUFFERED_LINES: usize = 16_384;
 
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub(crate) enum TelemetryError {
     Installed(#[source] tracing_subscriber::util::TryInitError),
 }
 
-/// The buffered lines are written when this is dropped.
+/// The log of the process. Dropping this value writes the buffered lines.
 pub(crate) struct Telemetry {
     _guard: WorkerGuard,
     dropped: ErrorCounter,
@@ -69,8 +69,8 @@ impl Telemetry {
     }
 }
 
-/// A plain level applies to predictd. The messages of the runtime library appear only if a
-/// directive names it.
+/// Builds the filter for a log level. A plain level applies only to predictd. The messages of the
+/// runtime library appear only if a directive names it.
 fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
     let directives = if level.contains(['=', ',']) {
         level.to_owned()

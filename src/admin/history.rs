@@ -5,25 +5,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::chain::ChainHead;
 
-/// At most 1000 entries, from `first` on.
+/// A page of at most 1000 entries.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct History {
     /// The name of the model.
     pub model: String,
     /// The number of the first entry in `entries`.
     pub first: u64,
-    /// The text of each entry as it is stored, so that its hash can be checked; null where an entry
-    /// is missing.
+    /// The stored text of each entry, from `first` on. Its hash can be checked. null for an entry
+    /// that is missing.
     pub entries: Vec<Option<String>>,
-    /// More entries follow.
+    /// Whether more entries follow.
     pub truncated: bool,
-    /// The end of the journal as this server knows it.
+    /// The end of the journal, as far as this server knows it.
     pub head: JournalHead,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct JournalHead {
-    /// The number of the last entry; 0 for an empty journal.
+    /// The number of the last entry. 0 for an empty journal.
     pub seq: u64,
     /// SHA-256 of the last entry's text, as 64 hex digits.
     pub sha256: String,

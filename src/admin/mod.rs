@@ -1,9 +1,8 @@
-//! Documents of the admin API, typed once: the server writes them, the commands read them, and the
-//! OpenAPI document and the console's TypeScript types are generated from them.
+//! Documents of the admin API. Each is defined once: the server writes these types, the commands
+//! read them, and the OpenAPI document and the console's TypeScript types are generated from them.
 //!
-//! A reader ignores members that it does not know, so that a newer server can add some. A member
-//! that is missing is an error, also where its value may be null: a renamed member must not read as
-//! an empty one.
+//! A reader ignores unknown members, so that a newer server can add some. A missing member is an
+//! error, even if its value may be null: otherwise a renamed member would be read as null.
 
 pub(crate) mod history;
 pub(crate) mod models;
@@ -15,7 +14,7 @@ pub(crate) mod status;
 
 use serde::{Deserialize, Deserializer};
 
-/// Reads a member whose value may be null, but that must be present.
+/// Reads a member that must be present, but whose value may be null.
 fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {

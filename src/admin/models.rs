@@ -7,22 +7,22 @@ use crate::{admin::nullable, suggestion::Suggestion};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Readiness {
-    /// Every required model answers, and the server is not shutting down.
+    /// Whether every required model answers and the server is not shutting down.
     pub ready: bool,
-    /// The models that are not ready; absent if the server is ready.
+    /// The models that are not ready. Absent if the server is ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<NotReady>,
-    /// Present with `?verbose`.
+    /// All models. Present with `?verbose`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models: Option<Vec<ModelReadiness>>,
-    /// Directories that look like a model or a version and are not served; present with `?verbose`.
+    /// Directories that look like a model or a version but are not served. Present with `?verbose`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignored: Option<Vec<IgnoredDirectory>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct NotReady {
-    /// The name of the model; empty for a reason that concerns the whole server.
+    /// The name of the model. Empty for a reason that concerns the whole server.
     pub model: String,
     pub reason: String,
 }
@@ -30,36 +30,37 @@ pub(crate) struct NotReady {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct ModelReadiness {
     pub name: String,
-    /// The server is not ready without this model.
+    /// Whether the server is ready only if this model is ready.
     pub required: bool,
-    /// Requests without a version are answered.
+    /// Whether requests that name no version are answered.
     pub ready: bool,
     #[serde(deserialize_with = "nullable")]
     pub reason: Option<String>,
-    /// What an operator can do about the reason.
+    /// The action that an operator can take. null if there is no suggestion.
     #[serde(deserialize_with = "nullable")]
     pub suggestion: Option<Suggestion>,
-    /// The version that answers requests without a version.
+    /// The version that answers requests that name no version. null if there is none.
     #[serde(deserialize_with = "nullable")]
     pub stable: Option<String>,
-    /// What an operator should know although requests are answered.
+    /// Problems that an operator must know about although requests are answered.
     pub notices: Vec<String>,
-    /// The lowest version first.
+    /// The versions, lowest first.
     pub versions: Vec<VersionReadiness>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct VersionReadiness {
     pub version: String,
-    /// `incomplete`, `loading`, `available`, `draining`, `refused` or `idle`.
+    /// The state of the version: `incomplete`, `loading`, `available`, `draining`, `refused` or
+    /// `idle`.
     pub state: String,
-    /// Of an available version: `stable`, `candidate`, `previous` or `loaded`.
+    /// The role of an available version: `stable`, `candidate`, `previous` or `loaded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// Why the version does not answer.
+    /// The reason why the version does not answer. Absent if it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// A problem with the files of a version that is loaded.
+    /// A problem with the files of a loaded version. Absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
 }
@@ -67,9 +68,9 @@ pub(crate) struct VersionReadiness {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct IgnoredDirectory {
     pub path: String,
-    /// A short name of the reason.
+    /// A short code for the reason.
     pub reason: String,
-    /// What happens to the directory, in words.
+    /// The consequence for the directory, as a sentence.
     pub outcome: String,
     pub detail: String,
 }

@@ -1,4 +1,4 @@
-//! The body of every answer of the admin API that is not a success.
+//! The body of every error answer of the admin API.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,12 +7,12 @@ pub(crate) use crate::suggestion::Suggestion;
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct ErrorDocument {
-    /// The reason, for people.
+    /// The error message.
     pub error: String,
-    /// What the caller can do about it.
+    /// The action that the caller can take. Absent if there is no suggestion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suggestion: Option<Suggestion>,
-    /// The suggestion in the words of this API.
+    /// The suggestion as a request of this API. Absent if there is no suggestion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }

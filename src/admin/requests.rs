@@ -1,4 +1,4 @@
-//! The bodies of orders. An empty body counts as an empty object; an unknown member is refused,
+//! The bodies of orders. An empty body counts as an empty object. An unknown member is refused,
 //! because a misspelt safety option must not be ignored.
 
 use schemars::JsonSchema;
@@ -8,18 +8,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct StartRequest {
-    /// The candidate versions; several for an A/B test.
+    /// The candidate versions. An A/B test has several.
     pub to: Vec<String>,
-    /// Absent: the plan follows from the risk that the candidate's package declares.
+    /// The plan. Absent: the risk that the candidate's package declares selects the plan.
     pub plan: Option<PlanChoice>,
-    /// Check everything and start nothing.
+    /// Whether to check everything but start nothing.
     pub dry_run: bool,
-    /// Start although a rollback would break callers that adopt what is new. Requires a reason.
+    /// Whether to start although a rollback would break callers who use the new values. Requires a
+    /// reason.
     pub allow_forward_only: bool,
-    /// Pointers of differences that are not proved harmless and that the operator accepts. Requires
-    /// a reason.
+    /// Pointers to differences that are not proved to be harmless, and that the operator accepts.
+    /// Requires a reason.
     pub accept_unproved: Vec<String>,
-    /// Kept in the journal.
+    /// The reason. It is kept in the journal.
     pub reason: Option<String>,
 }
 
@@ -27,9 +28,9 @@ pub(crate) struct StartRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub(crate) enum PlanChoice {
-    /// A built-in plan.
+    /// The name of a built-in plan.
     Name(String),
-    /// A plan as TOML text.
+    /// A plan in TOML.
     Text(String),
 }
 
@@ -37,11 +38,11 @@ pub(crate) enum PlanChoice {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct PromoteRequest {
-    /// Required if the rollout has several candidates.
+    /// The candidate to promote. Required if the rollout has several candidates.
     pub to: Option<String>,
-    /// Promote although a rollback would not work. Requires a reason.
+    /// Whether to promote although a rollback would not work. Requires a reason.
     pub without_way_back: bool,
-    /// Kept in the journal.
+    /// The reason. It is kept in the journal.
     pub reason: Option<String>,
 }
 
@@ -49,11 +50,12 @@ pub(crate) struct PromoteRequest {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RollbackRequest {
-    /// Absent: the rollout in progress ends; without one, the previous stable version is restored.
+    /// The version to restore. Absent: ends the rollout in progress, or restores the previous
+    /// stable version if no rollout is in progress.
     pub to: Option<String>,
-    /// Accept a version that never was stable. Requires a reason.
+    /// Whether to accept a version that was never stable. Requires a reason.
     pub never_stable: bool,
-    /// Kept in the journal.
+    /// The reason. It is kept in the journal.
     pub reason: Option<String>,
 }
 
@@ -61,6 +63,6 @@ pub(crate) struct RollbackRequest {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ReasonRequest {
-    /// Kept in the journal.
+    /// The reason. It is kept in the journal.
     pub reason: Option<String>,
 }

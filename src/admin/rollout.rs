@@ -1,4 +1,4 @@
-//! The rollout in progress, as the status of a model shows it.
+//! The rollout in progress, as a part of the status of a model.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,11 +18,11 @@ pub(crate) struct RolloutStatus {
     /// The id of the journal entry that started the rollout.
     pub id: String,
     pub plan: RolloutPlan,
-    /// Who started it.
+    /// The operator who started the rollout.
     pub starter: Actor,
     pub candidates: Vec<CandidateStatus>,
     pub phase: RolloutPhase,
-    /// For a paused rollout: who paused it, and why.
+    /// The actor who paused the rollout, and the reason. null if it is not paused.
     #[serde(deserialize_with = "nullable")]
     pub why: Option<String>,
     /// The index of the current step, from 0.
@@ -38,12 +38,12 @@ pub(crate) struct RolloutStatus {
     pub weights: Vec<f64>,
     /// The share of the traffic that is copied to the candidates, from 0 to 1.
     pub shadow_share: f64,
-    /// What was counted since the step began, over all replicas.
+    /// The counts since the step began, from all replicas. null before the rollout begins.
     #[serde(deserialize_with = "nullable")]
     pub evidence: Option<Evidence>,
     #[serde(deserialize_with = "nullable")]
     pub verdict: Option<Verdict>,
-    /// The verdict in words.
+    /// The verdict as a sentence. null before the first verdict.
     #[serde(deserialize_with = "nullable")]
     pub text: Option<String>,
     #[serde(deserialize_with = "nullable")]
@@ -53,20 +53,20 @@ pub(crate) struct RolloutStatus {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct CandidateStatus {
     pub version: String,
-    /// `sha256:` and 64 hex digits.
+    /// The digest: `sha256:` and 64 hex digits.
     pub digest: String,
-    /// The version is loaded and can answer.
+    /// Whether the version is loaded and can answer.
     pub loaded: bool,
 }
 
-/// The phase that is in force.
+/// The current phase of a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum RolloutPhase {
-    /// The plan requires a second verified operator.
+    /// The rollout waits for the approval of a second verified operator.
     AwaitsApproval,
     Running,
     Paused,
-    /// The journal is damaged, so that nobody could abort the rollout: candidates get no traffic.
+    /// The journal is damaged, so nobody could abort the rollout. Candidates get no traffic.
     AtRest,
 }

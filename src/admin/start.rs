@@ -1,4 +1,4 @@
-//! The answer to a dry run of a start, and the evidence of a real one.
+//! The answer to a dry run of a start, and the evidence in the journal entry of a real start.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,15 +25,15 @@ pub(crate) struct PlannedRollout {
     pub candidates: Vec<CandidateReport>,
 }
 
-/// What callers of the stable version can expect from a candidate.
+/// The comparison of a candidate with the stable version: whether callers can use the candidate.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct CandidateReport {
     pub version: String,
     pub compatibility: CompatibilityReport,
 }
 
-/// What a decision rested on: the `evidence` of its journal entry. Each kind of decision fills in
-/// its own members.
+/// The evidence for a decision: the member `evidence` of its journal entry. Each kind of decision
+/// fills in its own members.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct DecisionEvidence {

@@ -12,27 +12,27 @@ use tokio::{
 
 use crate::metrics::Metrics;
 
-/// The pause after the kernel ran out of file descriptors. Without it the loop would spin until a
-/// connection closes.
+/// The pause after the process ran out of file descriptors. Without a pause, the loop would spin
+/// until a connection closes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
 pub(crate) struct ServeOptions {
-    /// The time for the head of a request to arrive, from its first byte.
+    /// Time limit for receiving the head of a request, from its first byte.
     pub read_timeout: Duration,
     pub max_connections: usize,
-    /// The time that a connection may be silent between requests, or may leave a response unread.
-    /// It should be longer than the idle timeout of load balancers: if they close first, no request
-    /// arrives on a connection that the server closes.
+    /// Time that a connection may be silent between requests, or leave a response unread. It should
+    /// be longer than the idle timeout of load balancers. If the load balancer closes first, no
+    /// request arrives on a connection that the server closes.
     pub idle_timeout: Duration,
     pub metrics: Metrics,
-    /// While it is set, every response closes its connection, so that clients move to another
-    /// server before the listener closes.
+    /// While this flag is set, every response closes its connection, so that clients move to
+    /// another server before the listener closes.
     pub draining: Arc<AtomicBool>,
 }
 
-/// Passes every connection to `take` until `stop` turns true; afterwards those that the kernel has
-/// already accepted.
+/// Passes every connection to `take` until `stop` turns true, and finally the connections that the
+/// kernel has already accepted.
 pub(super) async fn accept(
     listener: TcpListener,
     stop: &mut watch::Receiver<bool>,
@@ -45,7 +45,8 @@ pub(super) async fn accept(
         };
         match accepted {
             Ok((stream, _)) => take(stream),
-            // The client closed its connection before it was accepted: the next one may be fine.
+            // The client closed its connection before it was accepted. Other connections are not
+            // affected.
             Err(error) if is_client_error(&error) => {}
             Err(error) => {
                 tracing::error!(error = %error, "a connection can't be accepted");
@@ -54,7 +55,8 @@ pub(super) async fn accept(
         }
     }
     // Clients that connected before the listener closes are still served. Their connections are
-    // accepted from the kernel directly: tokio's reactor would report them only on its next turn.
+    // accepted directly from the kernel, because tokio's reactor would report them only on its next
+    // turn.
     if let Ok(listener) = listener.into_std() {
         while let Ok((stream, _)) = listener.accept() {
             if let Ok(stream) = stream

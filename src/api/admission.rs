@@ -1,4 +1,4 @@
-//! Admission: a limit on the requests in flight, checked before a request's body takes memory.
+//! Admission: limits the requests in flight, before a request's body takes memory.
 
 use std::sync::{
     Arc,
@@ -13,8 +13,9 @@ pub(super) struct Inflight(Arc<AtomicUsize>);
 
 impl Inflight {
     pub(super) fn admit(&self, limit: usize) -> Result<Admission, Refusal> {
-        // Counted first and compared afterwards: two requests at once never both take the last
-        // place. A refused one gives its count back when its admission is dropped.
+        // The count is increased first and compared afterwards, so two concurrent requests can't
+        // both get the last slot. A refused request decreases the count when its admission is
+        // dropped.
         let before = self.0.fetch_add(1, Ordering::Relaxed);
         let admission = Admission(Arc::clone(&self.0));
         if before < limit {
@@ -27,7 +28,8 @@ impl Inflight {
     }
 }
 
-/// Counts a request as in flight while it exists; held as long as the request takes memory.
+/// Counts a request as in flight while this value exists. It is kept as long as the request takes
+/// memory.
 pub(super) struct Admission(Arc<AtomicUsize>);
 
 impl Drop for Admission {

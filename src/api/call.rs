@@ -1,6 +1,6 @@
 //! Call: the part of a request that all protocols share, around `Predictor::predict`: the deadline,
-//! work away from the network threads, timing and counting. A protocol reads its messages and
-//! writes its responses; nothing else.
+//! offloading of heavy work, timing and counting. A protocol only reads its messages and writes its
+//! responses.
 
 use std::time::{Duration, Instant};
 
@@ -26,25 +26,26 @@ pub(super) struct Call<'a> {
     pub context: &'a Context,
 }
 
-/// The input of a request, and how the caller wants it to be answered.
+/// The input of a request, and the options for the answer.
 pub(super) struct ModelQuery<'q> {
     pub target: Target<'q>,
     pub headers: &'q HeaderMap,
     pub input: Input,
-    /// Names of the wanted outputs; empty means all outputs.
+    /// Names of the requested outputs. Empty means all outputs.
     pub outputs: &'q [String],
     pub priority: Priority,
-    /// The time limit that the body sets, from the start of the request.
+    /// The time limit in the body, counted from the start of the request. `None` if the body sets
+    /// none.
     pub timeout: Option<Duration>,
 }
 
-/// The frame around an admitted call. A protocol parses, predicts and encodes with it, in this
-/// order.
+/// The state of an admitted call. A protocol calls its methods in this order: parse, predict,
+/// encode.
 pub(super) struct CallFrame<'a> {
     pub call: Call<'a>,
     answering: &'a AnsweringVersion,
     deadline: Instant,
-    /// Time spent in `parse`; it is a part of the decoding stage.
+    /// The time spent in `parse`. It is a part of the decoding stage.
     parsing: Duration,
 }
 
@@ -59,7 +60,7 @@ impl<'a> CallFrame<'a> {
         }
     }
 
-    /// The time that is left until the deadline.
+    /// The time until the deadline.
     pub(super) fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
@@ -73,14 +74,14 @@ impl<'a> CallFrame<'a> {
         Ok(predictor.offload(self.deadline, work).await??)
     }
 
-    /// Parses the request. A heavy one is parsed away from the network threads, where it delays no
-    /// other request.
+    /// Parses the request. A heavy request is parsed on a thread for heavy work, where it does not
+    /// delay other requests.
     pub(super) async fn parse<T: Send + 'static>(
         &mut self,
         is_heavy: bool,
         parse: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, FailedRequest> {
-        // The wait for a free core counts as well: callers feel it.
+        // The wait for a free core counts as well, because callers notice it.
         let start = Instant::now();
         let parsed = if is_heavy {
             self.offload(parse).await?
@@ -91,17 +92,17 @@ impl<'a> CallFrame<'a> {
         Ok(parsed)
     }
 
-    /// Asks the model. The earliest of all time limits holds from here on.
+    /// Gets the prediction. From here on, the earliest of all time limits applies.
     pub(super) async fn predict(
         &mut self,
         query: ModelQuery<'_>,
     ) -> Result<Prediction, FailedRequest> {
         let headers = query.headers;
-        // Known only after parsing: the limit may be in the body.
+        // The time limit in the body is known only after parsing.
         if let Some(timeout) = query.timeout {
             self.deadline = self.deadline.min(self.call.context.started + timeout);
         }
-        // Looked up only if a rollout assigns by a header.
+        // The header is looked up only if a rollout assigns by a header.
         let header = |name: &str| headers.get(name).map(|value| value.as_bytes().to_vec());
         let request = PredictRequest {
             target: query.target,
@@ -118,7 +119,7 @@ impl<'a> CallFrame<'a> {
         Ok(prediction)
     }
 
-    /// Encodes the response. A heavy one is encoded away from the network threads.
+    /// Encodes the response. A heavy response is encoded on a thread for heavy work.
     pub(super) async fn encode<T: Send + 'static>(
         &self,
         mut prediction: Prediction,
@@ -126,8 +127,8 @@ impl<'a> CallFrame<'a> {
         encode: impl FnOnce(&mut Prediction) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<(Prediction, T), FailedRequest> {
         let start = Instant::now();
-        // The prediction moves with the work and comes back with the response: it holds large
-        // tensors.
+        // The prediction is moved to the other thread and back with the response, because it holds
+        // large tensors.
         let response = if is_heavy {
             let servable = prediction.servable.clone();
             let work = move || {
@@ -136,7 +137,7 @@ impl<'a> CallFrame<'a> {
             };
             let predictor = &self.call.api.predictor;
             let done = predictor.offload(self.deadline, work).await;
-            // Counted for the version that answered, whose prediction is lost here.
+            // The prediction is lost here, so the failure names the version that answered.
             let (encoded, response) = done.map_err(|error| Failure {
                 error,
                 servable: Some(servable),
@@ -147,7 +148,7 @@ impl<'a> CallFrame<'a> {
         } else {
             encode(&mut prediction)
         };
-        // The model answered, and the version is known: the refusal is counted for it.
+        // The model answered, so the refusal is counted for its version.
         let response = response.map_err(|refusal| FailedRequest::of(&prediction, refusal))?;
         prediction.timing.set(Stage::Encode, start.elapsed());
         Ok((prediction, response))

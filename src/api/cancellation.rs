@@ -1,8 +1,8 @@
-//! Cancellation: a request whose caller hangs up or cancels is counted and logged like every other
-//! request.
+//! Cancellation: a request whose caller disconnects or cancels is counted and logged like every
+//! other request.
 //!
-//! The server drops the future that works on the request. Only the destructor of a guard in that
-//! future can notice it.
+//! In this case the server drops the future of the request. Only the destructor of a guard in that
+//! future can notice this.
 
 use crate::{
     api::{call::Call, failed_request::FailedRequest},
@@ -13,7 +13,7 @@ use crate::{
 /// Counts the call as cancelled if it is dropped before it is finished.
 pub(super) struct CancelGuard<'a> {
     pub call: Call<'a>,
-    /// The version that is to answer, once it is known.
+    /// The version that will answer, once it is known.
     pub answering: AnsweringVersion,
     is_finished: bool,
 }
@@ -27,7 +27,7 @@ impl<'a> CancelGuard<'a> {
         }
     }
 
-    /// The call has an outcome, which its caller receives and which is counted elsewhere.
+    /// Marks the call as finished. Its caller receives the outcome, which is counted elsewhere.
     pub(super) fn finish(mut self) {
         self.is_finished = true;
     }
@@ -38,7 +38,7 @@ impl Drop for CancelGuard<'_> {
         if self.is_finished {
             return;
         }
-        // Without a version the request is counted for the model that it names.
+        // If no version is known, the request is counted for the model that it names.
         let failed = FailedRequest::from(Failure {
             error: PredictError::Cancelled,
             servable: self.answering.get(),

@@ -10,31 +10,33 @@ use crate::{
     predict::Fallback,
 };
 
-/// The response header that names the version that answered in place of a failed one, and why that
-/// one failed.
+/// The response header that names the fallback that answered, and the reason why the assigned
+/// version did not answer.
 pub(super) const X_FALLBACK: HeaderName = HeaderName::from_static("x-fallback");
 
 /// The request header with the caller's time limit.
 pub(super) const TIMEOUT: &str = "x-request-timeout-ms";
 
-/// Digits of a time limit: as many as the gRPC protocol allows, so that both have the same range.
+/// Maximum number of digits of a time limit. The gRPC protocol has the same maximum.
 const MAX_DIGITS: usize = 8;
 
-/// A longer `x-request-id` is replaced: it is written into every line of the log.
+/// Maximum length of `x-request-id`. A longer id is replaced, because the id is written into every
+/// line of the log.
 const MAX_REQUEST_ID: usize = 128;
 
 pub(super) struct Context {
     pub started: Instant,
     pub request_id: RequestId,
     pub trace: Option<Trace>,
-    /// The caller's time limit, from `started`.
+    /// The caller's time limit, counted from `started`. `None` if the caller sets none.
     pub timeout: Option<Duration>,
-    /// Set if the time limit can't be read. The request is refused: without its limit it would be
-    /// answered after its caller has given up.
+    /// The error if the time limit can't be parsed. The request is refused in this case: without
+    /// its limit it would be answered after its caller has given up.
     pub timeout_fault: Option<Refusal>,
 }
 
-/// The client's request id, or a new one if the client sent none or one that can't be echoed.
+/// The client's request id. If the client sent none, or one that can't be returned in a header: a
+/// new id.
 pub(super) enum RequestId {
     Given(HeaderValue),
     Own(PredictionId),
@@ -58,14 +60,14 @@ impl RequestId {
 
 fn read_timeout(value: &HeaderValue) -> Result<Duration, Refusal> {
     let text = value.to_str().unwrap_or_default().trim();
-    // Checked before parsing, so that the value fits into milliseconds of any type.
+    // Check the length before parsing, so that the value fits into milliseconds of any type.
     let number = if text.len() <= MAX_DIGITS {
         text.parse().ok().filter(|number| *number > 0)
     } else {
         None
     };
     let fault = || {
-        // Cut: the header may be as long as the head of a request.
+        // The text is cut, because the header may be as long as the head of a request.
         let given: String = text.chars().take(2 * MAX_DIGITS).collect();
         Refusal::malformed(format!(
             "the header {TIMEOUT} must be a whole number of milliseconds from 1 to 99999999, given \"{given}\""
@@ -84,7 +86,7 @@ impl Context {
             || RequestId::Own(PredictionId::new()),
             |value| RequestId::Given(value.clone()),
         );
-        // An invalid header starts no trace: the request is answered without one.
+        // An invalid header is ignored: the request is answered without a trace.
         let trace = headers.get("traceparent").and_then(|value| {
             Trace::parse(value.to_str().ok()?, PredictionId::new().random_bits())
         });
@@ -102,12 +104,13 @@ impl Context {
         }
     }
 
-    /// Refuses a request whose time limit can't be read.
+    /// Refuses a request whose time limit can't be parsed.
     pub(super) fn check(&self) -> Result<(), Refusal> {
         self.timeout_fault.clone().map_or(Ok(()), Err)
     }
 
-    /// The deadline of the response: the earlier one of the server's limit and the caller's.
+    /// The deadline of the response: the earlier one of the server's deadline and the caller's
+    /// deadline.
     pub(super) fn deadline(&self, limit: Duration) -> Instant {
         self.started + self.timeout.map_or(limit, |timeout| timeout.min(limit))
     }
@@ -133,7 +136,7 @@ fn can_be_echoed(value: &HeaderValue) -> bool {
         && value.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 
-/// The value of `x-fallback`: `previous; reason=error`.
+/// Formats the value of `x-fallback`, like `previous; reason=error`.
 pub(super) fn fallback_header(fallback: &Fallback) -> Option<HeaderValue> {
     // Model names and reasons are ASCII.
     HeaderValue::from_str(&format!(

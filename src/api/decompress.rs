@@ -6,21 +6,20 @@ use bytes::Bytes;
 
 use crate::{api::refusal::Refusal, error::ErrorCode};
 
-/// The largest window of a zstd frame, as a power of two: 16 MiB. A frame names its window, and the
-/// decoder allocates it at once.
+/// Maximum window of a zstd frame, as a power of two: 16 MiB. A frame declares its window, and the
+/// decoder allocates the whole window at once.
 const MAX_ZSTD_WINDOW_LOG: u32 = 24;
 
 const BROTLI_BUFFER: usize = 16 << 10;
 
-/// Decompresses a body. The result has at most `max_bytes` bytes, whatever a small compressed body
-/// expands to.
+/// Decompresses a body. The result never has more than `max_bytes` bytes.
 pub(super) fn decompress(encoding: &str, body: &Bytes, max_bytes: usize) -> Result<Bytes, Refusal> {
     let input: &[u8] = body;
     let output = match encoding {
         "identity" => return Ok(body.clone()),
         "gzip" | "x-gzip" => read_limited(flate2::read::MultiGzDecoder::new(input), max_bytes),
-        // RFC 9110 8.4.1.2: `deflate` means the zlib format. Some clients send raw deflate; the low
-        // bits of the first byte of zlib are 8.
+        // RFC 9110 8.4.1.2: `deflate` means the zlib format. However, some clients send raw
+        // deflate. The low bits of the first byte of zlib are 8.
         "deflate" if input.first().is_some_and(|byte| byte & 0x0f == 8) => {
             read_limited(flate2::read::ZlibDecoder::new(input), max_bytes)
         }
@@ -45,10 +44,10 @@ fn zstd_decoder(input: &[u8]) -> std::io::Result<impl Read> {
     Ok(decoder)
 }
 
-/// Reads everything, or `None` if that is more than `max_bytes`.
+/// Reads everything. Returns `None` if there are more than `max_bytes` bytes.
 fn read_limited(decoder: impl Read, max_bytes: usize) -> std::io::Result<Option<Bytes>> {
     let mut output = Vec::new();
-    // One byte more than the limit: it tells a full body from a larger one.
+    // Read one byte more than the limit, to distinguish a body at the limit from a larger one.
     decoder
         .take(max_bytes as u64 + 1)
         .read_to_end(&mut output)?;

@@ -1,10 +1,11 @@
-//! `ErrorReport`: an error in the words for its caller, which each protocol writes in its own form.
+//! `ErrorReport`: an error as its caller sees it. Each protocol writes it in its own format.
 
 use std::borrow::Cow;
 
 use crate::{api::refusal::Refusal, error::ErrorCode, schema::fault::Fault};
 
-/// Faults that a one-line report quotes. More would hide the first one, which callers repair first.
+/// Maximum number of faults in a one-line report. More faults would hide the first one, which
+/// callers repair first.
 const LINE_FAULTS: usize = 3;
 
 pub(crate) struct ErrorReport<'a> {
@@ -12,7 +13,7 @@ pub(crate) struct ErrorReport<'a> {
     pub detail: Cow<'a, str>,
     /// Violations of the model's schema.
     pub faults: &'a [Fault],
-    /// The number of violations beyond `faults`.
+    /// The number of violations that are not in `faults`.
     pub more: usize,
 }
 
@@ -28,13 +29,13 @@ impl<'a> From<&'a Refusal> for ErrorReport<'a> {
 }
 
 impl ErrorReport<'_> {
-    /// The report in one line, for protocols whose errors have one text.
+    /// The report in one line, for protocols whose errors consist of one string.
     pub(crate) fn line(&self) -> String {
         if self.faults.is_empty() {
             return self.detail.clone().into_owned();
         }
         let one = |fault: &Fault| match fault.keyword {
-            // A fault of an input tensor: its detail names the tensor, and it has no pointer.
+            // The detail of a fault of an input tensor names the tensor. It has no pointer.
             "inputs" => fault.detail.clone(),
             _ => format!("{} {}", fault.pointer, fault.detail),
         };

@@ -1,5 +1,5 @@
-//! `FailedRequest`: a request to a model that got no prediction: the report for its caller, and
-//! where it is counted and logged.
+//! `FailedRequest`: a request to a model that got no prediction. It contains the report for the
+//! caller, and the data for metrics and the log.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -25,7 +25,7 @@ pub(super) struct FailedRequest {
     faults: Vec<Fault>,
     more: usize,
     log_detail: String,
-    /// Present if the request came as far as routing.
+    /// The failure. `None` if the request was refused before routing.
     failure: Option<Failure>,
 }
 
@@ -57,8 +57,8 @@ impl From<Failure> for FailedRequest {
         let error = &failure.error;
         let (faults, more) = error.faults();
         let (code, detail, log_detail) = (error.code(), error.to_string(), error.log_detail());
-        // Without a route there is no metric but the one of the target's name, which `metrics`
-        // finds.
+        // If the request was not routed, the only metrics are those of the model that it names.
+        // `metrics` finds them.
         let was_routed = failure.servable.is_some()
             || failure.unversioned.is_some()
             || matches!(error, PredictError::Route(_));
@@ -74,9 +74,10 @@ impl From<Failure> for FailedRequest {
 }
 
 impl FailedRequest {
-    /// A model answered, but not in the form that the request asks for.
+    /// Creates the failure for an answer that is not available in the form that the request asks
+    /// for.
     pub(super) fn of(prediction: &Prediction, refusal: Refusal) -> FailedRequest {
-        // The failure carries the version, which the headers and the metrics of the response name.
+        // The failure contains the version for the headers and the metrics of the response.
         let error = PredictError::Malformed(refusal.detail.clone());
         let failure = Failure {
             error,
@@ -89,7 +90,7 @@ impl FailedRequest {
         }
     }
 
-    /// Names the header that set the deadline, if the caller's own deadline has passed.
+    /// If the caller's own deadline has passed, adds the header that set it to the error.
     pub(super) fn named_deadline(mut self, context: &Context) -> FailedRequest {
         // If less time has passed, the server's own limit ended the request.
         if let Some(timeout) = context.timeout.filter(|timeout| {
@@ -104,21 +105,21 @@ impl FailedRequest {
         self
     }
 
-    /// The version that was to answer, once it is known.
+    /// The version that should have answered. `None` if it is unknown.
     pub(super) fn servable(&self) -> Option<&Arc<Servable>> {
         self.failure.as_ref()?.servable.as_ref()
     }
 
-    /// Whether a run of the model's graph failed because of the caller's values.
+    /// Whether a run of the graph failed because of the caller's values.
     fn is_rejected_by_graph(&self) -> bool {
         let error = self.failure.as_ref().map(|failure| &failure.error);
         matches!(error, Some(PredictError::Refused(_)))
     }
 
-    /// The report for the caller. A defect of the server refers to the log, with the request id to
-    /// search for.
+    /// The report for the caller. For a defect of the server, it refers to the log and names the
+    /// request id.
     pub(super) fn report(&self, context: &Context) -> ErrorReport<'_> {
-        // The text of such an error could name files and nodes of the server.
+        // The text of such an error could contain names of files and nodes of the server.
         let detail = match self.code {
             ErrorCode::Inference | ErrorCode::Internal => Cow::Owned(format!(
                 "{}; the server's log says why, under the request id {}",
@@ -140,7 +141,7 @@ impl FailedRequest {
         }
     }
 
-    /// Counts and logs the request. `status`: the status of the response, as an HTTP number also
+    /// Counts and logs the request. `status`: the status of the response, as an HTTP status also
     /// for gRPC.
     pub(super) fn count(&self, call: Call<'_>, status: u16) {
         let elapsed = call.context.started.elapsed();
@@ -160,11 +161,11 @@ impl FailedRequest {
         call.api.log.refused(call.context, &refusal, elapsed);
     }
 
-    /// The metrics that count the request: of a version, of a model whose version is not known, or
-    /// of the server.
+    /// The metrics that count the request: of its version, of its model if the version is unknown,
+    /// or of the server.
     fn metrics<'m>(&'m self, call: Call<'m>, snapshot: &'m Snapshot) -> &'m RequestMetrics {
         let Some(failure) = &self.failure else {
-            // Refused before routing: the name in the request may still be that of a model.
+            // The request was refused before routing. However, it may name an existing model.
             let default = || snapshot.default.as_ref().map(ModelName::as_str);
             let model = call.target.model.or_else(default);
             return match model.and_then(|name| snapshot.models.get(name)) {
@@ -179,8 +180,8 @@ impl FailedRequest {
         }
     }
 
-    /// The model and the version for the log; empty if unknown. A name is logged only if the server
-    /// knows it: callers could otherwise write any text into the log.
+    /// The model and the version for the log. Empty if unknown. A name is logged only if the server
+    /// knows it: otherwise callers could write any text into the log.
     fn logged_names<'m>(&'m self, call: Call<'m>, snapshot: &Snapshot) -> (&'m str, &'m str) {
         if let Some(servable) = self.servable() {
             let id = servable.id();

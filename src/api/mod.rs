@@ -41,12 +41,12 @@ pub(crate) struct Api {
     pub metrics: Metrics,
     pub config: ServerConfig,
     platform: Platform,
-    /// Set by the first signal to stop: the server reports that it is not ready, and still answers
-    /// requests.
+    /// Whether the first signal to stop has arrived. The server then reports that it is not ready,
+    /// but still answers requests.
     pub draining: Arc<AtomicBool>,
-    /// The number of hanging engine threads at which the server no longer counts as alive.
+    /// The number of hanging engine threads from which on the server no longer counts as alive.
     pub max_wedged: usize,
-    /// The number of lines that the log's writer has dropped so far.
+    /// Returns the number of lines that the log's writer has dropped so far.
     pub dropped_log_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
     inflight: Inflight,
     log: RequestLogger,
@@ -79,7 +79,7 @@ impl Api {
         })
     }
 
-    /// Admits a request, if fewer than `server.max_inflight` requests are in flight.
+    /// Admits a request if fewer than `server.max_inflight` requests are in flight.
     fn admit(&self) -> Result<Admission, Refusal> {
         self.inflight.admit(self.config.max_inflight)
     }
@@ -89,12 +89,14 @@ impl Api {
         let elapsed = context.started.elapsed();
         let metrics = &prediction.servable.metrics;
         let timing = &prediction.timing;
-        // Stages that a request skipped count as zero, so that all stages have the same count.
+        // Stages that a request skipped are counted with duration zero, so that all stages have the
+        // same count.
         for stage in Stage::ALL {
             metrics.observe_stage(stage, timing.get(stage));
         }
         metrics.instances.inc_by(prediction.rows as u64);
-        // Triton's four parts of a request; its input and output parts are two stages each here.
+        // Triton divides a request into four parts. The input part and the output part consist of
+        // two stages each here.
         let times = RequestTimes {
             whole: elapsed,
             queue: timing.get(Stage::Queue),
@@ -107,7 +109,7 @@ impl Api {
     }
 
     /// Counts and logs a request that names no model. `status`: the status of the response, as an
-    /// HTTP number also for gRPC.
+    /// HTTP status also for gRPC.
     fn count_unrouted(&self, protocol: Protocol, code: ErrorCode, status: u16, context: &Context) {
         let elapsed = context.started.elapsed();
         self.metrics

@@ -1,12 +1,12 @@
-//! `Refusal`: why a request is not answered.
+//! `Refusal`: the reason why a request is not answered.
 
 use crate::error::ErrorCode;
 
-/// Why a request is refused.
+/// The reason why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub code: ErrorCode,
-    /// The reason, for the caller.
+    /// The reason as a message for the caller.
     pub detail: String,
 }
 
@@ -18,12 +18,12 @@ impl Refusal {
         }
     }
 
-    /// The request violates the form of its protocol.
+    /// Creates the refusal of a request that violates the format of its protocol.
     pub fn malformed(detail: impl Into<String>) -> Refusal {
         Refusal::new(ErrorCode::Malformed, detail)
     }
 
-    /// A body that has more than `max_bytes` bytes, compressed or not.
+    /// Creates the refusal of a body that has more than `max_bytes` bytes, compressed or not.
     pub fn too_large(max_bytes: usize) -> Refusal {
         Refusal::new(
             ErrorCode::BodyTooLarge,

@@ -5,16 +5,18 @@ use hyper::Error;
 
 use crate::{api::refusal::Refusal, error::ErrorCode};
 
-/// The limit for the path with its query and all header fields together.
+/// Maximum size of the path, its query and all header fields together, in bytes.
 pub(super) const MAX_HEADER_BYTES: usize = 64 << 10;
 
-/// The limit at which the HTTP library stops reading. It is higher than `MAX_HEADER_BYTES`: between
-/// the two, a refusal can say how many bytes the head has.
+/// Maximum size of a head that the HTTP library reads, in bytes. It is larger than
+/// `MAX_HEADER_BYTES`, so that the refusal of a head between the two limits can contain the head's
+/// size.
 pub(super) const MAX_PARSED_BYTES: usize = 256 << 10;
 
 /// Refuses a head that is too large.
 pub(super) fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
-    // Counted here for both versions of HTTP: the libraries count differently.
+    // The size is computed here for both versions of HTTP, because the libraries compute it
+    // differently.
     let target = uri
         .path_and_query()
         .map_or(0, |target| target.as_str().len());
@@ -32,21 +34,21 @@ pub(super) fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::new(ErrorCode::HeadersTooLarge, detail))
 }
 
-/// The number of header fields that hyper reads (its `DEFAULT_MAX_HEADERS`).
+/// Maximum number of header fields that hyper reads (its `DEFAULT_MAX_HEADERS`).
 const MAX_FIELDS: usize = 100;
 
-/// The length of a path with its query that the `http` library accepts (`u16::MAX - 1`).
+/// Maximum length of a path with its query in the `http` library (`u16::MAX - 1`).
 const MAX_PATH_BYTES: usize = 65_534;
 
-/// The refusal of a head that the HTTP library could not parse. `read`: the part of it that
+/// Creates the refusal of a head that the HTTP library could not parse. `read`: the part of it that
 /// arrived.
 pub(super) fn explain(error: &Error, read: &[u8]) -> Refusal {
     let detail = error.to_string();
     if !error.is_parse_too_large() {
         return Refusal::malformed(format!("this is not an HTTP/1.1 request: {detail}"));
     }
-    // hyper has one kind of error for all three limits; its text and the received bytes tell them
-    // apart.
+    // Hyper has one kind of error for all three limits. Its text and the received bytes show which
+    // limit it is.
     let detail = if detail.contains("URI too long") {
         format!("the path with its query has more than the limit of {MAX_PATH_BYTES} bytes")
     } else if read.len() >= MAX_PARSED_BYTES {
@@ -59,8 +61,8 @@ pub(super) fn explain(error: &Error, read: &[u8]) -> Refusal {
     Refusal::new(ErrorCode::HeadersTooLarge, detail)
 }
 
-/// The start of the response that the HTTP library itself writes to a head that it refuses, at the
-/// end of `bytes`. It has a status and no body, so that it explains nothing.
+/// Finds the response that the HTTP library itself writes to a head that it refuses, at the end of
+/// `bytes`. Returns its start. This response has a status but no body, so it explains nothing.
 pub(super) fn bare_refusal(bytes: &[u8]) -> Option<usize> {
     if !bytes.ends_with(b"\r\n\r\n") {
         return None;
@@ -80,7 +82,8 @@ pub(super) fn bare_refusal(bytes: &[u8]) -> Option<usize> {
             ("content-length", "0") | ("connection", "close") | ("date", _)
         )
     });
-    // Every response of this server has a request id, so that it is never taken for the library's.
+    // Every response of this server has a request id, so it is never mistaken for a response of the
+    // library.
     (matches!(status, "400" | "414" | "431") && !fields.is_empty() && bare).then_some(start)
 }
 

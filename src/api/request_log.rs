@@ -1,6 +1,6 @@
-//! The request log: one line for each logged request. `telemetry.request_log` sets the share of
-//! answered requests that is logged; refused requests are always logged. No line holds a value of
-//! the input.
+//! The request log: one line per logged request. `telemetry.request_log` sets the share of answered
+//! requests that is logged. Refused requests are always logged. No line contains a value of the
+//! input.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -15,36 +15,37 @@ use crate::{
     predict::{Prediction, Timing},
 };
 
-/// A slower request is always logged.
+/// Minimum duration of a request that is always logged.
 const SLOW: Duration = Duration::from_secs(1);
 
 const MILLION: u64 = 1_000_000;
 
-/// The fields of the log line of a request that was not answered.
+/// The fields of the log line for a request that was not answered.
 #[derive(Clone, Copy)]
 pub(super) struct LoggedRefusal<'a> {
     pub protocol: Protocol,
     pub code: ErrorCode,
-    /// The status of the response, as an HTTP number also for gRPC.
+    /// The status of the response, as an HTTP status also for gRPC.
     pub status: u16,
-    /// The names of a model and a version of this server; empty if the request names neither.
+    /// The names of a model and a version of this server. Empty if the request names neither.
     pub model: &'a str,
     pub version: &'a str,
-    /// The failure in the server, if the caller's values caused it.
+    /// The kind of failure in the server if the caller's values caused it. `None` for other
+    /// refusals.
     pub cause: Option<ErrorCode>,
-    /// Holds no value of the request.
+    /// The reason. It contains no value of the request.
     pub detail: &'a str,
 }
 
 pub(super) struct RequestLogger {
-    /// The number of logged requests in a million answered ones.
+    /// The number of logged requests per million answered requests.
     per_million: u64,
     answered: AtomicU64,
 }
 
 impl RequestLogger {
     pub(super) fn new(config: RequestLog) -> RequestLogger {
-        // `errors` keeps a sample of the answered requests as well.
+        // The setting `errors` also logs a sample of the answered requests.
         let rate = match config {
             RequestLog::All => 1.0,
             RequestLog::Errors => 0.01,
@@ -56,10 +57,10 @@ impl RequestLogger {
         }
     }
 
-    /// Whether to log the next answered request. The logged ones are spread evenly.
+    /// Whether to log the next answered request. The logged requests are spread evenly.
     fn is_sampled(&self) -> bool {
         let before = self.answered.fetch_add(1, Ordering::Relaxed) % MILLION;
-        // Logs each time that the product of rate and count passes a whole number.
+        // True each time the product of rate and count passes a whole number.
         (before + 1) * self.per_million / MILLION > before * self.per_million / MILLION
     }
 
@@ -70,7 +71,7 @@ impl RequestLogger {
         prediction: &Prediction,
         elapsed: Duration,
     ) {
-        // Counted first: a slow request is logged besides the sampled ones.
+        // The sampling comes first: slow requests are logged in addition to the sample.
         if !self.is_sampled() && elapsed < SLOW {
             return;
         }
@@ -119,8 +120,8 @@ impl RequestLogger {
         let duration_ms = milliseconds(elapsed);
         if code == ErrorCode::Cancelled {
             tracing::warn!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), cause, detail, "cancelled");
-        // An error needs an operator. Refusals under load and of bad requests are expected, and
-        // warnings.
+        // An error requires an operator. Refusals under load and of invalid requests are expected,
+        // so they are warnings.
         } else if status >= 500 && !code.is_retryable() {
             tracing::error!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), cause, detail, "failed");
         } else {
@@ -133,7 +134,7 @@ fn stage(timing: &Timing, stage: Stage) -> f64 {
     milliseconds(timing.get(stage))
 }
 
-/// Milliseconds with a resolution of microseconds.
+/// The duration in milliseconds, with a resolution of microseconds.
 fn milliseconds(elapsed: Duration) -> f64 {
     elapsed.as_micros() as f64 / 1e3
 }

@@ -9,7 +9,7 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    /// Reads a `traceparent` of version 00, or of a later version that begins with the same four
+    /// Parses a `traceparent` of version 00, or of a later version that begins with the same four
     /// fields. The id of the new span is derived from `seed`.
     pub(super) fn parse(text: &str, seed: u64) -> Option<Trace> {
         let mut parts = text.split('-');
@@ -33,14 +33,14 @@ impl Trace {
         if version == "00" && parts.next().is_some() {
             return None;
         }
-        // An id of zeros is invalid: the trace is then not continued.
+        // An id of zeros is invalid. In this case the trace is not continued.
         let trace_id = u128::from_str_radix(trace_id, 16)
             .ok()
             .filter(|id| *id != 0)?;
         let parent_id = u64::from_str_radix(parent_id, 16)
             .ok()
             .filter(|id| *id != 0)?;
-        // Never 0, which would be invalid.
+        // The id is never 0, which would be invalid.
         let span_id = (seed ^ parent_id.rotate_left(32)).max(1);
         Some(Trace {
             trace_id,

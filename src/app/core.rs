@@ -1,4 +1,5 @@
-//! `Core`: the parts below the transports, built from the configuration and started in order.
+//! `Core`: all parts below the transports. They are built from the configuration and started in
+//! order.
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ use crate::{
     security::tokens::Operators,
 };
 
-/// The parts below the transports.
+/// All parts below the transports.
 pub(super) struct Core {
     pub registry: Registry,
     pub operator: Arc<Operator>,

@@ -1,4 +1,4 @@
-//! The greeting: what a person needs to know once the server has started.
+//! The greeting: prints how to reach the server once it has started.
 
 use std::{
     fmt::Write as _,
@@ -12,10 +12,10 @@ use crate::{
     registry::{Registry, ServedModel, Snapshot, not_ready},
 };
 
-/// A longer example is not printed: an image would fill the terminal.
+/// Maximum size of a printed example in bytes. An image would fill the terminal.
 const MAX_EXAMPLE_BYTES: usize = 4096;
 
-/// How often the start checks whether the models are loaded.
+/// The interval at which the start checks whether the models are loaded.
 const TICK: Duration = Duration::from_millis(5);
 
 /// Prints the greeting once the first loads are done.
@@ -24,13 +24,13 @@ pub(super) async fn greet(registry: Registry, addresses: Addresses, started: Ins
         tokio::time::sleep(TICK).await;
     }
     let text = greeting(&registry.snapshot(), &addresses, started.elapsed());
-    // Standard output may be closed; the log has what matters.
+    // Standard output may be closed. The log also contains the important facts.
     let _ = std::io::stdout()
         .write_all(text.as_bytes())
         .and_then(|()| std::io::stdout().flush());
 }
 
-// Writing to a String does not fail: the results below are ignored.
+// Writing to a String does not fail, so the results below are ignored.
 fn greeting(snapshot: &Snapshot, addresses: &Addresses, elapsed: Duration) -> String {
     let url = format!("http://{}", addresses.data);
     let mut text = String::new();
@@ -87,7 +87,8 @@ fn versions(model: &ServedModel) -> String {
     format!("stable {stable:<8} ({})", versions.join(", "))
 }
 
-/// A request that works: of the model with the shortest example.
+/// An example request that works, for the model whose example is the shortest. `None` if no model
+/// has an example.
 fn example(snapshot: &Snapshot, url: &str) -> Option<String> {
     let stable = snapshot
         .models

@@ -1,4 +1,4 @@
-//! Listeners: their addresses are bound before anything else starts.
+//! Listeners: binds their addresses before anything else starts.
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
@@ -25,7 +25,7 @@ impl Listeners {
         })
     }
 
-    /// The addresses that are bound.
+    /// The bound addresses.
     pub(super) fn addresses(&self) -> std::io::Result<Addresses> {
         let of = |listener: &Option<TcpListener>| {
             listener.as_ref().map(TcpListener::local_addr).transpose()
@@ -58,8 +58,8 @@ async fn bind_admin(config: &Config) -> anyhow::Result<Option<TcpListener>> {
     }
 }
 
-/// Opens every listener for a moment, as `serve` would. Returns the fault of each that can't be
-/// opened.
+/// Opens every listener for a moment, like `serve` does. Returns an error message for each listener
+/// that can't be opened.
 pub(crate) fn listening_faults(config: &Config) -> anyhow::Result<Vec<String>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -68,7 +68,8 @@ pub(crate) fn listening_faults(config: &Config) -> anyhow::Result<Vec<String>> {
     let mut note = |fault: Option<anyhow::Error>| {
         faults.extend(fault.map(|error| text_with_sources(error.as_ref())));
     };
-    // All of them stay open until the end: two listeners on one address are a fault, too.
+    // All listeners stay open until the end, so that two listeners on one address are also
+    // reported.
     let data = runtime.block_on(bind_data(config));
     let grpc = runtime.block_on(bind_grpc(config));
     let operators = operators(&config.admin);
@@ -103,7 +104,7 @@ async fn bind(listen: &Listen, key: &str) -> anyhow::Result<TcpListener> {
     Err(error).with_context(|| format!("{key}: listening on {listen}"))
 }
 
-/// Reads the operators. `None`: no token is required, which is allowed on loopback only.
+/// Reads the operators. Returns `None` if no token is required, which is allowed only on loopback.
 pub(super) fn operators(config: &AdminConfig) -> anyhow::Result<Option<Operators>> {
     if !config.token_file.as_os_str().is_empty() {
         return Ok(Some(Operators::read(&config.token_file)?));
@@ -111,7 +112,7 @@ pub(super) fn operators(config: &AdminConfig) -> anyhow::Result<Option<Operators
     let Some(listen) = &config.listen.0 else {
         return Ok(None);
     };
-    // A name may resolve to an address that others can reach.
+    // A name may resolve to an address that other machines can reach.
     let addresses = listen
         .resolve()
         .with_context(|| format!("admin.listen: resolving {listen}"))?;

@@ -1,4 +1,4 @@
-//! The composition root: builds every part from the configuration, starts them in order, and stops
+//! The composition root: builds all parts from the configuration, starts them in order, and stops
 //! them in order.
 
 mod core;
@@ -26,12 +26,12 @@ use crate::{
     telemetry::Telemetry,
 };
 
-/// The cores that this process may use (cgroup limits and affinity included).
+/// The number of cores that this process may use. It takes cgroup limits and affinity into account.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }
 
-/// The ONNX Runtime library that the configuration leads to.
+/// Finds the ONNX Runtime library according to the configuration.
 pub fn find_library(config: &Config) -> anyhow::Result<PathBuf> {
     let environment = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
     let executable = std::env::current_exe().ok();
@@ -47,7 +47,7 @@ pub(crate) fn executable() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("finding the path of this program")
 }
 
-/// The process of the load gate.
+/// The settings of the process that runs the load gate.
 pub(crate) fn trial(config: &Config, library: &Path, executable: PathBuf) -> GateTrial {
     GateTrial {
         executable,
@@ -57,17 +57,17 @@ pub(crate) fn trial(config: &Config, library: &Path, executable: PathBuf) -> Gat
     }
 }
 
-/// Serves until a signal ends it. Blocks, and owns its tokio runtime.
+/// Serves until a signal stops the server. It blocks, and owns its tokio runtime.
 pub(crate) fn serve(config: &Config) -> anyhow::Result<()> {
     let started = Instant::now();
     let telemetry = Telemetry::install(&config.telemetry)?;
     raise_descriptor_limit();
     let library = find_library(config)?;
     let network = network_threads()?;
-    // From here on a signal is a request to stop, however early it comes.
+    // A signal that arrives from now on stops the server in order, however early it arrives.
     let signals = network.block_on(async { Signals::install() })?;
-    // Ports come before models: a second server on them must fail at once, and connections may wait
-    // while models load.
+    // Bind ports before loading models: a second server on the same ports must fail at once, and
+    // connections may wait while models load.
     let bound = BoundServer::bind(config, network)?;
     let onnxruntime = Runtime::load(&library)?;
     tracing::info!(library = %library.display(), onnxruntime = onnxruntime.version(), cores = cores(), "starting");
@@ -80,12 +80,12 @@ pub(crate) fn serve(config: &Config) -> anyhow::Result<()> {
     })?;
     server.run(signals, started);
     server.stop();
-    // The last lines of the log are written at the end.
+    // Dropping the log writes its last lines.
     drop(telemetry);
     Ok(())
 }
 
-/// The threads that read requests and write responses.
+/// Creates the threads that read requests and write responses.
 fn network_threads() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores())
@@ -94,8 +94,8 @@ fn network_threads() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Each connection takes a descriptor, and the usual soft limit of 1024 is below what the hard one
-/// allows.
+/// Raises the soft limit of file descriptors to the hard limit. Each connection takes a descriptor,
+/// and the usual soft limit of 1024 is too low.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum

@@ -30,24 +30,24 @@ use crate::{
     security::tokens::Operators,
 };
 
-/// How long wedged threads and open connections may delay the very end.
+/// Maximum time that wedged threads and open connections may delay the end of the server.
 const LAST_WAIT: Duration = Duration::from_millis(200);
 
 /// The parts that a server gets from its process.
 pub struct ServerParts<'a> {
     /// The settings of the server.
     pub config: &'a Config,
-    /// The library. A process loads it once, for all of its servers.
+    /// The ONNX Runtime library. A process loads it once, for all of its servers.
     pub onnxruntime: infer::Runtime,
-    /// The file of the library. The process of the load gate loads it, too.
+    /// The path of the library. The process of the load gate loads the same library.
     pub library: &'a Path,
-    /// The path of `predictd`, which runs the load gate.
+    /// The path of the `predictd` executable, which runs the load gate.
     pub executable: PathBuf,
-    /// Returns the number of lines that the log of the process has dropped.
+    /// A function that returns the number of log lines that the process has dropped.
     pub dropped_log_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
-/// A server whose ports are bound. Connections wait until it is started.
+/// A server whose ports are bound. Connections wait until the server is started.
 pub(super) struct BoundServer {
     network: Runtime,
     listeners: Listeners,
@@ -106,7 +106,7 @@ impl BoundServer {
     }
 }
 
-/// A server that answers requests in this process.
+/// A running server in this process.
 pub struct RunningServer {
     addresses: Addresses,
     config: ServerConfig,
@@ -122,9 +122,9 @@ pub struct RunningServer {
 pub struct Addresses {
     /// The address for HTTP.
     pub data: SocketAddr,
-    /// The address for gRPC. `None`: it is disabled.
+    /// The address for gRPC. `None` if gRPC is disabled.
     pub grpc: Option<SocketAddr>,
-    /// The address of the admin API. `None`: it is disabled.
+    /// The address of the admin API. `None` if the admin API is disabled.
     pub admin: Option<SocketAddr>,
 }
 
@@ -134,7 +134,8 @@ impl RunningServer {
     ///
     /// # Errors
     ///
-    /// A port can't be bound, the operators' tokens can't be read, or the state can't be opened.
+    /// A port can't be bound, the operators' tokens can't be read, or the state directory can't be
+    /// opened.
     pub fn start(parts: ServerParts<'_>) -> anyhow::Result<RunningServer> {
         BoundServer::bind(parts.config, network_threads()?)?.start(parts)
     }
@@ -144,8 +145,7 @@ impl RunningServer {
         self.addresses
     }
 
-    /// Greets the person who started the server, serves until a signal, and drains. `started`: the
-    /// start of the process.
+    /// Prints the greeting, serves until a signal, and drains. `started`: the start of the process.
     pub(super) fn run(&mut self, mut signals: Signals, started: Instant) {
         let RunningServer {
             addresses,
@@ -182,7 +182,7 @@ impl RunningServer {
             ..
         } = self;
         drop(connections);
-        // Versions end before the library.
+        // Unload the versions before the library is unloaded.
         let Core {
             control,
             watch,
@@ -193,13 +193,13 @@ impl RunningServer {
         drop(watch);
         drop(api);
         network.shutdown_timeout(LAST_WAIT);
-        // The store has a tokio runtime of its own. Dropping that on a thread of another runtime
+        // The store has its own tokio runtime. Dropping that runtime on a thread of another runtime
         // would panic.
         drop(operator);
     }
 }
 
-/// The listeners, and the parts that answer on them.
+/// The listeners, and the parts that answer requests on them.
 struct Transports<'a> {
     data: TcpListener,
     grpc: Option<TcpListener>,
@@ -250,11 +250,12 @@ impl Transports<'_> {
     }
 }
 
-/// Serves on for a while so that load balancers notice, then finishes the requests in flight.
+/// Continues to serve for a while so that load balancers notice the shutdown, then finishes the
+/// requests in flight.
 async fn drain(config: &ServerConfig, stop: &watch::Sender<bool>, connections: &mut JoinSet<()>) {
     tokio::time::sleep(config.drain_grace()).await;
     tracing::info!("no new connections; finishing the requests in flight");
-    // Without a receiver every server has ended already.
+    // If no receiver exists, every server has already ended.
     let _ = stop.send(true);
     let ended = async { while connections.join_next().await.is_some() {} };
     match tokio::time::timeout(config.drain_timeout(), ended).await {

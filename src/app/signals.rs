@@ -1,14 +1,15 @@
-//! Signals that end the server.
+//! Signals that stop the server.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// `SIGXFSZ`, on Linux and macOS.
+/// The number of `SIGXFSZ` on Linux and macOS.
 const FILE_SIZE: i32 = 25;
 
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Caught, so that a file at its size limit is a write error instead of the end of the server.
+    /// Catches `SIGXFSZ`. A file that reaches its size limit then causes a write error instead of
+    /// killing the server.
     _file_size: Signal,
 }
 
@@ -21,7 +22,7 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal to stop.
+    /// Waits for the next signal to stop.
     pub(super) async fn next(&mut self) {
         tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
     }

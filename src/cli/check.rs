@@ -44,7 +44,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<CommandOutcome> {
     for fault in &faults {
         say!("FAILED  {fault}");
     }
-    // The other checks need packages.
+    // The other checks require packages.
     if directories.is_empty() {
         return Ok(CommandOutcome::Failed);
     }
@@ -68,7 +68,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<CommandOutcome> {
     })
 }
 
-/// The faults of the listeners, the state directory and the models directory.
+/// Returns the problems of the listeners, the state directory and the models directory.
 fn setup_faults(config: &Config, directories: &[PathBuf]) -> anyhow::Result<Vec<String>> {
     let root = &config.models.root;
     let mut faults = app::listening_faults(config)?;
@@ -98,8 +98,8 @@ fn setup_faults(config: &Config, directories: &[PathBuf]) -> anyhow::Result<Vec<
     Ok(faults)
 }
 
-/// Reads the journal of each model. Returns the state of each readable one, and whether all are
-/// readable.
+/// Reads the journal of each model. Returns the state of each model whose journal is readable, and
+/// whether all journals are readable.
 fn read_journals(
     config: &Config,
     directories: &[PathBuf],
@@ -130,18 +130,17 @@ fn read_journals(
 struct WouldBeServer<'a> {
     config: &'a Config,
     runtime: Runtime,
-    /// The models whose journal can be read.
+    /// The state of each model whose journal can be read.
     decided: BTreeMap<ModelName, ModelState>,
 }
 
 impl WouldBeServer<'_> {
-    /// Prints each reason for which the server would reject the package. Returns whether it would
-    /// accept it.
+    /// Prints each reason to reject the package. Returns whether the server would accept it.
     fn accepts(&self, directory: &Path) -> bool {
         let Some(id) = bare::id_of(directory) else {
             return true;
         };
-        // The gate has reported a package that can't be read.
+        // If the package can't be read, the gate has reported that already.
         let refused = self.refuses(directory, &id).unwrap_or_default();
         for error in &refused {
             say!(
@@ -153,8 +152,8 @@ impl WouldBeServer<'_> {
         refused.is_empty()
     }
 
-    /// The reasons to reject a package that passes the gate: its directory, its digest, and its
-    /// memory limit.
+    /// Returns the reasons to reject a package that passes the gate. They concern its directory,
+    /// its digest, and its memory limit.
     fn refuses(&self, directory: &Path, id: &ModelId) -> Result<Vec<PackageError>, PackageError> {
         let manifest = match bare::is_bare(directory, id) {
             true => BareGraph::open(directory, id)?.manifest,
@@ -185,7 +184,7 @@ impl WouldBeServer<'_> {
     }
 }
 
-/// Why a journal can't be used.
+/// The reason why a journal can't be used.
 #[derive(Debug, thiserror::Error)]
 enum JournalFault {
     #[error("the journal of {model} can't be read: {source}")]
@@ -227,7 +226,7 @@ fn decisions(journal: &Journal, name: &ModelName) -> Result<ModelState, JournalF
     }
 }
 
-/// Creates and removes a file in the directory. Removes every directory that it had to create.
+/// Creates and removes a file in the directory. Also removes every directory that it created.
 fn try_writing(directory: &Path) -> anyhow::Result<()> {
     let made: Vec<&Path> = directory
         .ancestors()
@@ -258,8 +257,8 @@ fn try_writing(directory: &Path) -> anyhow::Result<()> {
     written
 }
 
-/// Directories of versions that the server would treat as incomplete. The `ignored` directories are
-/// already reported.
+/// Describes the directories of versions that the server would treat as incomplete. Skips the
+/// `ignored` directories, which are already reported.
 fn incomplete(root: &Path, directories: &[PathBuf], ignored: &[&Path]) -> Vec<String> {
     let versions = registry::version_directories(root);
     let reported = |directory: &PathBuf| {
@@ -279,7 +278,8 @@ fn incomplete(root: &Path, directories: &[PathBuf], ignored: &[&Path]) -> Vec<St
         .collect()
 }
 
-/// Models and versions that the configuration names but the models directory does not contain.
+/// Describes the models and versions that the configuration names but the models directory does not
+/// contain.
 fn missing_names(config: &Config, directories: &[PathBuf]) -> Vec<String> {
     let root = &config.models.root;
     let holds = |path: PathBuf| {

@@ -17,9 +17,11 @@ const SERVER: &str = "PREDICTD_SERVER";
 const TOKEN: &str = "PREDICTD_TOKEN";
 
 const CONNECT: Duration = Duration::from_secs(5);
-/// Longer than a server waits for a version that it must load before it carries out a request.
+/// The timeout of an answer. It is longer than a server waits for a version that it must load
+/// first.
 const ANSWER: Duration = Duration::from_secs(150);
-/// Each entry on a page of the journal may contain much evidence.
+/// Maximum size of an answer in bytes. Each entry on a page of the journal may contain much
+/// evidence.
 const LONGEST_ANSWER: u64 = 1 << 30;
 
 /// The server that a command talks to.
@@ -29,8 +31,8 @@ pub(super) struct ServerArgs {
     ///
     /// The server's key admin.listen sets this address. PREDICTD_SERVER changes the default. If the
     /// listener requires a token, set PREDICTD_TOKEN.
-    // Not clap's own `env`: a value from the environment would appear in every usage line as if it
-    // were required.
+    // Clap's own `env` is not used: it would show a value from the environment in every usage line,
+    // as if the option were required.
     #[arg(long, global = true, value_name = "URL", default_value_t = from_environment(), value_parser = server)]
     #[arg(hide_default_value = true)]
     server: String,
@@ -198,7 +200,7 @@ impl Client {
         self.read(request.call())
     }
 
-    /// Gets every model with its versions, ready or not.
+    /// Gets all models with their versions, whether they are ready or not.
     pub(super) fn readiness(&self) -> Result<Answer, ClientError> {
         let request = self
             .agent
@@ -231,7 +233,7 @@ impl Client {
         self.read(request.send(body))
     }
 
-    /// The error for an answer that no admin listener of predictd sends.
+    /// The error for an answer that does not come from an admin listener of predictd.
     pub(super) fn foreign(&self, status: u16) -> ClientError {
         ClientError::Foreign {
             server: self.server.clone(),
@@ -300,12 +302,12 @@ impl Client {
 pub(super) struct Answer(Value);
 
 impl Answer {
-    /// The document as its type.
+    /// Deserializes the document.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
         T::deserialize(&self.0).map_err(|source| ClientError::Document { source })
     }
 
-    /// The document as the server sent it, for programs.
+    /// The document as the server sent it, for JSON output.
     pub(super) fn value(&self) -> &Value {
         &self.0
     }

@@ -2,7 +2,7 @@
 
 use clap::Command;
 
-/// A command, an example of it, and the purpose of the example.
+/// A command, an example command line, and the purpose of the example.
 type Example = (&'static str, &'static str, &'static str);
 
 const EXAMPLES: &[Example] = &[
@@ -249,7 +249,7 @@ const EXAMPLES: &[Example] = &[
     ),
 ];
 
-/// The command line with its examples.
+/// Adds the examples to the help of each command.
 pub(super) fn add(mut command: Command) -> Command {
     let mut paths: Vec<&str> = EXAMPLES.iter().map(|(path, ..)| *path).collect();
     paths.dedup();

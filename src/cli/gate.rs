@@ -1,5 +1,5 @@
-//! `predictd gate`: runs the load gate. The server starts it as a child process, which limits its
-//! own time and memory.
+//! `predictd gate`: runs the load gate. The server starts it as a child process. The process limits
+//! its own time and memory.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -28,7 +28,7 @@ pub(super) struct Args {
     max_batch_size: usize,
     #[arg(long)]
     intra_op_threads: usize,
-    /// The process that started the gate.
+    /// The id of the process that started the gate.
     #[arg(long)]
     parent: i32,
     #[arg(long)]
@@ -97,13 +97,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
             })
         });
     let passed = reporter.finish(outcome);
-    // Exits without unwinding through the runtime library, because the kernel frees its memory
+    // Exits without unwinding through the runtime library, because the kernel frees the memory
     // faster.
     std::process::exit(i32::from(!passed))
 }
 
-/// Limits the memory of this process, and makes it the first one that the kernel kills when memory
-/// runs out.
+/// Limits the memory of this process. Also makes it the first process that the kernel kills when
+/// memory runs out.
 fn limit(memory_bytes: u64) {
     let hard = getrlimit(Resource::As).maximum;
     let wanted = hard.map_or(memory_bytes, |hard| hard.min(memory_bytes));
@@ -125,8 +125,8 @@ fn limit(memory_bytes: u64) {
     let _ = fs_err::write("/proc/self/oom_score_adj", "900");
 }
 
-/// Ends this process when its parent ends, because nobody else reads its result. Returns false if
-/// the parent has ended before: the kernel sends no signal then.
+/// Makes this process end when its parent ends, because no other process reads its result. Returns
+/// false if the parent has already ended: the kernel sends no signal in that case.
 fn ends_with_parent(parent: i32) -> bool {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));

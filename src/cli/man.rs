@@ -1,4 +1,4 @@
-//! `predictd man`: prints the manual page, made from the texts of `--help`.
+//! `predictd man`: prints the manual page. It is generated from the text of `--help`.
 
 use std::io::Write;
 

@@ -34,22 +34,22 @@ pub(super) struct Args {
 /// The time and memory of a graph after its warm-up.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Measured {
-    /// Median time of a run of one row.
+    /// Median duration of a run of one row, in microseconds.
     pub row_us: f64,
     pub batch_rows: usize,
-    /// Median time of a run of `batch_rows` rows.
+    /// Median duration of a run of `batch_rows` rows, in microseconds.
     pub batch_us: f64,
-    /// The growth of the resident memory from the load of the graph to the end of these runs, in
-    /// bytes; unknown outside Linux.
+    /// Growth of the resident memory from the load of the graph to the end of these runs, in bytes.
+    /// `None` outside Linux.
     pub memory_bytes: Option<u64>,
 }
 
-/// Runs before the measurement: the first ones fill caches and allocate memory.
+/// Number of runs before the measurement. The first runs fill caches and allocate memory.
 const WARM_UP: usize = 20;
 
 const MAX_RUNS: usize = 400;
 
-/// The time limit for the runs of one batch size.
+/// Time limit for the runs of one batch size.
 const BUDGET: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {

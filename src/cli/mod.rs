@@ -1,4 +1,4 @@
-//! The commands, one file each.
+//! The commands, one file per command.
 
 /// Prints a line to stdout. A closed pipe (`| head`) is not an error.
 macro_rules! say {
@@ -50,14 +50,14 @@ pub(crate) enum CommandOutcome {
     Failed,
 }
 
-/// The path, quoted for a shell.
+/// Quotes a path for a shell.
 fn typed(path: &Path) -> String {
     let text = path.to_string_lossy();
     shlex::try_quote(&text).map_or_else(|_| text.to_string(), |quoted| quoted.to_string())
 }
 
-/// Returns an error if the directory is not a package. For the directory of a model, the error
-/// lists its versions.
+/// Returns an error if the directory is not a package. If it is the directory of a model, the error
+/// lists the model's versions.
 fn check_package_directory(directory: &Path) -> anyhow::Result<()> {
     if !directory.is_dir() {
         anyhow::bail!("{} is not a directory", directory.display());
@@ -189,7 +189,7 @@ fn visible() -> clap::Command {
         .subcommands(commands)
 }
 
-/// Reads the command line and runs it. 0: done, 1: failed, 2: wrong usage.
+/// Parses the command line and runs the command. Exit code 0: done, 1: failed, 2: wrong usage.
 pub fn run() -> ExitCode {
     let cli =
         Cli::from_arg_matches(&command_line().get_matches()).unwrap_or_else(|error| error.exit());

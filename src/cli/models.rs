@@ -67,7 +67,7 @@ fn list(readiness: &Readiness, paint: Paint) -> String {
 
 fn add_model(model: &ModelReadiness, table: &mut Table) {
     let mut first = [Cell::left(&model.name).style(Style::Bold), stable(model)];
-    // The newest version first.
+    // Print the newest version first.
     for version in model.versions.iter().rev() {
         let lead = std::mem::replace(&mut first, [Cell::left(""), Cell::left("")]);
         table.row(lead.into_iter().chain(version_cells(version)));

@@ -28,14 +28,15 @@ impl Style {
     }
 }
 
-/// Whether colours are printed.
+/// Whether to print colours.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Paint(bool);
 
 impl Paint {
     pub(super) const OFF: Paint = Paint(false);
 
-    /// Colours are printed on a terminal that supports them, unless NO_COLOR is set.
+    /// Returns the setting for stdout: colours on a terminal that supports them, unless NO_COLOR is
+    /// set.
     pub(super) fn stdout() -> Paint {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
@@ -88,8 +89,8 @@ impl Cell {
 pub(super) struct Table(Vec<Vec<Cell>>);
 
 impl Table {
-    /// A table with column titles. The title of a column of figures is aligned to the right, like
-    /// the figures.
+    /// Creates a table with column titles. The title of a column of figures is aligned to the
+    /// right, like the figures.
     pub(super) fn new(titles: impl IntoIterator<Item = Cell>) -> Table {
         Table(vec![
             titles
@@ -146,7 +147,7 @@ pub(super) fn count(value: u64) -> String {
     text
 }
 
-/// The time since a timestamp in RFC 3339: `3 min ago`.
+/// Formats the time since a timestamp in RFC 3339, like `3 min ago`.
 pub(super) fn ago(at: &str) -> String {
     match clock::ms_of_rfc3339(at) {
         Some(ms) => format!(
@@ -157,7 +158,7 @@ pub(super) fn ago(at: &str) -> String {
     }
 }
 
-/// The first 12 digits of a digest: enough to tell packages apart.
+/// The first 12 digits of a digest, which are enough to tell packages apart.
 pub(super) fn short(digest: &str) -> String {
     digest.chars().take("sha256:".len() + 12).collect()
 }

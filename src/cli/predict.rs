@@ -1,4 +1,5 @@
-//! `predictd predict`: predicts without a server, through the same code as a server's requests.
+//! `predictd predict`: predicts without a server, with the same code that a server uses for
+//! requests.
 
 use std::{
     io::{BufWriter, Read, Write},
@@ -38,15 +39,16 @@ use crate::{
     schema::fault::Fault,
 };
 
-/// The file belongs to the caller, so only nesting is limited: it uses the stack.
+/// Limits for decoding. The file belongs to the caller, so only nesting is limited, because it uses
+/// the stack.
 const LIMITS: DecodeLimits = DecodeLimits {
     max_instances: usize::MAX,
     max_depth: 64,
     max_array_values: usize::MAX,
 };
 
-/// The deadline of a prediction: in effect none. It is finite because an `Instant` can't be
-/// infinite.
+/// The deadline of a prediction. It is long enough to have no effect. It is finite because an
+/// `Instant` can't be infinite.
 const PATIENCE: Duration = Duration::from_secs(30 * 86_400);
 
 #[derive(clap::Args)]
@@ -82,7 +84,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     outcome
 }
 
-/// A predictor for this package only, and the number of requests that fill two of its runs.
+/// Creates a predictor for this package only. Also returns the number of requests that fill two of
+/// its engine runs.
 fn predictor(
     package: ModelPackage,
     config: &Config,
@@ -132,8 +135,8 @@ fn policy(
     let limit = configured
         .max_batch_size
         .min(batching.max_batch_size.unwrap_or(usize::MAX));
-    // Without the gate's experiments with neighbouring rows, only the proof from the graph counts,
-    // and not the claim of the package.
+    // Only the load gate tests with neighbouring rows, and it did not run. So only the analysis of
+    // the graph proves independent rows; the package's own claim does not.
     let declared = batching.independent_rows.filter(|independent| !independent);
     let batches = declared_batching(declared, &factory.about()?, factory.signature(), limit);
     Ok(BatchPolicy {
@@ -215,7 +218,8 @@ impl<W: Write> Command<W> {
                 count += 1;
                 if !write(prediction, &format!("line {}: ", index + 1), output)? {
                     outcome = CommandOutcome::Failed;
-                    // Line n of the output belongs to line n of the input.
+                    // Each line of the output must match the line of the input with the same
+                    // number.
                     writeln!(output, "null")?;
                 }
             }
@@ -238,7 +242,7 @@ fn write(
         Ok(prediction) => prediction,
         Err(error) => return report(error, place),
     };
-    // A package has output fields. A bare graph was rejected before.
+    // A package has output fields. A bare graph was rejected earlier.
     let ModelOutput::Fields(outputs) = &prediction.output else {
         bail!("{place}the package has no output fields");
     };
@@ -268,7 +272,7 @@ async fn predict(predictor: &Predictor, text: Bytes) -> Result<Prediction, Predi
     prediction.map_err(|Failure { error, .. }| error)
 }
 
-/// Prints a fault of the input; any other error ends the command.
+/// Prints a fault of the input. Any other error ends the command.
 fn report(error: PredictError, place: &str) -> anyhow::Result<bool> {
     match error {
         PredictError::Invalid { faults, more } => print_faults(place, &faults, more),

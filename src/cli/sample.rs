@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::decode::csv_table;
 
-/// The rows of a file. The extension names the format.
+/// Reads the rows of a file. The extension determines the format.
 pub(super) fn read_rows(path: &Path) -> anyhow::Result<Vec<Value>> {
     let text = fs_err::read_to_string(path)?;
     let shown = path.display();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// The directory's name begins with a dot, so servers ignore it.
+/// A temporary directory. Its name begins with a dot, so servers ignore it.
 pub(super) struct Staging(PathBuf);
 
 impl Staging {
@@ -18,7 +18,7 @@ impl Staging {
         Staging::within(above, label)
     }
 
-    /// Creates a directory in `parent`, and `parent` if it does not exist.
+    /// Creates a directory in `parent`. Creates `parent` if it does not exist.
     pub(super) fn within(parent: &Path, label: &str) -> anyhow::Result<Staging> {
         let directory = parent.join(format!(".{label}-{}", std::process::id()));
         fs_err::create_dir_all(&directory)?;

@@ -8,10 +8,10 @@ pub(super) fn command(suggestion: &Suggestion, model: &str) -> Option<String> {
         Suggestion::NameCandidate => "add --to VERSION".to_owned(),
         Suggestion::GiveReason => "add --reason TEXT".to_owned(),
         Suggestion::AllowForwardOnly => {
-            "add --allow-forward-only --reason TEXT to start all the same".to_owned()
+            "add --allow-forward-only --reason TEXT to start anyway".to_owned()
         }
         Suggestion::PromoteWithoutWayBack => {
-            "add --without-way-back --reason TEXT to promote all the same".to_owned()
+            "add --without-way-back --reason TEXT to promote anyway".to_owned()
         }
         Suggestion::AbortRollout => format!("predictd rollout abort {model} --reason TEXT"),
         Suggestion::StartRollout { to } => format!("predictd rollout start {model} --to {to}"),

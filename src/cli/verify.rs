@@ -2,7 +2,7 @@
 
 #![expect(
     clippy::indexing_slicing,
-    reason = "members are set on documents made here as objects"
+    reason = "members are set only on documents that were created here as objects"
 )]
 
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         } else {
             packages_below(directory, false)?
         };
-        // `verify_all` reports a directory without a package.
+        // `verify_all` reports a directory that contains no package.
         directories.extend(if found.is_empty() {
             vec![directory.clone()]
         } else {
@@ -64,8 +64,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     verify_all(&directories, &config, &library, false, args.json)
 }
 
-/// The directories in `root` that have a manifest, at most two levels deep (`NAME/VERSION`),
-/// sorted. `with_bare` adds graphs without a manifest.
+/// Returns the directories in `root` that have a manifest, at most two levels deep
+/// (`NAME/VERSION`), sorted. `with_bare` adds graphs without a manifest.
 pub(super) fn packages_below(root: &Path, with_bare: bool) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut level = vec![root.to_path_buf()];

@@ -14,7 +14,7 @@ use crate::config::{
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AdminConfig {
     /// Address of the admin listener: rollouts, rollback, load, unload. Empty disables it. An
-    /// address that is not loopback needs a token_file.
+    /// address that is not loopback requires a token_file.
     pub listen: OptionalListen,
     /// File that lists the operators, one line "NAME TOKEN" each. A client sends "Authorization:
     /// Bearer TOKEN". If it is empty, no token is required.

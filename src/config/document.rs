@@ -1,5 +1,5 @@
-//! Writes the documented configuration, `config/predictd.toml`: every key with its description and
-//! its default, from the types.
+//! Writes the documented configuration, `config/predictd.toml`. It lists every key with its
+//! description and its default, generated from the types.
 
 use std::fmt::Write;
 
@@ -23,7 +23,7 @@ const MODEL_HEAD: &str = "
 # [model.churn]
 ";
 
-/// The text of the file.
+/// Returns the text of the file.
 pub fn document() -> String {
     let defaults = Table::try_from(Config::default()).unwrap_or_default();
     let mut text = HEAD.to_owned();

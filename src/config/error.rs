@@ -1,4 +1,4 @@
-//! Errors of a configuration. Each names the place and the key.
+//! Errors of a configuration. Each error names the file or variable, and the key.
 
 /// A configuration that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -10,10 +10,10 @@ pub enum ConfigError {
     Syntax { origin: String, detail: String },
     #[error("{origin}: unknown key `{key}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
     UnknownKey {
-        /// The file, or the variable of the environment.
+        /// The configuration file, or the environment variable.
         origin: String,
         key: String,
-        /// The most similar key, if one is similar enough.
+        /// The most similar key. `None` if no key is similar enough.
         nearest: Option<String>,
     },
     #[error("{origin}: {error}")]
@@ -24,13 +24,13 @@ pub enum ConfigError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{reason}", key.as_ref().map(|key| format!("`{key}`")).unwrap_or_default())]
 pub struct InvalidKey {
-    /// `None` if the text of the reason names the key itself.
+    /// The key. `None` if the reason names the key itself.
     key: Option<String>,
     reason: String,
 }
 
 impl InvalidKey {
-    /// `reason` continues the sentence that begins with the key.
+    /// Creates an error. `reason` continues the sentence that begins with the key.
     pub(crate) fn new(key: impl Into<String>, reason: impl Into<String>) -> InvalidKey {
         InvalidKey {
             key: Some(key.into()),
@@ -46,7 +46,7 @@ impl InvalidKey {
     }
 }
 
-/// An error for the first key with the value 0.
+/// Returns an error for the first key whose value is 0.
 pub(super) fn at_least_one(values: &[(&str, u64)]) -> Result<(), InvalidKey> {
     match values.iter().find(|(_, value)| *value == 0) {
         Some((key, _)) => Err(InvalidKey::new(*key, " must be at least 1")),

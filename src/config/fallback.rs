@@ -1,4 +1,4 @@
-//! `[model.NAME.fallback]`: another answer if the version fails.
+//! `[model.NAME.fallback]`: the fallback of a version that fails.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use crate::id::ModelName;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FallbackConfig {
-    /// Failures that cause a fallback. Without these two keys there is no fallback.
+    /// Failures that cause a fallback. There is no fallback unless both keys are set.
     #[schemars(extend("x-example" = r#"["error", "timeout", "overloaded", "nan"]"#))]
     pub on: Vec<FallbackOn>,
     /// Sources of the fallback, tried in this order. The constant is in the package's serving.json.
@@ -59,7 +59,7 @@ impl FallbackOn {
     }
 }
 
-/// The source of the other answer: `previous`, `constant`, or `model:NAME`.
+/// The source of a fallback answer: `previous`, `constant`, or `model:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]

@@ -1,4 +1,4 @@
-//! The keys of a configuration, from the types themselves.
+//! Lists all configuration keys. The list is generated from the JSON Schema of the config types.
 
 use std::sync::LazyLock;
 
@@ -9,17 +9,17 @@ use crate::config::{Config, error::ConfigError};
 
 /// A key with its documentation.
 pub(super) struct KnownKey {
-    /// `server.listen`, `model.*.workers`.
+    /// The path of the key, like `server.listen` or `model.*.workers`.
     pub path: String,
     pub description: String,
-    /// An example of a value, for keys without a default.
+    /// An example value of a key without a default. `None` if the key has a default.
     pub example: Option<String>,
 }
 
 /// Every key, in the order of the types.
 pub(super) static KEYS: LazyLock<Vec<KnownKey>> = LazyLock::new(|| {
     let mut settings = SchemaSettings::draft2020_12();
-    // Without references, the schema of a key is in the place of the key.
+    // Inlining replaces each `$ref`, so each key contains its own schema.
     settings.inline_subschemas = true;
     let schema: Schema = settings.into_generator().into_root_schema_for::<Config>();
     let mut keys = Vec::new();
@@ -37,7 +37,7 @@ fn collect(schema: &Value, prefix: &str, keys: &mut Vec<KnownKey>) {
             collect_property(property, path, keys);
         }
     }
-    // A table whose keys are names: `[model.NAME]`.
+    // The keys of this table are names: `[model.NAME]`.
     if let Some(any) = schema
         .get("additionalProperties")
         .filter(|any| any.is_object())
@@ -73,7 +73,7 @@ fn collect_property(property: &Value, path: String, keys: &mut Vec<KnownKey>) {
     });
 }
 
-/// `model.churn.workers` is known as `model.*.workers`.
+/// Replaces the model's name in a key: `model.churn.workers` becomes `model.*.workers`.
 fn generic(key: &str) -> String {
     let rest = key
         .strip_prefix("model.")
@@ -84,7 +84,8 @@ fn generic(key: &str) -> String {
     }
 }
 
-/// The error for an unknown key. `origin` is the file or the variable that contains the key.
+/// Returns an error if the key is unknown. `origin`: the file or the variable that contains the
+/// key.
 pub(super) fn check_key(origin: &str, key: &str) -> Result<(), ConfigError> {
     let wanted = generic(key);
     if KEYS.iter().any(|known| known.path == wanted) {
@@ -95,7 +96,7 @@ pub(super) fn check_key(origin: &str, key: &str) -> Result<(), ConfigError> {
         .iter()
         .map(|known| known.path.as_str())
         .min_by_key(distance)
-        // A key with a similarity below two thirds is not a misspelling.
+        // A key whose similarity is below two thirds is probably not a misspelling.
         .filter(|known| distance(known) <= wanted.len().div_ceil(3));
     let model = key.split('.').nth(1).unwrap_or_default();
     Err(ConfigError::UnknownKey {

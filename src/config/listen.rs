@@ -8,28 +8,28 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "\"{text}\" is not an address; write HOST:PORT, like 127.0.0.1:8080, localhost:8080 or [::1]:8080{}",
-    if *optional { ", or an empty text to disable it" } else { "" }
+    if *optional { ", or an empty string to disable it" } else { "" }
 )]
 pub(crate) struct AddressError {
     text: String,
-    /// The listener may be disabled.
+    /// Whether the listener may be disabled.
     optional: bool,
 }
 
 impl Listen {
-    /// A port on the loopback address.
+    /// Returns the address of a port on the loopback interface.
     pub(crate) fn loopback(port: u16) -> Listen {
         Listen::from(SocketAddr::from(([127, 0, 0, 1], port)))
     }
 }
 
-/// `HOST:PORT`: an address, or a name that is resolved when the listener is opened. An IPv6 address
-/// is in brackets.
+/// An address as `HOST:PORT`, where HOST is an IP address or a name. A name is resolved when the
+/// listener is opened. An IPv6 address is in brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
 pub(crate) struct Listen {
-    /// Without brackets.
+    /// The host without brackets.
     host: String,
     port: u16,
 }
@@ -40,8 +40,8 @@ impl Listen {
         self.port
     }
 
-    /// The addresses of the host, IPv4 first, because most clients of `localhost` connect to
-    /// 127.0.0.1. Never empty.
+    /// Returns the addresses of the host, IPv4 first, because most clients of `localhost` connect
+    /// to 127.0.0.1. There is always at least one.
     ///
     /// # Errors
     /// The name can't be resolved.
@@ -91,7 +91,7 @@ impl std::str::FromStr for Listen {
         let is_name = host
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
-        // A text of digits and dots only is a mistyped address, not a name to resolve.
+        // A host of only digits and dots is a mistyped address, not a name to resolve.
         let is_number = host
             .bytes()
             .all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -121,7 +121,7 @@ impl std::fmt::Display for Listen {
     }
 }
 
-/// The address of a listener, or an empty text if the listener is disabled.
+/// The address of a listener, or an empty string if the listener is disabled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]

@@ -1,5 +1,5 @@
-//! `Config`: every setting, from the compiled-in defaults, a TOML file and the environment. It is
-//! checked before the server starts.
+//! `Config`: all settings. They come from the compiled-in defaults, a TOML file and the
+//! environment, and are checked before the server starts.
 //!
 //! The types are the only source of the keys, their defaults and their documentation:
 //! `config/predictd.toml` is generated from them.
@@ -56,7 +56,7 @@ pub struct Config {
     pub(crate) cost: CostConfig,
     pub(crate) admin: AdminConfig,
     pub(crate) model: BTreeMap<String, ModelConfig>,
-    /// The platform that runs the container, as its environment variables describe it.
+    /// The platform that runs the container, according to its environment variables.
     #[serde(skip)]
     pub(crate) platform: Platform,
 }
@@ -113,7 +113,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Checks the rules that the types don't express.
+    /// Checks the rules that the types can't express.
     pub(crate) fn check(&self) -> Result<(), InvalidKey> {
         self.server.check()?;
         self.models.check()?;
@@ -142,7 +142,7 @@ impl Config {
         }
     }
 
-    /// The versions of `[model.NAME] version`, by model.
+    /// The value of `[model.NAME] version` for each model that has one.
     pub(crate) fn pinned_versions(&self) -> BTreeMap<String, String> {
         self.model
             .iter()
@@ -159,8 +159,8 @@ fn parse(text: &str, origin: &str) -> Result<Table, ConfigError> {
         })
 }
 
-/// The key of a variable: `PREDICTD_SERVER__LISTEN` is `server.listen`. A variable without two
-/// underscores is ignored.
+/// Returns the key for an environment variable: `PREDICTD_SERVER__LISTEN` is `server.listen`. A
+/// variable without two underscores is ignored.
 fn variable(name: &str) -> Option<(String, String)> {
     let (section, key) = name.strip_prefix("PREDICTD_")?.split_once("__")?;
     Some((section.to_lowercase(), key.to_lowercase()))
@@ -175,7 +175,7 @@ fn apply_variable(
     let path = format!("{section}.{key}");
     check_key(name, &path)?;
     let value = typed(text, &path);
-    // The variable is parsed alone, so that an error names the variable and not the file.
+    // Each variable is parsed alone, so that an error names the variable and not the file.
     deserialize(one_key(&section, &key, value.clone())).map_err(|error| ConfigError::Invalid {
         origin: name.to_owned(),
         error,
@@ -194,7 +194,7 @@ fn one_key(section: &str, key: &str, value: Value) -> Table {
     Table::from_iter([(section.to_owned(), Value::Table(values))])
 }
 
-/// The text of a variable as a value of the type that the key's default has.
+/// Converts the value of a variable to the type of the key's default.
 fn typed(text: &str, path: &str) -> Value {
     let default = Table::try_from(Config::default()).unwrap_or_default();
     let like = path
@@ -232,7 +232,7 @@ fn flatten(table: &Table, prefix: &str, keys: &mut Vec<String>) {
     }
 }
 
-/// The library's message without the names of Rust's types.
+/// Removes the names of Rust types from the library's message.
 fn plain_message(message: &str) -> String {
     let Some((given, expected)) = message.rsplit_once("expected ") else {
         return message.to_owned();
@@ -246,8 +246,8 @@ fn plain_message(message: &str) -> String {
     }
 }
 
-/// Deserializes key by key first, because the library's error for a whole table does not name the
-/// key.
+/// Deserializes the keys one by one first, because the library's error for a whole table does not
+/// name the key.
 fn deserialize(table: Table) -> Result<Config, InvalidKey> {
     for (section, value) in &table {
         let Value::Table(keys) = value else { continue };

@@ -11,27 +11,27 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ModelConfig {
-    /// Stable version at the first start. Later starts follow the journal.
+    /// Stable version at the first start. At later starts the journal decides.
     #[schemars(extend("x-example" = r#""1.0.0""#))]
     pub version: Option<String>,
-    /// Like runtime.workers.
+    /// runtime.workers for this model.
     #[schemars(extend("x-example" = "1"))]
     pub workers: Option<usize>,
-    /// Like runtime.memory_limit_bytes.
+    /// runtime.memory_limit_bytes for this model.
     #[schemars(extend("x-example" = "1073741824"))]
     pub memory_limit_bytes: Option<u64>,
-    /// "graph": tensor protocols show the graph's inputs instead of the schema's fields.
+    /// "graph": tensor protocols expose the graph's inputs instead of the schema's fields.
     #[schemars(extend("x-example" = r#""graph""#))]
     pub oip: Option<Oip>,
     pub batching: ModelBatchingConfig,
     pub fallback: Option<FallbackConfig>,
 }
 
-/// The tensors of a package that the tensor protocols show.
+/// Which tensors of a package the tensor protocols expose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Oip {
-    /// The schema's fields, validated and preprocessed.
+    /// The fields of the schema. They are validated and preprocessed.
     #[default]
     Fields,
     /// The graph's own inputs and outputs.

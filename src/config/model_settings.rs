@@ -1,4 +1,4 @@
-//! `ModelSettings`: the settings of each model, whose own table overrides the general sections.
+//! `ModelSettings`: the settings that apply to each model.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,9 @@ use crate::config::{
     runtime::{BatchingConfig, RuntimeConfig},
 };
 
-/// `[runtime]`, `[batching]` and every `[model.NAME]`. The parts that load models take this instead
-/// of the whole configuration.
+/// The sections `[runtime]`, `[batching]` and every `[model.NAME]`. A model's own table overrides
+/// the general sections. The parts that load models use this type instead of the whole
+/// configuration.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ModelSettings {
     pub runtime: RuntimeConfig,
@@ -31,12 +32,12 @@ impl ModelSettings {
         }
     }
 
-    /// The delay of a run that the model's own table sets, in microseconds.
+    /// The maximum delay of a run in microseconds, if the model's own table sets it.
     pub(crate) fn own_delay(&self, model: &str) -> Option<u64> {
         self.model.get(model)?.batching.max_delay_us
     }
 
-    /// The workers that the model's own table sets.
+    /// The number of workers, if the model's own table sets it.
     pub(crate) fn own_workers(&self, model: &str) -> Option<usize> {
         self.model.get(model)?.workers
     }
@@ -66,7 +67,7 @@ impl ModelSettings {
         self.model.get(model)?.fallback.as_ref()
     }
 
-    /// The version of `[model.NAME] version`: the stable version of the first start.
+    /// The value of `[model.NAME] version`: the stable version at the first start.
     pub(crate) fn pinned(&self, model: &str) -> Option<&str> {
         self.model.get(model)?.version.as_deref()
     }

@@ -10,8 +10,8 @@ use crate::{
     id::ModelName,
 };
 
-/// A shorter interval would only load the disk; a longer one would look like a server that does not
-/// scan.
+/// The allowed interval between scans. Shorter intervals would load the disk without a benefit.
+/// Longer intervals would make the server look as if it did not scan.
 const POLL_SECONDS: std::ops::RangeInclusive<f64> = 0.01..=86_400.0;
 const REHEARSE_SECONDS: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
 
@@ -26,7 +26,8 @@ pub(crate) struct ModelsConfig {
     /// are found at the start.
     pub required: Vec<String>,
     /// "": a new version answers only under its own route until a rollout. "newest": a verified
-    /// version that is newer than all before and breaks no caller becomes stable automatically.
+    /// version becomes stable automatically if it is newer than all versions before it and breaks
+    /// no caller.
     pub promote: Promote,
     /// Interval between two scans of the models directory.
     pub poll_seconds: f64,
@@ -51,7 +52,7 @@ pub(crate) struct ModelsConfig {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum Promote {
-    /// A new version waits for a decision.
+    /// A new version does not become stable without a decision of an operator.
     #[default]
     #[serde(rename = "")]
     Never,
@@ -109,7 +110,7 @@ impl ModelsConfig {
                 REHEARSE_SECONDS,
             ),
         ] {
-            // A range contains no NaN, so NaN is rejected here.
+            // A range does not contain NaN, so NaN is rejected here.
             if !range.contains(&value) {
                 let (least, most) = (range.start(), range.end());
                 return Err(InvalidKey::new(

@@ -1,5 +1,5 @@
-//! Platforms that run containers: SageMaker and Vertex AI describe the container's port and routes
-//! in its environment.
+//! Container platforms: SageMaker and Vertex AI pass the container's port and routes in environment
+//! variables.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use crate::config::error::{ConfigError, InvalidKey};
 
-/// Vertex AI's routes, if its environment names them.
+/// The routes that Vertex AI requires, if its environment variables name them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Platform {
     pub vertex_health_route: Option<String>,
@@ -17,8 +17,8 @@ pub(crate) struct Platform {
 /// The directory into which SageMaker unpacks a model.
 const SAGEMAKER_MODELS: &str = "/opt/ml/model";
 
-/// Applies the platform's variables to the configuration. Such a container must listen on all
-/// addresses of a given port.
+/// Applies the platform's variables to the configuration. On such a platform, the container must
+/// listen on all addresses of a given port.
 pub(super) fn apply_platform(
     environment: &[(String, String)],
     table: &mut Table,

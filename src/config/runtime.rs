@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::error::{InvalidKey, at_least_one};
 
-/// A larger number of sessions or threads is taken for a mistake.
+/// Maximum number of sessions or threads in the configuration. A larger number is probably a
+/// mistake.
 pub(crate) const MAX_THREADS: usize = 1024;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -14,7 +14,7 @@ use crate::config::{
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ServerConfig {
     /// Address of the data plane (predictions, probes, metrics, documentation) as HOST:PORT. A host
-    /// name is resolved at the start.
+    /// name is resolved once, when the server starts.
     pub listen: Listen,
     /// Address of the Open Inference Protocol over gRPC. Empty disables it.
     pub grpc_listen: OptionalListen,
@@ -125,7 +125,7 @@ impl ServerConfig {
     }
 }
 
-/// The reason why no browser would send this text as its `Origin`, if there is one.
+/// The reason why no browser would send this string as its `Origin`. `None` if it is valid.
 fn origin_fault(origin: &str) -> Option<String> {
     if origin == "*" {
         return None;

@@ -11,13 +11,13 @@ use crate::config::error::InvalidKey;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct StateConfig {
     /// State directory: the journal of decisions, the evidence of rollouts, the results of the load
-    /// gate, and copies of packages. Replicas may share it. If it is empty, the state is in memory
-    /// only and a restart loses all decisions.
+    /// gate, and copies of packages. Replicas may share it. Empty: decisions are kept in memory
+    /// only, and a restart loses them.
     pub url: String,
-    /// Keep copies of the stable and of the previous package in the state directory. They are
-    /// served if somebody deletes the package from the models directory or packs other files under
-    /// its version. Copies are as large as the packages, and leave 64 MiB of the file system free
-    /// (or a twentieth of it, if that is less).
+    /// Keep copies of the stable and of the previous package in the state directory. A copy is
+    /// served if the package is deleted from the models directory, or if other files are packed
+    /// under its version. Copies are as large as the packages, and leave 64 MiB of the file system
+    /// free (or a twentieth of it, if that is less).
     pub keep_packages: bool,
 }
 
@@ -31,7 +31,7 @@ impl Default for StateConfig {
 }
 
 impl StateConfig {
-    /// The local directory of `state.url`; `None` if the state is in memory only.
+    /// The local directory of `state.url`. `None` if decisions are kept in memory only.
     pub(crate) fn directory(&self) -> Option<PathBuf> {
         (!self.url.is_empty())
             .then(|| PathBuf::from(self.url.strip_prefix("file://").unwrap_or(&self.url)))

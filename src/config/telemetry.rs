@@ -37,7 +37,7 @@ pub(crate) enum LogFormat {
 #[error("\"{0}\" is not \"errors\", \"all\" or a rate from \"0\" to \"1\"")]
 pub(crate) struct RequestLogError(String);
 
-/// The requests that are logged.
+/// Which requests are logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "TextOrNumber", into = "String")]
 #[schemars(with = "String")]
@@ -50,7 +50,7 @@ pub(crate) enum RequestLog {
     Rate(f64),
 }
 
-/// A rate may be written as text, like the other values, or as a number.
+/// A rate as a string, like the other values, or as a number.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum TextOrNumber {

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A URL, or an empty text for no webhook. The URL is a secret, because anybody who knows it can
-/// post to it. Only its host is printed.
+/// The URL of the webhook, or an empty string for no webhook. The URL is a secret, because everyone
+/// who knows it can post to it. Only its host is printed.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
@@ -36,7 +36,7 @@ impl std::fmt::Debug for WebhookUrl {
 impl TryFrom<String> for WebhookUrl {
     type Error = &'static str;
 
-    // The value is a secret: no error repeats it.
+    // The value is a secret, so no error repeats it.
     fn try_from(text: String) -> Result<WebhookUrl, &'static str> {
         if text.is_empty() {
             return Ok(WebhookUrl(None));

@@ -3,8 +3,8 @@
 
 use crate::{digest::Digest, journal::entry::Entry};
 
-/// 64 zeros: the predecessor's hash in the first entry, and an entry's own hash while it is
-/// computed.
+/// 64 zeros. They replace the predecessor's hash in the first entry, and an entry's own hash while
+/// that hash is computed.
 pub(crate) const ZERO_HASH: &str =
     "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -51,7 +51,8 @@ impl Default for ChainHead {
     }
 }
 
-/// Completes an entry that follows `head` with its number and the two hashes. Returns its text.
+/// Fills in the number and the two hashes of an entry that follows `head`. Returns the entry's
+/// text.
 pub(crate) fn seal(entry: &mut Entry, head: &ChainHead) -> serde_json::Result<Vec<u8>> {
     entry.seq = head.seq + 1;
     entry.previous_sha256.clone_from(&head.sha256);
@@ -61,21 +62,21 @@ pub(crate) fn seal(entry: &mut Entry, head: &ChainHead) -> serde_json::Result<Ve
     to_text(entry)
 }
 
-/// The stored form: indented, and with a line end.
+/// The stored form of an entry: indented JSON that ends with a newline.
 fn to_text(entry: &Entry) -> serde_json::Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(entry)?;
     text.push(b'\n');
     Ok(text)
 }
 
-/// The hash that a stored text must contain: of the same text with `ZERO_HASH` in its place. The
-/// hash is the last member of the entry.
+/// The hash that a stored text must contain. It is computed from the text with `ZERO_HASH` in place
+/// of the hash. The hash is the last member of the entry.
 fn own_hash(text: &[u8]) -> Option<String> {
     const END: &[u8] = b"\"\n}\n";
     let hash_at = text.len().checked_sub(END.len() + ZERO_HASH.len())?;
     let (before, rest) = text.split_at_checked(hash_at)?;
     let (_, end) = rest.split_at_checked(ZERO_HASH.len())?;
-    // A hash in another place would leave bytes that no hash covers.
+    // If the hash were in another place, some bytes would not be covered by it.
     let well_formed = before.ends_with(b"\"sha256\": \"") && end == END;
     well_formed.then(|| Digest::of(&[before, ZERO_HASH.as_bytes(), END].concat()).to_string())
 }
@@ -92,7 +93,7 @@ pub(crate) fn read_entry(
         seq,
         fault,
     })?;
-    // Only after all checks: a caller continues from `head` after an error.
+    // `head` moves only after all checks: a caller continues from `head` after an error.
     *head = ChainHead {
         seq,
         sha256: Digest::of(text).to_string(),

@@ -1,4 +1,5 @@
-//! `Entry`: a decision as it is written. Its text is hashed, so that an entry is never rewritten.
+//! `Entry`: a decision in its written form. An entry is never rewritten, because its text is
+//! hashed.
 
 use std::fmt;
 
@@ -33,7 +34,7 @@ pub(crate) enum Action {
     /// A former stable version becomes stable again. During a rollout: the rollout ends, and the
     /// stable version stays.
     Rollback,
-    /// Damaged entries were moved out of the journal, and a rollout that was in progress ended.
+    /// Damaged entries were moved aside, and a rollout that was in progress ended.
     Repair,
 }
 
@@ -53,25 +54,25 @@ impl Action {
         }
     }
 
-    /// Whether the decision takes effect on this server even if it can't be written yet. It
-    /// protects callers, or no version would answer without it.
+    /// Whether the decision takes effect on this server even if it can't be written yet. These
+    /// decisions protect callers, or choose the first version that answers.
     pub(crate) fn is_urgent(self) -> bool {
         matches!(self, Action::Adopt | Action::Abort | Action::Rollback)
     }
 
-    /// Whether the decision may use the room that is reserved on a full disk. A repair may, because
-    /// other decisions wait for it.
+    /// Whether the decision may use the disk space that is reserved for a full disk. A repair may
+    /// use it, because other decisions wait for the repair.
     pub(crate) fn may_use_reserve(self) -> bool {
         self.is_urgent() || self == Action::Repair
     }
 }
 
-/// A version with the digest of its files when the decision was made.
+/// A version, with the digest of its files at the time of the decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct VersionRef {
     pub version: String,
-    /// `sha256:` and 64 hex digits.
+    /// The digest: `sha256:` and 64 hex digits.
     pub digest: String,
 }
 
@@ -85,29 +86,30 @@ impl fmt::Display for VersionRef {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Entry {
-    /// Unique. A writer that did not get the answer of the store recognises its own entry by it.
+    /// A unique id. If the answer of the store is lost, the writer recognises its own entry by this
+    /// id.
     pub id: String,
-    /// Counts from 1, without gaps.
+    /// The number of the entry. Numbers count from 1, without gaps.
     pub seq: u64,
     /// The time in UTC (RFC 3339, with milliseconds).
     pub at: String,
     pub actor: Actor,
     pub action: Action,
     pub model: String,
-    /// The stable version before the decision.
+    /// The stable version before the decision. `None` if there was none.
     pub from: Option<VersionRef>,
-    /// The version that the decision is about.
+    /// The version that the decision is about. `None` if it is about no version.
     pub to: Option<VersionRef>,
-    /// The name of the rollout's plan.
+    /// The name of the rollout's plan. `None` if no rollout is involved.
     pub strategy: Option<String>,
     pub reason: Option<String>,
     /// The evidence for the decision: the judge's totals, and the compatibility of the versions.
     pub evidence: Option<Value>,
-    /// The details that follow from no other entry: the plan, the candidates, the step.
+    /// Details that other entries do not contain: the plan, the candidates, the step.
     pub details: Option<Value>,
     /// The SHA-256 of the previous entry's text, 64 hex digits. Zeros in the first entry.
     pub previous_sha256: String,
-    /// The SHA-256 of this entry's text with 64 zeros in this place. Without it, a change of the
-    /// last entry would not be noticed.
+    /// The SHA-256 of this entry's text with 64 zeros in place of this hash. Without it, nobody
+    /// would notice a change of the last entry.
     pub sha256: String,
 }

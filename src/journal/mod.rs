@@ -1,9 +1,9 @@
-//! The journal: every decision with its actor and reason, in an order that can't be altered
-//! unnoticed.
+//! The journal: every decision with its actor and reason. A change of the order or the content is
+//! noticed.
 //!
-//! Each entry is a file `journal/MODEL/00000042.json` below `state.url`. It is created only if it
-//! does not exist. So one of two writers of the same number succeeds, on one machine and on a
-//! shared store, and the other gets an error.
+//! Each entry is a file `journal/MODEL/00000042.json` below `state.url`. A file is created only if
+//! it does not exist. If two writers write the same number, on one machine or on a shared store,
+//! one succeeds and the other gets an error.
 
 pub(crate) mod chain;
 pub(crate) mod entry;
@@ -36,22 +36,22 @@ pub(crate) struct DecisionDraft {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum JournalError {
-    /// Another writer wrote this entry. Read the new entries and decide again.
+    /// Another writer wrote an entry with this number. Read the new entries and decide again.
     #[error("another decision came first")]
     Lost,
-    /// The state is an empty directory, or another one than before, for example because it is not
-    /// mounted.
+    /// The state directory is empty, or is not the same directory as before, for example because it
+    /// is not mounted.
     #[error(
-        "the state can't be written: entry {seq} of {model}, which comes before the new one, is missing"
+        "the state directory can't be written: entry {seq} of {model}, which comes before the new one, is missing"
     )]
     MissingPredecessor { model: String, seq: u64 },
     #[error(
-        "the state can't be written: the disk is full, and its last free room is reserved for a rollback"
+        "the state directory can't be written: the disk is full, and its last free space is reserved for urgent decisions"
     )]
     OnlyReserveLeft,
-    #[error("the state can't be written: {0}")]
+    #[error("the state directory can't be written: {0}")]
     Unserializable(String),
-    #[error("the state can't be written: the entry is missing after it was written")]
+    #[error("the state directory can't be written: the entry is missing after it was written")]
     NotStored,
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -79,12 +79,13 @@ impl Journal {
         self.store.list_directories("journal")
     }
 
-    /// The text of an entry. `None` if it is not written yet.
+    /// The text of an entry. `None` if the entry is not written yet.
     pub(crate) fn text(&self, model: &str, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.read(&entry_path(model, seq))
     }
 
-    /// Reads the entry after `head` and moves `head` to it. `None` if there is no such entry yet.
+    /// Reads the entry after `head` and moves `head` to it. Returns `None` if the entry does not
+    /// exist yet.
     pub(crate) fn next(
         &self,
         model: &str,
@@ -96,14 +97,14 @@ impl Journal {
         }
     }
 
-    /// The file names of the entries after `head`. If the next entry is missing, they show that it
-    /// was removed.
+    /// The file names of the entries after `head`. If the next entry is missing but later ones
+    /// exist, the next entry was removed.
     pub(crate) fn beyond_gap(
         &self,
         model: &str,
         head: &ChainHead,
     ) -> Result<Vec<String>, StoreError> {
-        // Other files, such as an operator's copy of an entry, have no such name.
+        // Other files, such as an operator's copy of an entry, do not have a name of this form.
         let number = |name: &String| {
             name.strip_suffix(".json")
                 .filter(|digits| digits.len() >= 8)?
@@ -123,7 +124,8 @@ impl Journal {
         format!("damaged/{model}/{}", id::PredictionId::new())
     }
 
-    /// Moves the entries from `first` on to the directory `place`. Returns their number.
+    /// Moves the entries from `first` on to the directory `place`. Returns the number of moved
+    /// entries.
     pub(crate) fn set_aside(
         &self,
         model: &str,
@@ -135,7 +137,8 @@ impl Journal {
             ..ChainHead::default()
         };
         let names = self.beyond_gap(model, &before)?;
-        // The last entry first: if this is interrupted, the rest is a journal without a gap.
+        // Start with the last entry. If the process is interrupted, the remaining journal has no
+        // gap.
         for name in names.iter().rev() {
             self.store.rename(
                 &format!("journal/{model}/{name}"),
@@ -157,14 +160,14 @@ impl Journal {
     }
 
     /// Writes the decision as the entry after `head`, and moves `head` to it. Returns the entry
-    /// once it is on the disk.
+    /// once it is on disk.
     pub(crate) fn append(
         &self,
         head: &mut ChainHead,
         mut entry: Entry,
     ) -> Result<Entry, JournalError> {
         self.check_predecessor(&entry.model, head)?;
-        // Only a rollback may use the last free room.
+        // Only urgent decisions and repairs may use the reserved disk space.
         let may_use_reserve = entry.action.may_use_reserve();
         if !may_use_reserve && !self.store.keep_reserve() {
             return Err(JournalError::OnlyReserveLeft);
@@ -173,24 +176,24 @@ impl Journal {
             .map_err(|error| JournalError::Unserializable(error.to_string()))?;
         let path = entry_path(&entry.model, entry.seq);
         let written = match self.store.create(&path, text.clone()) {
-            // The failure may be a full disk. The second try has the room of the reserve.
+            // The disk may be full. The second attempt can use the reserved disk space.
             Err(StoreError::Failed { .. }) if may_use_reserve && self.store.give_up_reserve() => {
                 self.store.create(&path, text)
             }
             written => written,
         };
-        // The entry that is read back decides: the answer of a write can be lost, and a write can
-        // fail after it took effect.
+        // Read the entry back to find out what was written: the answer of a write can be lost, and
+        // a write can report a failure after it took effect.
         match (written, self.text(&entry.model, entry.seq)) {
             (_, Ok(Some(text))) => {
                 let mut next = head.clone();
                 let stored = chain::read_entry(&text, &entry.model, &mut next)?;
-                // Both entries are valid. The id tells whose it is.
+                // Both entries are valid. The id shows which writer's entry was stored.
                 if stored.id != entry.id {
                     return Err(JournalError::Lost);
                 }
                 *head = next;
-                // The next urgent decision needs the room again.
+                // The next urgent decision needs reserved disk space, too.
                 self.store.keep_reserve();
                 Ok(stored)
             }
@@ -205,13 +208,13 @@ impl Journal {
             return Ok(());
         }
         match self.text(model, head.seq)? {
-            // Without its predecessor the new entry would begin a chain in its middle.
+            // Without its predecessor, the new entry would be in the middle of a chain without a
+            // beginning.
             None => Err(JournalError::MissingPredecessor {
                 model: model.to_owned(),
                 seq: head.seq,
             }),
-            // Another replica repaired the journal: the new entry would follow one that is not in
-            // it.
+            // Another replica repaired the journal and moved the predecessor aside.
             Some(text) if Digest::of(&text).to_string() != head.sha256 => Err(JournalError::Lost),
             Some(_) => Ok(()),
         }
@@ -219,8 +222,8 @@ impl Journal {
 }
 
 impl DecisionDraft {
-    /// The decision with an id and the current time. `Journal::append` fills in its place in the
-    /// journal.
+    /// Turns the draft into an entry with an id and the current time. `Journal::append` fills in
+    /// the number and the hashes.
     pub(crate) fn into_entry(self, model: &str) -> Entry {
         let DecisionDraft {
             action,

@@ -1,4 +1,4 @@
-//! `Store`: the storage of entries and evidence. Its only requirement is that creating an object
+//! `Store`: the storage of entries and evidence. It relies on one guarantee: creating an object
 //! fails if the object exists.
 
 use std::{
@@ -22,16 +22,16 @@ use crate::clock;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StoreError {
-    /// Another writer wrote it first.
+    /// Another writer wrote this object first.
     #[error("{0} exists already")]
     Exists(String),
-    #[error("the state can't be {operation}: {detail}")]
+    #[error("the state directory can't be {operation}: {detail}")]
     Failed {
         operation: StoreOperation,
         detail: String,
     },
-    /// The call may still take effect later.
-    #[error("the state can't be {operation}: no answer within {} s; whether it was carried out is not known", CALL_TIMEOUT.as_secs())]
+    /// The call got no answer in time. It may still take effect later.
+    #[error("the state directory can't be {operation}: no answer within {} s; whether it was carried out is not known", CALL_TIMEOUT.as_secs())]
     Late { operation: StoreOperation },
 }
 
@@ -46,7 +46,7 @@ pub(crate) enum StoreOperation {
 }
 
 impl std::fmt::Display for StoreOperation {
-    /// The past participle.
+    /// Formats the operation as a past participle for the error messages.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             StoreOperation::Open => "opened",
@@ -67,7 +67,7 @@ impl StoreOperation {
     }
 }
 
-/// A store with blocking calls. They must not be made on a network thread.
+/// A store with blocking calls. Do not call it on a network thread.
 #[derive(Clone)]
 pub(crate) struct Store {
     shared: Arc<SharedStore>,
@@ -76,11 +76,13 @@ pub(crate) struct Store {
 struct SharedStore {
     backend: Backend,
     runtime: Runtime,
-    /// Reads fail at once until this time, because one got no answer.
+    /// Until this time, reads fail at once, because a read got no answer. `None` if reads are
+    /// allowed.
     no_reads_until: Mutex<Option<Instant>>,
-    /// Writes fail at once until this time, because one got no answer.
+    /// Until this time, writes fail at once, because a write got no answer. `None` if writes are
+    /// allowed.
     no_writes_until: Mutex<Option<Instant>>,
-    /// The last attempt to reserve room failed. It is logged once.
+    /// Whether the last attempt to reserve disk space failed. The failure is logged once.
     lacks_reserve: AtomicBool,
 }
 
@@ -89,26 +91,25 @@ enum Backend {
     Directory(PathBuf, OnceLock<LocalFileSystem>),
 }
 
-/// How long a call may take. A rollback must not wait longer for a file system that hangs.
+/// The timeout of a call. A rollback must not wait longer for a file system that hangs.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long calls fail at once after a timeout, so that a decision in this time does not wait at
-/// all.
+/// How long further calls fail at once after a timeout, so that decisions in this time do not wait.
 const BACK_OFF: Duration = Duration::from_secs(6);
 
-/// The number of threads that calls which hang may hold.
+/// Maximum number of threads for calls. Calls that hang can block all of them.
 const MAX_THREADS: usize = 8;
 
-/// The size of the reserve. An entry with its evidence has a few thousand bytes.
+/// The size of the reserve in bytes. An entry with its evidence has a few thousand bytes.
 const RESERVE_BYTES: usize = 256 << 10;
 
-/// The age at which a temporary part of an object counts as abandoned by its writer.
+/// The age at which a temporary file of an object counts as abandoned by its writer.
 const ABANDONED_AGE: Duration = Duration::from_secs(3600);
 
 /// The depth of the directories below `journal` and `evidence`.
 const SWEEP_DEPTH: usize = 3;
 
-/// Removes the abandoned parts below `directory`. `object_store` writes an object to
+/// Removes the abandoned temporary files below `directory`. `object_store` writes an object to
 /// `NAME.json#NUMBER` before it renames it.
 fn sweep_parts(directory: &std::path::Path, depth: usize) {
     let Ok(entries) = fs_err::read_dir(directory) else {
@@ -132,7 +133,7 @@ fn sweep_parts(directory: &std::path::Path, depth: usize) {
 }
 
 impl SharedStore {
-    /// The file that reserves room on the disk. `None` in memory.
+    /// The path of the file that reserves disk space. `None` for a store in memory.
     fn reserve(&self) -> Option<PathBuf> {
         match &self.backend {
             Backend::Memory(_) => None,
@@ -140,7 +141,7 @@ impl SharedStore {
         }
     }
 
-    /// The objects, for reading. `None` if the directory does not exist yet: then there are no
+    /// The objects, for reading. `None` if the directory does not exist yet, so that there are no
     /// decisions.
     fn existing(&self) -> Result<Option<&dyn ObjectStore>, StoreError> {
         let (directory, opened) = match &self.backend {
@@ -152,7 +153,7 @@ impl SharedStore {
         }
         match fs_err::metadata(directory) {
             Ok(metadata) if metadata.is_dir() => open_directory(directory, opened).map(Some),
-            // A file in place of the directory holds no decisions either.
+            // A file in place of the directory contains no decisions either.
             Ok(_) => Ok(None),
             Err(error)
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
@@ -163,7 +164,7 @@ impl SharedStore {
         }
     }
 
-    /// The objects, for writing. The first write makes the directory.
+    /// The objects, for writing. The first write creates the directory.
     fn writable(&self) -> Result<&dyn ObjectStore, StoreError> {
         let (directory, opened) = match &self.backend {
             Backend::Memory(objects) => return Ok(objects),
@@ -197,14 +198,14 @@ fn open_directory<'a>(
 }
 
 impl Store {
-    /// A directory of this machine, or one that several machines mount. A write returns when it is
-    /// on the disk. The first write makes the directory: a server whose state can't be written
-    /// still serves.
+    /// Opens a directory of this machine, or one that several machines mount. A write returns when
+    /// the object is on disk. The first write creates the directory: a server whose state directory
+    /// can't be written still serves.
     pub(crate) fn local(directory: PathBuf) -> std::io::Result<Store> {
         Store::of(Backend::Directory(directory, OnceLock::new()))
     }
 
-    /// A store that ends with the process.
+    /// Creates a store in memory that ends with the process.
     pub(crate) fn memory() -> std::io::Result<Store> {
         Store::of(Backend::Memory(InMemory::new()))
     }
@@ -212,7 +213,7 @@ impl Store {
     fn of(backend: Backend) -> std::io::Result<Store> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            // Every call that hangs keeps a thread for ever.
+            // Every call that hangs blocks a thread for ever.
             .max_blocking_threads(MAX_THREADS)
             .build()?;
         let shared = SharedStore {
@@ -227,17 +228,17 @@ impl Store {
         })
     }
 
-    /// Writes an object that must not exist.
+    /// Writes an object. Fails if it exists.
     pub(crate) fn create(&self, path: &str, text: Vec<u8>) -> Result<(), StoreError> {
         self.put(path, text, PutMode::Create)
     }
 
-    /// Writes an object, whole or not at all, whether it exists or not.
+    /// Writes an object atomically, and replaces it if it exists.
     pub(crate) fn replace(&self, path: &str, text: Vec<u8>) -> Result<(), StoreError> {
         self.put(path, text, PutMode::Overwrite)
     }
 
-    /// Moves an object to a name that must not exist.
+    /// Renames an object. Fails if the new name exists.
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
         let (from, to) = (Path::from(from), Path::from(to));
         let objects = self.shared.writable()?;
@@ -248,13 +249,14 @@ impl Store {
         .map_err(|error| StoreOperation::Write.failed(error))
     }
 
-    /// Reserves room on the disk for an urgent decision. Returns `false` if the disk is full. A
-    /// store that can't reserve room for another reason is used without.
+    /// Reserves disk space for an urgent decision. Returns `false` if the disk is full. If the
+    /// space can't be reserved for another reason, returns `true`, and the store works without a
+    /// reserve.
     pub(crate) fn keep_reserve(&self) -> bool {
         let Some(reserve) = self.shared.reserve() else {
             return true;
         };
-        // A store that hangs is no full disk. The write itself will report it.
+        // A store that hangs is not a full disk. The write itself will report the problem.
         let Ok(kept) = self.blocking(move || write_reserve(&reserve)) else {
             return true;
         };
@@ -277,13 +279,14 @@ impl Store {
         self.shared.lacks_reserve.load(Ordering::Relaxed)
     }
 
-    /// Removes the unfinished objects of killed processes. Younger ones may belong to other
-    /// processes. It runs in a thread of its own, because evidence may be thousands of files.
+    /// Removes the temporary files of killed processes. Younger files may belong to running
+    /// processes. The work runs on its own thread, because there may be thousands of files of
+    /// evidence.
     pub(crate) fn sweep(&self) -> Option<JoinHandle<()>> {
         let Backend::Directory(directory, _) = &self.shared.backend else {
             return None;
         };
-        // Other directories of the state have no objects of this store.
+        // Other parts of the state directory contain no objects of this store.
         let roots = ["journal", "evidence"].map(|name| directory.join(name));
         thread::Builder::new()
             .name("sweep".to_owned())
@@ -293,7 +296,7 @@ impl Store {
             .ok()
     }
 
-    /// Frees the reserved room. `false` if there was none.
+    /// Frees the reserved disk space. Returns `false` if none was reserved.
     pub(crate) fn give_up_reserve(&self) -> bool {
         let Some(reserve) = self.shared.reserve() else {
             return false;
@@ -312,7 +315,7 @@ impl Store {
             .map_err(|error| operation.failed(error))
     }
 
-    /// The result of a call, or an error if it takes too long.
+    /// Waits for the result of a call. Returns an error if the call takes too long.
     fn wait<T>(
         &self,
         call: impl Future<Output = T>,
@@ -325,7 +328,7 @@ impl Store {
                 .unwrap_or_else(PoisonError::into_inner)
         };
         if back_off().is_some_and(|until| Instant::now() < until) {
-            // Without this, every decision would wait for the same file system.
+            // Without this check, every decision would wait for the same file system.
             return Err(StoreError::Late { operation });
         }
         let outcome = self
@@ -353,7 +356,7 @@ impl Store {
         }
     }
 
-    /// `None` if the object does not exist.
+    /// Reads an object. Returns `None` if it does not exist.
     pub(crate) fn read(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let location = Path::from(path);
         let Some(objects) = self.shared.existing()? else {
@@ -403,13 +406,13 @@ fn file_names(paths: &[Path]) -> Vec<String> {
         .filter_map(Path::filename)
         .map(str::to_owned)
         .collect();
-    // A file system lists in any order.
+    // A file system lists names in any order.
     names.sort();
     names
 }
 
-/// Writes the reserve, unless it exists or nothing was decided yet: a state without a journal must
-/// stay empty.
+/// Writes the reserve, unless it exists or there is no journal yet. A state directory without a
+/// journal must stay empty.
 fn write_reserve(reserve: &std::path::Path) -> std::io::Result<()> {
     let has_journal = reserve
         .parent()
@@ -417,7 +420,7 @@ fn write_reserve(reserve: &std::path::Path) -> std::io::Result<()> {
     if reserve.exists() || !has_journal {
         return Ok(());
     }
-    // Not zeros: some file systems don't store them.
+    // The content is not zeros, because some file systems don't store zeros.
     let filling: Vec<u8> = (0..RESERVE_BYTES).map(|at| (at * 31 % 251) as u8).collect();
     fs_err::write(reserve, filling).inspect_err(|_| {
         let _ = fs_err::remove_file(reserve);

@@ -6,12 +6,12 @@ use crate::{
     registry::servable::Servable,
 };
 
-/// What callers of one version can expect from another.
+/// Result of a comparison: whether callers of one version can use another version.
 pub(super) struct CallerCompatibility(CompatibilityReport);
 
 impl CallerCompatibility {
-    /// `accepted`: pointers of differences that are not proved harmless and that an operator
-    /// accepted.
+    /// Compares two versions. `accepted`: pointers to unproved differences that an operator
+    /// accepted. A difference is unproved if it is neither breaking nor proved to be harmless.
     pub(super) fn of(old: &Servable, new: &Servable, accepted: &[String]) -> CallerCompatibility {
         CallerCompatibility(compare(&side(old), &side(new), accepted))
     }
@@ -29,7 +29,7 @@ impl CallerCompatibility {
         &self.0.unused_overrides
     }
 
-    /// One line for each difference that matters to callers.
+    /// Describes each difference that matters to callers, one line per difference.
     pub(super) fn lines(&self) -> Vec<String> {
         self.0
             .differences

@@ -15,14 +15,14 @@ use crate::{
     registry::package_copies::PackageCopies,
 };
 
-/// How often each thread does its work. A decision of another replica is followed after at most
-/// this time.
+/// The interval at which each thread does its work. A decision of another replica takes effect here
+/// after at most this time.
 const TICK: Duration = Duration::from_millis(200);
-/// How often the state is checked for room for urgent decisions.
+/// The interval of checks that disk space is reserved for urgent decisions.
 const RESERVE_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Operator {
-    /// Does everything that happens without an order, once.
+    /// Does once all work that no order triggers.
     pub(crate) fn tick(&self) {
         self.check_reserve();
         self.reread();
@@ -32,7 +32,7 @@ impl Operator {
             self.follow(&mut model);
             self.follow_repair(&mut model);
             if model.trouble.is_none() && !model.pending.is_empty() {
-                // A failure is logged by the journal's trouble; the next tick tries again.
+                // A failure sets `model.trouble`, which is logged. The next tick tries again.
                 let _ = self.flush(&mut model);
             }
             if model.trouble.is_none() && model.pending.is_empty() {
@@ -43,8 +43,8 @@ impl Operator {
         }
     }
 
-    /// Takes room on the disk for urgent decisions. It was given up for such a decision, or an
-    /// older server never took it.
+    /// Reserves disk space for urgent decisions, unless it is reserved already. An urgent decision
+    /// uses up the reserve, and an older server did not create it.
     fn check_reserve(&self) {
         if !is_due(&self.reserve_checked, RESERVE_INTERVAL) {
             return;
@@ -59,7 +59,7 @@ impl Operator {
     }
 }
 
-/// The threads; they end when this is dropped.
+/// The threads of the control plane. They end when this value is dropped.
 pub(crate) struct Control {
     stop: Vec<Sender<()>>,
     threads: Vec<JoinHandle<()>>,
@@ -105,7 +105,7 @@ impl Control {
 impl Drop for Control {
     fn drop(&mut self) {
         self.stop.clear();
-        // A shutdown must not wait for a copy of gigabytes.
+        // A shutdown must not wait until gigabytes are copied.
         self.kept.stop();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
@@ -137,7 +137,7 @@ mod tests {
             version: Version::parse("1").unwrap(),
         };
         let contents = Contents::Bare(Box::new(BareGraph::open(&directory, &id).unwrap()));
-        // A pipe acts as a file that is as long as its writer wants.
+        // A pipe acts like a file that is as long as its writer wants.
         fs_err::remove_file(&graph).unwrap();
         assert!(
             Command::new("mkfifo")
@@ -153,7 +153,7 @@ mod tests {
         let copier = thread::spawn(move || assert!(copier.keep(&contents, &directory).is_err()));
         let mut source = fs_err::OpenOptions::new().write(true).open(&graph).unwrap();
         let chunk = vec![1; 1 << 20];
-        // More than a pipe holds: once it is written, the copy is in progress.
+        // This is more than fits into a pipe. Once it is written, the copy is in progress.
         source.write_all(&chunk).unwrap();
         let writer = thread::spawn(move || (0..200).find(|_| source.write_all(&chunk).is_err()));
         drop(Control {

@@ -1,4 +1,4 @@
-//! Copies of packages, next to the journal: a version that was decided on must survive the loss of
+//! Copies of packages, next to the journal. A stable or previous version must survive the loss of
 //! its files in the models directory.
 
 use std::{
@@ -14,29 +14,29 @@ use crate::{
     registry::servable::Servable,
 };
 
-/// The pause after a copy that could not be made: a full disk does not become free within a tick.
+/// The pause after a copy failed. A full disk does not become free within a tick.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The copies that were last made, or found to be intact.
+/// The copies that were made last, or were found to be intact.
 #[derive(Clone)]
 pub(super) struct Copies {
-    /// The versions that need a copy, or may keep one: the stable one, the previous one, and
-    /// candidates.
+    /// The versions that need a copy, or may keep one: the stable version, the previous version,
+    /// and candidates.
     versions: Vec<VersionRef>,
     at: Instant,
-    /// Copies of other versions were removed.
+    /// Whether the copies of other versions were removed.
     tidied: bool,
 }
 
-/// The versions of one model that copies are about.
+/// The versions of one model that need a copy or may keep one.
 struct Wanted {
     /// The stable version and the previous one. Both need a copy.
     required: Vec<VersionRef>,
-    /// These, and the candidates. A candidate that has a copy, because it was stable before, keeps
-    /// it; a new one gets none, because its rollout may be taken back.
+    /// The required versions and the candidates. A candidate keeps the copy that it has because it
+    /// was stable before. A new candidate gets no copy, because its rollout may end with an abort.
     allowed: Vec<VersionRef>,
-    /// No decision is pending or unreadable. Otherwise other replicas may know of versions that
-    /// need their copies.
+    /// Whether no decision is pending or unreadable. If one is, other replicas may know of versions
+    /// that need their copies.
     settled: bool,
     done: Option<Copies>,
     failed_at: Option<Instant>,
@@ -76,7 +76,7 @@ impl Wanted {
         !self.settled || self.done.as_ref().is_some_and(|copies| copies.tidied)
     }
 
-    /// `interval`: how often copies that exist are checked.
+    /// Whether a copy or a check is due. `interval`: how often copies that exist are checked.
     fn is_due(&self, interval: Duration) -> bool {
         let made = self
             .done
@@ -120,8 +120,8 @@ impl Operator {
         }
     }
 
-    /// Makes the copies. Returns whether all exist and whether one could not be made; `None` during
-    /// a shutdown.
+    /// Makes the copies. Returns whether all exist, and whether a copy failed. Returns `None`
+    /// during a shutdown.
     fn copy(&self, name: &ModelName, wanted: &Wanted) -> Option<(bool, bool)> {
         let (mut all, mut failed) = (true, false);
         for named in &wanted.required {
@@ -131,7 +131,7 @@ impl Operator {
             };
             let directory = self.directory_of(&servable);
             let keep = || self.kept.keep(&servable.contents, &directory);
-            // Copies of versions that nobody needs any more may take the room.
+            // Removing the copies of versions that are no longer needed may free enough disk space.
             let outcome = keep().or_else(|error| {
                 if wanted.settled && self.kept.retain(name, &digests(&wanted.allowed)) {
                     keep()

@@ -11,7 +11,7 @@ use crate::{
     operate::{OperateError, Operator, model::ModelControl, trouble::Trouble},
 };
 
-/// A draft with nothing but an action and an actor.
+/// Creates a draft that contains only an action, an actor and a version.
 pub(super) fn draft(action: Action, actor: Actor, to: Option<VersionRef>) -> DecisionDraft {
     DecisionDraft {
         action,
@@ -38,7 +38,8 @@ impl Operator {
             if trouble.forbids(urgent) {
                 return Err(model.trouble_error(trouble));
             }
-            // The state failed a moment ago: trying again now would only delay the decision.
+            // The last attempt to write failed a moment ago. Another attempt now would only delay
+            // the decision.
             let why = trouble.log_line(&model.name, true);
             let entry = draft.into_entry(model.name.as_str());
             return self.hold_and_report(model, entry, &why);
@@ -77,7 +78,7 @@ impl Operator {
         Ok((head, entry))
     }
 
-    /// Another replica wrote an entry under the number that this decision would have had.
+    /// Handles the case that another replica wrote an entry under the number of this decision.
     fn superseded(&self, model: &mut ModelControl) -> OperateError {
         self.adopt_repair(model);
         self.follow(model);
@@ -118,7 +119,8 @@ impl Operator {
             .unwrap_or_default();
         let reason = entry.reason.as_deref().unwrap_or_default();
         let action = entry.action.name();
-        // A first start is routine; every other decision changes what callers get.
+        // The first choice of a version is routine. Every other decision changes the answers to
+        // callers.
         if entry.action == Action::Adopt {
             tracing::info!(model = %entry.model, seq = entry.seq, action, to, actor = %entry.actor, reason, "{event}");
         } else {

@@ -1,5 +1,5 @@
-//! Enforcing the state of a model: the registry gets it for the next request, and the metrics show
-//! it.
+//! Enforcing the decisions about a model: gives them to the registry for the next request, and
+//! shows them in the metrics.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Operator {
-    /// Lets the state in force take effect for the next request. Nothing is loaded here.
+    /// Lets the decisions that apply now take effect for the next request. Loads nothing.
     pub(super) fn enforce(&self, model: &mut ModelControl) {
         self.change_step(model);
         let decision = self.decision(model);
@@ -25,10 +25,10 @@ impl Operator {
         }
     }
 
-    /// The step in force follows the state: it begins, changes or ends.
+    /// Begins, changes or ends the current step, to match the decisions that apply now.
     fn change_step(&self, model: &mut ModelControl) {
         let damaged = matches!(model.trouble, Some(Trouble::Damaged { .. }));
-        // Nobody could abort a rollout whose journal is damaged, so that its candidates get no
+        // Nobody could abort a rollout whose journal is damaged. Therefore its candidates get no
         // traffic.
         let runs = model.known && !damaged;
         let rollout = model
@@ -54,7 +54,7 @@ impl Operator {
     }
 
     fn decision(&self, model: &ModelControl) -> ModelDecision {
-        // A part of a journal may say the opposite of the whole.
+        // A part of a journal may contradict the whole journal.
         let stable = model
             .state
             .stable
@@ -83,7 +83,7 @@ impl Operator {
         }
     }
 
-    /// Shows the share of the traffic that each version answers.
+    /// Sets the metrics for the share of the traffic that each version answers.
     fn publish_weights(&self, model: &ModelControl, decision: &ModelDecision) {
         let name = model.name.as_str();
         let before = self.registry.decision(&model.name);
@@ -111,7 +111,7 @@ impl Operator {
     }
 }
 
-/// The stable version and the candidates.
+/// The stable version, then the candidates.
 fn versions_of(decision: &ModelDecision) -> Vec<String> {
     let candidates = decision.step.iter().flat_map(|step| &step.candidates);
     decision

@@ -1,4 +1,4 @@
-//! `OperateError`: why an order was not carried out. The texts that operators read are made here.
+//! `OperateError`: the reason why an order was not carried out, with the text for operators.
 
 use crate::{
     error::ErrorCode,
@@ -21,7 +21,7 @@ pub(crate) enum OperateError {
     NoCandidate,
     #[error("{0} is named twice")]
     DuplicateCandidate(String),
-    #[error("there is no plan \"{0}\"; there are {builtin}, or a file", builtin = RolloutPlan::BUILTIN.join(", "))]
+    #[error("there is no plan \"{0}\"; use {builtin}, or the path of a plan file", builtin = RolloutPlan::BUILTIN.join(", "))]
     UnknownPlan(String),
     #[error("the plan: {0}")]
     Plan(#[source] PlanError),
@@ -44,7 +44,7 @@ pub(crate) enum OperateError {
     )]
     Superseded { last: Option<String> },
 
-    /// No decision can be written, and this one must not wait until that is possible again.
+    /// No decision can be written now, and this decision is not urgent.
     #[error("{detail}")]
     Trouble {
         detail: String,
@@ -86,7 +86,7 @@ pub(crate) enum OperateError {
     #[error("there is no stable version to roll out from")]
     NoStable,
     #[error(
-        "the files of {version} are not the ones that an earlier decision was about: the journal has the digest {decided}"
+        "the files of {version} changed since an earlier decision; the journal has the digest {decided}"
     )]
     DigestChanged { version: String, decided: String },
 
@@ -98,7 +98,7 @@ pub(crate) enum OperateError {
         differences: Vec<String>,
     },
     #[error(
-        "a rollback would break callers that adopt what is new; the start must say that this is accepted:\n{}",
+        "a rollback would break callers who use the new values; accept this explicitly when you start the rollout:\n{}",
         differences.join("\n")
     )]
     ForwardOnly { differences: Vec<String> },
@@ -144,7 +144,7 @@ pub(crate) enum OperateError {
         already: Option<String>,
         suggestion: Option<Suggestion>,
     },
-    #[error("{0} never was stable: a rollout is the way to introduce it")]
+    #[error("{0} was never stable; introduce it with a rollout")]
     NeverStable(String),
     #[error("{0} is of high risk: only a rollout with a second operator can introduce it")]
     HighRisk(String),

@@ -1,5 +1,5 @@
-//! Evidence of the current step: this process's counts, those of the other processes, and their
-//! sum.
+//! Evidence of the current step: the counts of this process, the counts of the other processes, and
+//! their sum.
 
 use std::time::{Duration, Instant};
 
@@ -15,16 +15,17 @@ use crate::{
     },
 };
 
-/// How often processes exchange their evidence.
+/// The interval at which processes exchange their evidence.
 const EXCHANGE_INTERVAL: Duration = Duration::from_secs(1);
-/// The runs of a size that a threshold needs: fewer say too little about a high quantile.
+/// Minimum number of runs of one size for a threshold. Fewer runs say too little about a high
+/// quantile.
 const MIN_RUNS_FOR_THRESHOLD: u64 = 40;
-/// Windows of lost runs that are reported; the judge looks at no older ones.
+/// Number of windows for which lost runs are reported. The judge does not use older ones.
 const LOSS_WINDOWS: usize = 4;
 const SECONDS_PER_HOUR: f64 = 3600.0;
 
 impl Operator {
-    /// Engine runs of the arms since the step began, in this process.
+    /// Reads the engine runs of the arms since the step began, in this process.
     pub(super) fn read_runs(
         &self,
         name: &ModelName,
@@ -45,7 +46,7 @@ impl Operator {
             .collect()
     }
 
-    /// The evidence that this process collected until now.
+    /// The evidence that this process has collected.
     fn share(
         &self,
         name: &ModelName,
@@ -57,7 +58,7 @@ impl Operator {
             running.step.seconds(Instant::now()) / running.step.plan.guards.window_seconds as f64;
         for (version, view, threads) in self.read_runs(name, running) {
             let arm = share.evidence.arms.entry(version.clone()).or_default();
-            // A lost run left no units behind. For the ceilings it counts as one unit that failed.
+            // A lost run has no units in the counts. For the ceilings it counts as one failed unit.
             let lost = running.lost.entry(version).or_default();
             let failed: u64 = view.0.values().map(|runs| runs.failed).sum();
             let new = failed.saturating_sub(lost.values().sum());

@@ -1,4 +1,4 @@
-//! Following the journal: the decisions of other replicas are read, and damage is noticed.
+//! Following the journal: reads the decisions of other replicas, and notices damage.
 
 use crate::{
     id::ModelName,
@@ -12,7 +12,7 @@ use crate::{
     rollout::state::EntryProblem,
 };
 
-/// Whether entries that are read are old news or have just been written by another replica.
+/// Whether entries were written before this server started, or by another replica since then.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {
     Replay,
@@ -25,7 +25,7 @@ impl Operator {
         self.read(model, Reading::Replay);
     }
 
-    /// Reads the entries that others wrote meanwhile; they are counted and logged.
+    /// Reads the entries that other replicas wrote since the last call, and counts and logs them.
     pub(super) fn follow(&self, model: &mut ModelControl) {
         self.read(model, Reading::Follow);
     }
@@ -33,7 +33,7 @@ impl Operator {
     fn read(&self, model: &mut ModelControl, reading: Reading) {
         let before = model.head.seq;
         let mut trouble = self.read_to_end(model, reading);
-        // An entry that was read and is now missing stays a trouble until it is present again.
+        // If an entry that was read is missing now, the problem remains until the entry is back.
         if trouble.is_none() && model.known && model.trouble.is_some() {
             trouble = self.still_overwritten(model);
         }
@@ -84,7 +84,7 @@ impl Operator {
         }
     }
 
-    /// Reads entry by entry. Returns what prevents reading the journal to its end.
+    /// Reads the journal entry by entry. Returns the problem that prevents reading it to its end.
     fn read_to_end(&self, model: &mut ModelControl, reading: Reading) -> Option<Trouble> {
         let name = model.name.clone();
         loop {
@@ -96,7 +96,7 @@ impl Operator {
                         return self.damaged(&name, seq, problem.to_string());
                     }
                 }
-                // Before anything was read, entries beyond a gap are the only sign of the gap.
+                // Before anything was read, only entries beyond a gap show that there is a gap.
                 Ok(None) if !model.known || model.trouble.is_some() => {
                     return self.check_end(model, seq);
                 }
@@ -109,7 +109,8 @@ impl Operator {
         }
     }
 
-    /// Applies an entry that was read; the error says how the entry contradicts the ones before it.
+    /// Applies an entry that was read. The error says how the entry contradicts the entries before
+    /// it.
     fn take_read(
         &self,
         model: &mut ModelControl,
@@ -117,7 +118,7 @@ impl Operator {
         entry: &Entry,
         reading: Reading,
     ) -> Result<(), EntryProblem> {
-        // This process wrote it, but the answer of the store was lost.
+        // This process wrote the entry, but the answer of the store was lost.
         let own = model
             .pending
             .iter()
@@ -127,8 +128,8 @@ impl Operator {
         }
         model.written.apply(entry).map_err(|error| error.problem)?;
         model.head = head;
-        // Entry by entry: a pending decision that one entry made pointless must not revive after
-        // the next entry.
+        // Settle after each entry. A pending decision that one entry made pointless must not take
+        // effect again after the next entry.
         if model.known && !model.pending.is_empty() {
             let dropped = model.settle();
             self.report_dropped(&model.name, &dropped);
@@ -152,8 +153,8 @@ impl Operator {
         })
     }
 
-    /// Whether the end that was reached is the real one, or entries before or beyond it were taken
-    /// away.
+    /// Checks whether the journal really ends here, or whether entries before or after this point
+    /// were removed.
     fn check_end(&self, model: &ModelControl, seq: u64) -> Option<Trouble> {
         let unreadable = |error: StoreError| Some(Trouble::Unreadable(error.to_string()));
         match self.journal.beyond_gap(model.name.as_str(), &model.head) {
@@ -173,14 +174,14 @@ impl Operator {
         }
     }
 
-    /// The journal seems to be empty, but objects exist that only decisions leave behind.
+    /// Detects a journal that seems to be empty although objects exist that only decisions create.
     fn lost_beginning(&self, name: &ModelName) -> Option<Trouble> {
         for place in ["packages", "evidence"] {
             match self.store.list_directories(&format!("{place}/{name}")) {
-                // A copy that was never finished proves nothing.
+                // An unfinished copy is not a sign of an earlier decision.
                 Ok(traces) if traces.iter().all(|trace| trace.starts_with('.')) => {}
                 Ok(_) => {
-                    let detail = "is missing, though the state has packages or evidence of earlier decisions";
+                    let detail = "is missing, though the state directory has packages or evidence of earlier decisions";
                     return Some(Trouble::Damaged {
                         seq: 1,
                         detail: detail.to_owned(),
@@ -190,7 +191,7 @@ impl Operator {
                 Err(error @ StoreError::Late { .. }) => {
                     return Some(Trouble::Unreadable(error.to_string()));
                 }
-                // The directory does not exist, so no decision left anything in it.
+                // The directory does not exist, so it contains no traces of a decision.
                 Err(_) => {}
             }
         }

@@ -16,8 +16,8 @@ use crate::{
     },
 };
 
-/// Metrics show an e-value as a share of its limit. Above this it is certain anyway, and a plot
-/// stays readable.
+/// Maximum of an e-value in the metrics, as a share of its limit. A higher value adds no certainty,
+/// and would make plots unreadable.
 const MAX_E_VALUE_SHARE: f64 = 1e6;
 
 impl Operator {
@@ -48,8 +48,8 @@ impl Operator {
         let first = rollout.candidates.first().cloned();
         let paused = matches!(rollout.phase, PhaseState::Paused { .. });
         match judgement.verdict {
-            // A paused rollout still answers requests, so that a bad candidate is aborted even
-            // then.
+            // A paused rollout still answers requests, so a bad candidate is aborted during a
+            // pause, too.
             Verdict::Abort => {
                 let caught = judgement.candidate.as_ref().and_then(|version| {
                     rollout
@@ -80,8 +80,8 @@ impl Operator {
         }
     }
 
-    /// The candidate passed its last step. If a rollback would not work afterwards, a person
-    /// decides.
+    /// Promotes a candidate that passed its last step. If a rollback would not work afterwards, an
+    /// operator must decide.
     fn promote_by_judge(&self, model: &mut ModelControl, judgement: &Judgement) {
         let rollout = model.state.rollout.as_ref();
         let Some(to) = rollout.and_then(|rollout| rollout.candidates.first().cloned()) else {
@@ -91,7 +91,7 @@ impl Operator {
             Ok(()) => self.decide_by_judge(model, Action::Promote, Some(to), judgement, None),
             Err(error) => {
                 let judgement = Judgement {
-                    text: format!("passed its last step, but is not promoted: {error}"),
+                    text: format!("passed its last step, but can't be promoted: {error}"),
                     ..judgement.clone()
                 };
                 let details = serde_json::to_value(PauseDetails::default()).ok();
@@ -127,7 +127,7 @@ impl Operator {
             details,
         };
         match self.append(model, draft) {
-            // Every replica judges the same evidence: one writes the decision, and the others read
+            // All replicas judge the same evidence. One writes the decision, and the others read
             // it.
             Ok(_) | Err(OperateError::Superseded { .. }) => {}
             Err(error) => {

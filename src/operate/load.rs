@@ -13,15 +13,16 @@ use crate::{
     registry::{VersionState, VersionStatus, servable::Servable, traffic},
 };
 
-/// How long an order waits for a version that must be loaded first. A client waits longer than this
-/// for its answer.
+/// How long an order waits until a version is loaded. A client waits longer than this for its
+/// answer.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
-/// How often the registry is asked meanwhile. A load takes at least tens of milliseconds.
+/// The interval at which an order checks whether the load is complete. A load takes at least tens
+/// of milliseconds.
 const LOAD_POLL: Duration = Duration::from_millis(10);
 
 impl Operator {
-    /// The identity of a version, once it is loaded. No lock is held meanwhile, so that other
-    /// orders are not delayed. On success the version stays loaded until `release`.
+    /// Returns the identity of a version once it is loaded. No lock is held during the load, so
+    /// other orders are not delayed. On success the version stays loaded until `release`.
     pub(super) fn ensure_loaded(
         &self,
         name: &ModelName,
@@ -29,8 +30,8 @@ impl Operator {
     ) -> Result<VersionRef, OperateError> {
         let parsed = Version::parse(version)
             .ok_or_else(|| OperateError::InvalidVersion(version.to_owned()))?;
-        // Before the first look: otherwise a loaded version could be unloaded between the look and
-        // the hold.
+        // Keep the version before the first check. Otherwise it could be unloaded between the check
+        // and this call.
         self.hold_loaded(name, &parsed);
         let outcome = self.wait_until_loaded(name, version);
         if outcome.is_err() {
@@ -54,7 +55,7 @@ impl Operator {
                 });
             }
             match self.load_status(name, version)? {
-                // The directory may be newer than the last scan.
+                // The version's directory may be newer than the last scan.
                 None if !rescanned => {
                     rescanned = true;
                     if let Some(commander) = self.commander.get() {
@@ -102,7 +103,7 @@ impl Operator {
         self.enforce(&mut model);
     }
 
-    /// Ends the hold of `ensure_loaded`.
+    /// Allows the registry to unload a version that `ensure_loaded` kept loaded.
     pub(super) fn release(&self, name: &ModelName, version: &str) {
         let controlled = self.controlled(name);
         let mut model = lock(&controlled);
@@ -110,7 +111,7 @@ impl Operator {
         self.enforce(&mut model);
     }
 
-    /// A loaded version, by its name.
+    /// Finds a loaded version by its name.
     pub(super) fn loaded(&self, name: &ModelName, version: &str) -> Option<Arc<Servable>> {
         let snapshot = self.registry.snapshot();
         match &snapshot.models.get(name)?.version(version)?.state {
@@ -119,7 +120,7 @@ impl Operator {
         }
     }
 
-    /// A loaded version whose digest is the one that was decided on.
+    /// Finds a loaded version whose digest is the one in the journal.
     pub(super) fn decided(&self, name: &ModelName, named: &VersionRef) -> Option<Arc<Servable>> {
         traffic::available(&self.registry.snapshot().models.get(name)?.versions, named).cloned()
     }
@@ -138,7 +139,7 @@ impl Operator {
     }
 }
 
-/// An error if waiting for the version is pointless.
+/// Returns an error if the version can't become loaded.
 fn check_loading(
     name: &ModelName,
     version: &str,

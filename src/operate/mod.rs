@@ -1,6 +1,6 @@
-//! The control plane. Every change to which version answers is a decision: it is checked, written
-//! to the journal, and only then takes effect. Operators, the judge and the configuration all
-//! decide through this folder.
+//! The control plane. Every change of the version that answers requests is a decision. A decision
+//! is checked, written to the journal, and only then takes effect. Operators, the judge and the
+//! configuration all decide through this folder.
 
 mod adoption;
 mod compatibility;
@@ -46,7 +46,7 @@ use crate::{
     registry::{Commander, Registry, package_copies::PackageCopies},
 };
 
-/// A host name longer than this is cut: it becomes a part of object names.
+/// Maximum length of a host name in object names. A longer name is cut.
 const MAX_HOST_NAME: usize = 64;
 
 pub(crate) struct OperatorParts {
@@ -62,7 +62,7 @@ pub(crate) struct OperatorParts {
 pub(crate) struct OperatorSettings {
     pub models: ModelsConfig,
     pub cost: CostConfig,
-    /// `[model.NAME] version`, by model.
+    /// The value of `[model.NAME] version` for each model that has one.
     pub pinned: BTreeMap<String, String>,
 }
 
@@ -79,14 +79,14 @@ pub(crate) struct Operator {
     models: Mutex<BTreeMap<ModelName, Arc<Mutex<ModelControl>>>>,
     /// `REPLICA-BOOT`: the name under which this process writes its evidence.
     process: String,
-    /// The time of the last check that the state has room for urgent decisions.
+    /// The time of the last check that disk space is reserved for urgent decisions.
     reserve_checked: Mutex<Option<Instant>>,
     /// The time of the last full read of all journals.
     reread_at: Mutex<Option<Instant>>,
 }
 
 impl Operator {
-    /// Reads every journal. From here on the decisions in them are in force.
+    /// Reads every journal. Afterwards the decisions in the journals apply.
     pub(crate) fn new(parts: OperatorParts) -> Arc<Operator> {
         let OperatorParts {
             registry,
@@ -138,7 +138,7 @@ impl Operator {
 
     /// Connects the registry's loop, which loads the versions that decisions need.
     pub(crate) fn connect(&self, commander: Commander) {
-        // Only the composition root connects, and it does so once.
+        // Only the composition root calls this, and only once.
         let _ = self.commander.set(commander);
     }
 
@@ -148,12 +148,12 @@ impl Operator {
         Arc::clone(models.entry(name.clone()).or_insert_with(new))
     }
 
-    /// The models that have a journal, or that an order named.
+    /// The models that have a journal, or that appeared in an order.
     fn names(&self) -> Vec<ModelName> {
         lock(&self.models).keys().cloned().collect()
     }
 
-    /// A model that is served or has a journal.
+    /// Returns the name if the model is served or has a journal.
     fn known(&self, name: &str) -> Result<ModelName, OperateError> {
         let unknown = || OperateError::UnknownModel(name.to_owned());
         let parsed = ModelName::parse(name).ok_or_else(unknown)?;
@@ -174,8 +174,8 @@ impl Operator {
         let controlled = self.controlled(name);
         let mut model = lock(&controlled);
         self.follow(&mut model);
-        // An urgent decision may be written later, so that only trouble that forbids even those is
-        // final here.
+        // An urgent decision may be written later. Therefore only a problem that forbids even
+        // urgent decisions ends here.
         match &model.trouble {
             Some(trouble) if trouble.forbids(true) => Err(OperateError::Trouble {
                 detail: format!(
@@ -189,7 +189,7 @@ impl Operator {
     }
 }
 
-/// The name of this machine, in characters that object names may have.
+/// The name of this machine, in characters that are allowed in object names.
 fn host_name() -> String {
     let allowed = |c: char| {
         if c.is_ascii_alphanumeric() || c == '.' {
@@ -207,7 +207,8 @@ fn host_name() -> String {
         .collect()
 }
 
-/// Whether work that is done each `interval` is due now. If so it counts as done.
+/// Whether work that is done once per `interval` is due. If it is due, the current time becomes the
+/// time of the last run.
 fn is_due(last: &Mutex<Option<Instant>>, interval: Duration) -> bool {
     let mut last = lock(last);
     let due = last.is_none_or(|at| at.elapsed() >= interval);
@@ -217,7 +218,7 @@ fn is_due(last: &Mutex<Option<Instant>>, interval: Duration) -> bool {
     due
 }
 
-/// A panic of another thread does not make the decisions unusable: they are swapped whole.
+/// Locks, also after another thread panicked: decisions are swapped whole, so they stay usable.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! `ModelControl`: what this process knows about the decisions on one model.
+//! `ModelControl`: the decisions about one model, as this process knows them.
 
 use std::time::Instant;
 
@@ -19,25 +19,26 @@ pub(super) struct ModelControl {
     pub name: ModelName,
     /// The last entry that was read.
     pub head: ChainHead,
-    /// The state that the journal describes, up to `head`.
+    /// The state of the model according to the entries up to `head`.
     pub written: ModelState,
-    /// The state that is in force: `written`, then the pending decisions.
+    /// The state that applies now: `written`, then the pending decisions.
     pub state: ModelState,
     pub pending: Vec<Pending>,
     pub trouble: Option<Trouble>,
-    /// When the end of the journal was last compared with `head`.
+    /// The time when the end of the journal was last compared with `head`.
     pub verified_at: Instant,
-    /// The journal was read at least once, to its end or to its damage. From then on nothing that
-    /// is known is taken back.
+    /// Whether the journal was read at least once, to its end or to the damage. Decisions that were
+    /// read stay valid.
     pub known: bool,
-    /// Versions that an order waits for.
+    /// Versions that must stay loaded because an order waits for them.
     pub wanted: Vec<Version>,
     pub step: Option<RunningStep>,
     pub rehearsal: RollbackRehearsal,
     pub copies: Option<Copies>,
-    /// The versions that copies could not be made for, and the time of the last attempt.
+    /// The versions whose copies failed, and the time of the last attempt.
     pub failed_copies: Option<(Vec<VersionRef>, Instant)>,
-    /// Versions that `models.promote` would make stable, but that callers could not use.
+    /// Versions that `models.promote` would make stable, but that callers of the stable version
+    /// could not use.
     pub unfit: Vec<VersionRef>,
 }
 
@@ -61,8 +62,8 @@ impl ModelControl {
         }
     }
 
-    /// Computes the state in force from the written state and the pending decisions. Returns the
-    /// pending decisions that other replicas' decisions made pointless.
+    /// Computes the state that applies now from the written state and the pending decisions.
+    /// Returns the pending decisions that decisions of other replicas made pointless.
     pub(super) fn settle(&mut self) -> Vec<Entry> {
         let mut state = self.written.clone();
         let mut dropped = Vec::new();
@@ -80,7 +81,7 @@ impl ModelControl {
         dropped
     }
 
-    /// The number that the next decision gets once it is written.
+    /// The number that the next decision will get when it is written.
     pub(super) fn next_seq(&self) -> u64 {
         self.head.seq + 1 + self.pending.len() as u64
     }
@@ -91,7 +92,7 @@ impl ModelControl {
         self.state.rollout.as_ref().ok_or_else(missing)
     }
 
-    /// The refusal of a decision because of the trouble.
+    /// The error that refuses a decision because of the journal's problem.
     pub(super) fn trouble_error(&self, trouble: &Trouble) -> OperateError {
         OperateError::Trouble {
             detail: trouble.describe(),

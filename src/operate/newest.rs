@@ -1,5 +1,5 @@
-//! `models.promote = "newest"`: a version newer than all versions that were ever decided on becomes
-//! stable by itself.
+//! `models.promote = "newest"`: a version that is newer than all versions in the journal becomes
+//! stable automatically.
 
 use crate::{
     actor::Actor,
@@ -57,8 +57,8 @@ impl Operator {
             ..draft(Action::Promote, Actor::Configuration, Some(to))
         };
         match self.append(model, draft) {
-            // Another replica decided first, or the state can't be written now: the next tick looks
-            // again.
+            // Another replica decided first, or the state directory can't be written now. The next
+            // tick tries again.
             Ok(_) | Err(OperateError::Superseded { .. }) => {}
             Err(error) => {
                 tracing::debug!(model = %model.name, error = %error, "the newest version can't be promoted")
@@ -66,7 +66,7 @@ impl Operator {
         }
     }
 
-    /// The newest loaded version, if it is newer than every version that was ever decided on.
+    /// The newest loaded version, if it is newer than every version in the journal.
     fn newest(&self, model: &ModelControl) -> Option<VersionRef> {
         let snapshot = self.registry.snapshot();
         let versions = &snapshot.models.get(&model.name)?.versions;

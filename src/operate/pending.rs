@@ -1,5 +1,5 @@
-//! Pending decisions: urgent ones that are in force in this process and could not be written yet.
-//! They are written before any other.
+//! Pending decisions: urgent decisions that apply in this process and could not be written yet.
+//! They are written before any other decision.
 
 use crate::{
     id::ModelName,
@@ -12,9 +12,9 @@ use crate::{
 };
 
 pub(super) struct Pending {
-    /// Its place in the journal is filled in when it is written.
+    /// The entry to write. Its number and hashes are filled in when it is written.
     pub(super) entry: Entry,
-    /// The id of the rollout that the decision ends.
+    /// The id of the rollout that the decision ends. `None` if it ends no rollout.
     rollout: Option<String>,
 }
 
@@ -30,8 +30,9 @@ impl Pending {
             _ if self.entry.from.is_none() => {
                 state.stable != self.entry.to || state.rollout.is_some()
             }
-            // The rollout still runs, or the version that the rollback leaves (by now perhaps its
-            // candidate) is stable.
+            // The decision is still due in two cases: its rollout is still running, or the version
+            // that it rolls back from is still stable. That version may be a candidate that was
+            // promoted since.
             _ => {
                 state.rollout.is_some() && same_rollout
                     || state.stable == self.entry.from && state.stable != self.entry.to
@@ -41,7 +42,7 @@ impl Pending {
 }
 
 impl Operator {
-    /// Lets an urgent decision take effect in this process, to be written later.
+    /// Lets an urgent decision take effect in this process. It is written later.
     pub(super) fn hold(
         &self,
         model: &mut ModelControl,
@@ -64,7 +65,7 @@ impl Operator {
             entry: entry.clone(),
             rollout,
         });
-        tracing::error!(model = %model.name, action = entry.action.name(), error, "a decision can't be written yet; it is in force on this server, and will be written as soon as possible");
+        tracing::error!(model = %model.name, action = entry.action.name(), error, "a decision can't be written yet; it applies on this server, and will be written as soon as possible");
         self.enforce(model);
         Ok(entry)
     }
@@ -100,7 +101,7 @@ impl Operator {
                 .as_ref()
                 .map(|to| to.version.as_str())
                 .unwrap_or_default();
-            tracing::warn!(model = %name, action = entry.action.name(), to, cause = entry.actor.cause().name(), "a pending decision is dropped: another replica decided meanwhile");
+            tracing::warn!(model = %name, action = entry.action.name(), to, cause = entry.actor.cause().name(), "a pending decision is dropped: a decision of another replica made it pointless");
         }
     }
 }

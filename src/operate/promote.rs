@@ -22,7 +22,7 @@ impl Operator {
     ) -> Result<ModelStatus, OperateError> {
         let name = self.known(name)?;
         self.with(&name, |model| self.promote_candidate(model, request, actor))?;
-        // The status that is returned says whether a rollback to the version before would work.
+        // The returned status says whether a rollback to the previous version would work.
         self.rehearse_one(&name);
         self.with(&name, |model| Ok(self.status_of(model)))
     }
@@ -47,7 +47,7 @@ impl Operator {
                 .map_err(|error| OperateError::NoWayBack(error.to_string()))?;
         } else if request.reason.is_none() {
             return Err(OperateError::ReasonRequired(
-                "a promotion without a way back",
+                "a promotion without a rollback path",
             ));
         }
         let evidence = model.step.as_ref().map(|running| {

@@ -1,5 +1,5 @@
-//! Rehearsal: a rollback is tried before anybody needs it. The previous version replays its golden
-//! examples, and requests of live traffic that were kept in memory. The answers are thrown away.
+//! Rehearsal: tries a rollback before an operator needs it. The previous version replays its golden
+//! examples, and requests of live traffic that were kept in memory. The answers are discarded.
 
 use std::{
     sync::Arc,
@@ -28,25 +28,25 @@ use crate::{
 
 /// How long one answer may take.
 const RUN_TIMEOUT: Duration = Duration::from_secs(10);
-/// The golden examples that a rehearsal replays: enough to find a broken version, without taking
-/// much of the engine.
+/// Maximum number of golden examples that a rehearsal replays. This is enough to find a broken
+/// version, and takes little time of the engine.
 const EXAMPLES: usize = 64;
-/// The golden examples that are replayed while a promotion waits.
+/// Maximum number of golden examples that are replayed while a promotion waits.
 const FEW_EXAMPLES: usize = 4;
-/// How soon a failed rehearsal is repeated: the version may only be loading.
+/// The pause before a failed rehearsal is repeated. The version may still be loading.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The result of the last rehearsal.
 #[derive(Default)]
 pub(super) struct RollbackRehearsal {
     pub ready: bool,
-    /// Why a rollback would not work.
+    /// The reason why a rollback would not work. Empty if it would work, or was not rehearsed yet.
     pub reason: String,
-    /// The version that was rehearsed, and when.
+    /// The version that was rehearsed last, and the time. `None` before the first rehearsal.
     tried: Option<(VersionRef, Instant)>,
 }
 
-/// Why a rollback would not work.
+/// The reason why a rollback would not work.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RehearsalError {
     #[error("{0} is not loaded")]
@@ -61,14 +61,15 @@ pub(super) enum RehearsalError {
     Binding(String),
     #[error("a live request {0}")]
     LiveRequest(ReplayFault),
-    #[error("callers that adopt what is new in {version} would break: {}", differences.join("; "))]
+    #[error("callers who use the new values of {version} would break: {}", differences.join("; "))]
     ForwardOnly {
         version: String,
         differences: Vec<String>,
     },
 }
 
-/// What is wrong with the replay of one request. No text holds a value of a live request.
+/// The reason why the replay of one request failed. The text never contains a value of a live
+/// request.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReplayFault {
     #[error("does not fit the schema")]
@@ -123,20 +124,20 @@ impl Operator {
         }
     }
 
-    /// Rehearses a rollback of one model. The model is not locked meanwhile: a run may hang, and a
-    /// real rollback must not wait.
+    /// Rehearses a rollback of one model. The model is not locked during the rehearsal: a run may
+    /// hang, and a real rollback must not wait.
     pub(super) fn rehearse_one(&self, name: &ModelName) {
         let controlled = self.controlled(name);
         let previous = lock(&controlled).state.previous().cloned();
         let outcome = previous
             .as_ref()
             .map(|previous| self.try_rollback(name, previous));
-        // A check that the shutdown cut short proves nothing.
+        // A check that a shutdown interrupted proves nothing.
         if self.kept.is_stopped() {
             return;
         }
         let mut model = lock(&controlled);
-        // A decision was made meanwhile: the next rehearsal is about another version.
+        // A decision was made during the rehearsal. The next rehearsal is about another version.
         if model.state.previous() != previous.as_ref() {
             return;
         }
@@ -204,13 +205,13 @@ impl Operator {
         };
         match (stable, samples) {
             (Some(stable), Some(samples)) => replay_samples(&stable, &servable, &samples.kept()),
-            // Without live traffic the golden examples are the whole rehearsal.
+            // Without live traffic, the rehearsal consists only of the golden examples.
             _ => Ok(()),
         }
     }
 
-    /// Whether a rollback would work once `to` is stable: from `to` back to the version that is
-    /// stable now.
+    /// Checks whether a rollback would work once `to` is stable: from `to` back to the version that
+    /// is stable now.
     pub(super) fn check_way_back(
         &self,
         model: &ModelControl,
@@ -245,7 +246,7 @@ impl Operator {
 fn replay_golden(servable: &Servable, examples: usize) -> Result<(), RehearsalError> {
     let failed = |number: usize, fault: ReplayFault| RehearsalError::Example { number, fault };
     let Contents::Package(packaged) = &servable.contents else {
-        // A bare graph has no examples: one run on zeros shows at least that it runs.
+        // A bare graph has no golden examples. One run on zeros shows at least that the graph runs.
         return run(servable, zeros(&servable.graph), 1)
             .map(|_| ())
             .map_err(|fault| failed(1, fault));
@@ -272,8 +273,8 @@ fn replay_golden(servable: &Servable, examples: usize) -> Result<(), RehearsalEr
     Ok(())
 }
 
-/// Replays requests that the stable version decoded, as the previous version would get them after a
-/// rollback.
+/// Replays requests that the stable version decoded. The previous version gets them in the same
+/// form as after a rollback.
 fn replay_samples(
     stable: &Servable,
     previous: &Servable,
@@ -316,7 +317,7 @@ fn run(servable: &Servable, tensors: Tensors, rows: usize) -> Result<Tensors, Re
         .package()
         .is_some_and(|package| package.parts.input.is_personal());
     let failed = |error: EngineError| ReplayFault::Run(without_values(error, personal));
-    // A job of no rows would seem to fit into any batch.
+    // A job of zero rows would seem to fit into any batch.
     let receiver = servable
         .batcher
         .submit(tensors, rows.max(1), urgency)
@@ -328,8 +329,9 @@ fn run(servable: &Servable, tensors: Tensors, rows: usize) -> Result<Tensors, Re
     }
 }
 
-/// Why a run failed, without the values of a request, which the runtime's messages contain. If the
-/// schema marks a field as `personal`, only the node and the kind of failure remain.
+/// The reason why a run failed, without the values of a request that the runtime's messages
+/// contain. If the schema marks a field as `personal`, the text contains only the node and the kind
+/// of failure.
 fn without_values(error: EngineError, personal: bool) -> String {
     match error {
         EngineError::Run { detail, loggable } => {

@@ -1,4 +1,4 @@
-//! Repair: one process sets the damaged end of a journal aside, and the others follow.
+//! Repair: one process moves the damaged end of a journal aside, and the other processes follow.
 
 use std::time::{Duration, Instant};
 
@@ -21,17 +21,19 @@ use crate::{
     rollout::state::ModelState,
 };
 
-/// How often a process checks whether another one repaired the journal.
+/// The interval at which a process checks whether another process repaired the journal.
 pub(super) const VERIFY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often all entries are read again: the files of old entries may be changed at any time.
+/// The interval at which all entries are read again. The files of old entries may be changed at any
+/// time.
 const REREAD_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The trouble with entries that a repair moved away without being able to write its own entry.
-pub(super) const UNNAMED: &str = "was set aside without an entry that says so";
+/// The problem with entries that a repair moved aside before it failed to write its own entry.
+pub(super) const UNNAMED: &str = "was moved aside without an entry that says so";
 
 impl Operator {
-    /// Sets the damaged end of a journal aside, and writes that down. Nothing is deleted.
+    /// Moves the damaged end of a journal aside, and writes an entry about this. Nothing is
+    /// deleted.
     pub(crate) fn repair(
         &self,
         name: &str,
@@ -50,7 +52,7 @@ impl Operator {
         let places = self
             .set_aside(&model, seq)
             .map_err(OperateError::JournalUnreadable)?;
-        tracing::warn!(model = %name, seq, detail, place = ?places, actor = %actor, "the damaged end of the journal is set aside");
+        tracing::warn!(model = %name, seq, detail, place = ?places, actor = %actor, "the damaged end of the journal is moved aside");
         model.trouble = None;
         if model.head.seq >= seq {
             self.read_again(&mut model);
@@ -66,7 +68,7 @@ impl Operator {
             ..draft(Action::Repair, actor.clone(), model.written.stable.clone())
         };
         if let Err(error) = self.append(&mut model, repaired) {
-            // Without the entry nobody would know that the journal was longer.
+            // Without this entry, no reader would know that the journal was longer.
             model.trouble = Some(Trouble::Damaged {
                 seq,
                 detail: UNNAMED.to_owned(),
@@ -79,10 +81,10 @@ impl Operator {
         Ok(self.status_of(&model))
     }
 
-    /// Moves the entries from `seq` on out of the journal. Returns the directories of all entries
-    /// that no repair named yet.
+    /// Moves the entries from `seq` on aside. Returns all directories of moved entries that no
+    /// `Repair` entry lists yet.
     fn set_aside(&self, model: &ModelControl, seq: u64) -> Result<Vec<String>, StoreError> {
-        // A repair that began and did not finish moved entries, too.
+        // An earlier repair that did not finish also moved entries.
         let mut places = self.unnamed_places(model)?;
         let place = Journal::new_place_aside(model.name.as_str());
         let moved = self.journal.set_aside(model.name.as_str(), seq, &place)?;
@@ -92,8 +94,8 @@ impl Operator {
         Ok(places)
     }
 
-    /// The version that answered before the repair may have been decided on beyond the damage. It
-    /// is decided on again, so that a repair changes no answers.
+    /// Decides again that the version that answers now is stable. The original decision may be
+    /// among the damaged entries, and a repair must not change any answers.
     fn keep_answering(
         &self,
         model: &mut ModelControl,
@@ -114,7 +116,7 @@ impl Operator {
         self.append(model, rollback).map(|_| ())
     }
 
-    /// Forgets everything that was read, and reads the journal again.
+    /// Discards all entries that were read, and reads the journal again.
     fn read_again(&self, model: &mut ModelControl) {
         (model.head, model.written, _) =
             ModelState::fold(&self.journal, model.name.as_str(), |_| ());
@@ -122,15 +124,14 @@ impl Operator {
         self.report_dropped(&model.name, &dropped);
     }
 
-    /// The directories of entries that were set aside by a repair whose own entry was never
-    /// written.
+    /// The directories of entries that a repair moved aside, but that no `Repair` entry lists.
     pub(super) fn unnamed_places(&self, model: &ModelControl) -> Result<Vec<String>, StoreError> {
         let mut places = self.journal.places_aside(model.name.as_str())?;
         places.retain(|place| !model.written.set_aside.contains(place));
         Ok(places)
     }
 
-    /// Adopts a journal that another replica repaired, and notices one whose entries changed.
+    /// Adopts a journal that another replica repaired, and notices a journal whose entries changed.
     pub(super) fn follow_repair(&self, model: &mut ModelControl) {
         if model.head.seq == 0 || model.verified_at.elapsed() < VERIFY_INTERVAL {
             return;
@@ -139,7 +140,7 @@ impl Operator {
         self.adopt_repair(model);
     }
 
-    /// The same, without waiting for the interval.
+    /// Does the same as `follow_repair`, without waiting for the interval.
     pub(super) fn adopt_repair(&self, model: &mut ModelControl) {
         let name = model.name.as_str();
         let Ok(text) = self.journal.text(name, model.head.seq) else {
@@ -166,7 +167,8 @@ impl Operator {
         self.enforce(model);
     }
 
-    /// Reads the entries up to `head` again. Returns what is wrong with them now.
+    /// Reads the entries up to `head` again. Returns the problem with them; `None` if they are
+    /// unchanged.
     pub(super) fn overwritten(
         &self,
         name: &ModelName,
@@ -184,7 +186,7 @@ impl Operator {
                         .is_empty() =>
                 {
                     return Ok(Some(Trouble::Unreadable(format!(
-                        "the state vanished: entry {} of {name}, which was read before, is missing, and so are all others",
+                        "the journal vanished from the state directory: entry {} of {name}, which was read before, is missing, and so are all others",
                         head.seq
                     ))));
                 }
@@ -194,7 +196,9 @@ impl Operator {
             };
             return Ok(Some(Trouble::Overwritten {
                 seq,
-                detail: format!("{detail} (the entry was read before, and holds on this server)"),
+                detail: format!(
+                    "{detail} (this server read the entry earlier and still applies it)"
+                ),
             }));
         }
         let detail = "differs from the entry that was read before".to_owned();
@@ -204,8 +208,8 @@ impl Operator {
         }))
     }
 
-    /// Reads the whole journal of each model again, one model at a time: damage in the middle must
-    /// be noticed, too.
+    /// Reads the whole journal of each model again, one model at a time, to notice damage in the
+    /// middle of a journal.
     pub(super) fn reread(&self) {
         if !is_due(&self.reread_at, REREAD_INTERVAL) {
             return;
@@ -226,7 +230,7 @@ impl Operator {
     }
 }
 
-/// The entry to repair from, and what is wrong with it.
+/// The number of the entry to repair from, and the description of the damage.
 fn damage(model: &ModelControl) -> Result<(u64, String), OperateError> {
     match &model.trouble {
         Some(Trouble::Damaged { seq, detail, .. } | Trouble::Overwritten { seq, detail }) => {

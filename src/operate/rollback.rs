@@ -39,7 +39,7 @@ impl Operator {
         outcome
     }
 
-    /// The version to restore; `None` if the rollout in progress is to end.
+    /// The version to restore. `None` if the order is to end the rollout in progress.
     fn target(
         &self,
         model: &ModelControl,
@@ -76,7 +76,7 @@ impl Operator {
 
     fn no_previous(&self, model: &ModelControl) -> OperateError {
         match &model.trouble {
-            // Nobody knows which version was stable before.
+            // The journal was not read, so the previous stable version is unknown.
             Some(trouble) if !model.known => model.trouble_error(trouble),
             _ => OperateError::NoPrevious {
                 already: earlier_decision(model),
@@ -146,12 +146,12 @@ impl Operator {
         Ok(self.status_of(model))
     }
 
-    /// Another version to roll back to, if there is no previous stable one.
+    /// Suggests another version to roll back to if there is no previous stable version.
     fn other_version(&self, model: &ModelControl) -> Option<Suggestion> {
         let stable = model.state.stable.as_ref();
         let directory = self.settings.models.root.join(model.name.as_str());
-        // A version that was left by a rollback or an abort is the fault that the operator wants to
-        // get rid of.
+        // A version that a rollback or an abort ended is a version that the operator wants to get
+        // rid of.
         let fits = |version: &String| {
             stable.is_none_or(|stable| stable.version != *version)
                 && !model.state.withdrawn.contains_key(version)
@@ -184,7 +184,8 @@ impl Operator {
             || directory(&model.name).join(version).is_dir()
     }
 
-    /// A version that no rollout tried may break callers. An emergency does not change that.
+    /// Refuses a version that no rollout tried, because it may break callers. An emergency does not
+    /// change this.
     fn check_never_stable(
         &self,
         model: &ModelControl,
@@ -195,7 +196,7 @@ impl Operator {
             .stable
             .as_ref()
             .and_then(|stable| self.decided(&model.name, stable));
-        // Without a stable version that is loaded there are no callers to break.
+        // If no stable version is loaded, there are no callers that could break.
         let (Some(old), Some(new)) = (stable, self.decided(&model.name, to)) else {
             return Ok(());
         };
@@ -213,8 +214,8 @@ impl Operator {
     }
 }
 
-/// The version that answers since an earlier rollback or abort: the answer to an operator who
-/// decides the same again.
+/// Describes the rollback or abort since which the current version answers. This is the answer to
+/// an operator who gives the same order again.
 fn earlier_decision(model: &ModelControl) -> Option<String> {
     let (stable, last) = (model.state.stable.as_ref()?, model.state.last.as_ref()?);
     let at_ms = clock::ms_of_rfc3339(&last.at);

@@ -1,5 +1,5 @@
-//! `RunningStep`: the evidence that this process collects for the current step of a rollout, and
-//! what it learned from others.
+//! `RunningStep`: the evidence for the current step of a rollout, from this process and from the
+//! other processes.
 
 use std::{
     collections::BTreeMap,
@@ -28,10 +28,10 @@ pub(super) struct RunningStep {
     pub runs: BTreeMap<String, ArmRuns>,
     /// The evidence of other processes, by the name of their object.
     pub others: BTreeMap<String, EvidenceShare>,
-    /// This process's evidence as it was last written.
+    /// The evidence of this process that was last written.
     pub written: EvidenceShare,
     pub exchanged: Option<Instant>,
-    /// The evidence of all processes.
+    /// The sum of the evidence of all processes.
     pub evidence: Evidence,
     pub judgement: Option<Judgement>,
     /// Engine runs of each arm that this process lost, by the window in which each loss was
@@ -44,7 +44,7 @@ pub(super) struct RunningStep {
 pub(super) struct ArmRuns {
     counters: Option<Arc<Runs>>,
     base: RunsView,
-    /// Runs on counters that no longer exist, because the version was loaded again.
+    /// Runs from counters that no longer exist because the version was loaded again.
     carried: RunsView,
     pub threads: usize,
 }
@@ -71,13 +71,13 @@ impl ArmRuns {
             if let Some(gone) = self.counters.replace(Arc::clone(counters)) {
                 self.carried.add(&gone.view().since(&self.base));
             }
-            // Counters that exist when the step begins also hold the runs before it.
+            // Counters that exist when the step begins also contain the runs before it.
             self.base = counters.view();
         }
         let now = counters.view();
         if now.total() < WARM_RUNS {
             // The first runs after a load are slow, because caches are empty and memory is
-            // allocated. Their failures count.
+            // allocated. Only their failures count.
             self.base = now.with_failures_of(&self.base);
         }
         self.threads = servable.intra_op_threads;
@@ -85,8 +85,8 @@ impl ArmRuns {
 }
 
 impl Operator {
-    /// Starts counting a step. Evidence that other processes, or this one before a restart,
-    /// collected for it is read. `versions`: the stable version, then the candidates.
+    /// Starts counting a step. Reads the evidence that other processes, or this process before a
+    /// restart, collected for the step. `versions`: the stable version, then the candidates.
     pub(super) fn begin_step(
         &self,
         name: &ModelName,

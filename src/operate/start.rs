@@ -35,20 +35,21 @@ pub(crate) enum Started {
     DryRun(Box<DryRun>),
 }
 
-/// What was found out about the candidates of a start.
+/// Results of comparing the candidates of a rollout with the stable version.
 #[derive(Default)]
 struct Comparison {
     reports: Vec<CandidateReport>,
     /// Differences that break callers of the stable version.
     breaking: Vec<String>,
-    /// Differences that a rollback would turn into breaking ones.
+    /// Differences that do not break today's callers. A rollback would break callers that already
+    /// use the new values.
     forward_only: Vec<String>,
-    /// The highest risk that a candidate's package declares.
+    /// The highest risk that a candidate's package declares. `None` if no package declares one.
     risk: Option<Risk>,
 }
 
 impl Operator {
-    /// Starts a rollout; a dry run only says what would start.
+    /// Starts a rollout. A dry run only reports which rollout would start.
     pub(crate) fn start(
         &self,
         name: &str,
@@ -68,8 +69,8 @@ impl Operator {
                 self.start_loaded(model, candidates, request, actor)
             })
         });
-        // From here on the rollout itself keeps the candidates loaded; without one they are no
-        // longer needed.
+        // If a rollout started, it keeps the candidates loaded. If none started, the candidates are
+        // not needed.
         for version in &request.to {
             self.release(&name, version);
         }
@@ -91,7 +92,7 @@ impl Operator {
             .ok_or_else(|| OperateError::StableNotLoaded(from.to_string()))?;
         let comparison = self.compare(model, &stable, &candidates, &request.accept_unproved)?;
         let mut plan = choose_plan(request.plan.as_ref(), comparison.risk)?;
-        // Whatever plan was named: a high risk always needs a second operator.
+        // A high risk always needs a second operator, regardless of the plan.
         plan.approve |= comparison.risk == Some(Risk::High);
         let schema = stable.package().map(|package| &package.parts.input);
         check_plan(&plan, &candidates, schema)?;
@@ -204,7 +205,7 @@ fn may_start(model: &ModelControl, to: &[String]) -> Result<(), OperateError> {
     }
 }
 
-/// A version number belongs to the files of the first decision about it.
+/// Checks that the version has the same digest as in the first decision about it.
 pub(super) fn check_digest(model: &ModelControl, named: &VersionRef) -> Result<(), OperateError> {
     match model.state.digests.get(&named.version) {
         Some(decided) if *decided != named.digest => Err(OperateError::DigestChanged {
@@ -215,7 +216,8 @@ pub(super) fn check_digest(model: &ModelControl, named: &VersionRef) -> Result<(
     }
 }
 
-/// The operator must accept, with a reason, everything that is not proved harmless.
+/// Checks that the operator accepts, with a reason, all differences that are not proved to be
+/// harmless.
 fn check_consent(
     comparison: &Comparison,
     stable: &VersionRef,
@@ -252,7 +254,7 @@ fn choose_plan(
         (Some(PlanChoice::Name(name)), _) => name.as_str(),
         (None, Some(Risk::Low)) => "low",
         (None, Some(Risk::High)) => "high",
-        // A package that declares no risk is not a harmless one.
+        // A package that declares no risk may still be harmful.
         (None, Some(Risk::Medium) | None) => "medium",
     };
     RolloutPlan::builtin(name).ok_or_else(|| OperateError::UnknownPlan(name.to_owned()))

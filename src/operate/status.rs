@@ -18,7 +18,7 @@ use crate::{
     suggestion::Suggestion,
 };
 
-/// The entries of one page of a history: a page stays below some megabytes.
+/// Maximum number of entries on one page of the history. It keeps a page below a few megabytes.
 const MAX_ENTRIES: u64 = 1000;
 
 impl Operator {
@@ -41,7 +41,8 @@ impl Operator {
         }
     }
 
-    /// A model that has a journal; one that is only served has no status yet.
+    /// Returns the name of a model that has a journal. A model that is served without a journal has
+    /// no status yet.
     fn with_journal(&self, name: &str) -> Result<ModelName, OperateError> {
         ModelName::parse(name)
             .filter(|name| self.names().contains(name))
@@ -73,7 +74,7 @@ impl Operator {
         }
     }
 
-    /// What an operator must know although requests are answered.
+    /// Problems that an operator must know about although requests are answered.
     pub(super) fn notices(&self, model: &ModelControl) -> Vec<String> {
         let trouble = model.trouble.as_ref().map(Trouble::describe);
         let pending = model.pending.iter().map(|pending| {
@@ -84,19 +85,19 @@ impl Operator {
                 .map(|to| to.version.as_str())
                 .unwrap_or_default();
             format!(
-                "{} {to} is in force on this server only: it could not be written yet",
+                "{} {to} applies on this server only: it could not be written yet",
                 pending.entry.action.name()
             )
         });
-        let reserve = self
-            .store
-            .lacks_reserve()
-            .then(|| "the state's disk is full: it has no room for urgent decisions".to_owned());
+        let reserve = self.store.lacks_reserve().then(|| {
+            "the disk of the state directory is full: no space is reserved for urgent decisions"
+                .to_owned()
+        });
         trouble.into_iter().chain(pending).chain(reserve).collect()
     }
 
-    /// The version that answers requests without a version; or the reason why none does, and what
-    /// to do about it.
+    /// The version that answers requests that name no version. If there is none: the reason, and
+    /// the command that helps.
     fn answering(
         &self,
         name: &ModelName,
@@ -162,7 +163,7 @@ impl Operator {
         })
     }
 
-    /// A page of the journal from entry `first` on, as the stored texts.
+    /// One page of the journal, from entry `first` on, as stored.
     pub(crate) fn history(&self, name: &str, first: u64) -> Result<History, OperateError> {
         let name = self.with_journal(name)?;
         let head = {
@@ -172,7 +173,8 @@ impl Operator {
             model.head.clone()
         };
         let first = first.max(1);
-        // Entries beyond a gap belong to the history: a reader that verifies it must see them.
+        // Entries beyond a gap are part of the history: a reader that verifies the history must see
+        // them.
         let beyond = self
             .journal
             .beyond_gap(name.as_str(), &head)

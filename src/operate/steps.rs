@@ -132,7 +132,7 @@ impl Operator {
         decision: RolloutDecision<'_>,
     ) -> Result<ModelStatus, OperateError> {
         let rollout = model.rollout()?;
-        // Only an abort ends the step, so that only its totals are final.
+        // Only an abort ends the step. Therefore only its totals are final.
         let totals = model
             .step
             .as_ref()

@@ -1,5 +1,5 @@
-//! Webhook: posts each decision that this process makes to a URL, usually that of a chat. It never
-//! delays a decision.
+//! Webhook: posts each decision that this process makes to a URL, usually the URL of a chat. It
+//! never delays a decision.
 
 use std::{
     io,
@@ -20,17 +20,17 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Decisions that may wait to be posted; more are dropped and counted.
+/// Maximum number of decisions in the queue. Further decisions are dropped and counted.
 const QUEUE: usize = 256;
-/// A chat that takes longer than this is counted as unreachable.
+/// The timeout of one attempt. A chat that takes longer is counted as unreachable.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The pauses before the second and the third attempt; there is no fourth.
+/// The pauses before the second and the third attempt. There is no fourth attempt.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
-/// How long a shutdown waits for the decisions that are still to be posted.
+/// How long a shutdown waits until the queued decisions are posted.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(crate) struct Webhook {
-    /// `None` once the shutdown began: the thread ends when the queue is closed.
+    /// `None` once the shutdown began. The thread ends when the queue is closed.
     queue: Option<SyncSender<Entry>>,
     ended: Mutex<Receiver<()>>,
     metrics: Metrics,
@@ -74,7 +74,7 @@ impl Webhook {
         }))
     }
 
-    /// Queues a decision, and never waits.
+    /// Queues a decision. Never waits.
     pub(crate) fn notify(&self, entry: &Entry) {
         if self
             .queue
@@ -98,10 +98,10 @@ impl Drop for Webhook {
     }
 }
 
-/// Posts decisions, on a thread of its own.
+/// Posts decisions, on its own thread.
 struct Poster {
     agent: Agent,
-    /// A secret: whoever knows the URL of a chat's webhook can post to it.
+    /// The URL. It is a secret: everyone who knows the URL of a chat's webhook can post to it.
     url: String,
     host: String,
     metrics: Metrics,
@@ -170,7 +170,7 @@ fn message(entry: &Entry) -> Value {
     })
 }
 
-/// The line that a chat shows.
+/// The line of text that the chat shows.
 fn text(entry: &Entry) -> String {
     let version = |named: &Option<VersionRef>| {
         named
@@ -198,7 +198,7 @@ fn text(entry: &Entry) -> String {
         Action::Abort => format!("the rollout of {to} is aborted; {from} answers all requests"),
         Action::Rollback => format!("rolled back from {from} to {to}"),
         Action::Repair => {
-            format!("the damaged end of the journal was set aside; {to} answers all requests")
+            format!("the damaged end of the journal was moved aside; {to} answers all requests")
         }
     };
     let reason = entry

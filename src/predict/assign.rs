@@ -15,21 +15,21 @@ use crate::{
     },
 };
 
-/// The part of a request in a rollout.
+/// The arm and the unit of a request in a rollout.
 pub(crate) struct Assignment {
     pub traffic: Arc<Traffic>,
     pub hash: KeyHash,
-    /// 0 is the stable version; the candidates follow in their order.
+    /// The index of the arm. 0 is the stable version; the candidates follow in their order.
     pub arm: usize,
     pub unit: Unit,
     pub started: Instant,
-    /// The engine run of the request has begun.
+    /// Whether the engine run of the request has begun.
     pub running: Arc<AtomicBool>,
 }
 
 impl Assignment {
-    /// Decides the arm. `columns`: the request's columns as the stable version decoded them, if it
-    /// has a schema.
+    /// Assigns the request to an arm. `columns`: the request's columns as the stable version
+    /// decoded them. `None` without a schema.
     pub(crate) fn new(
         traffic: &Arc<Traffic>,
         header: Option<&[u8]>,
@@ -48,7 +48,7 @@ impl Assignment {
             AssignmentKey::Header(_) => header.map(<[u8]>::to_vec),
             AssignmentKey::Field(name) => field(name),
         };
-        // A request without the key is a unit by itself.
+        // A request without the key is its own unit.
         let hash = match key {
             Some(key) => KeyHash::of(salt, &key),
             None => KeyHash::of(salt, id.write(&mut [0; 26]).as_bytes()),
@@ -69,24 +69,24 @@ impl Assignment {
         }
     }
 
-    /// The index of the candidate among the rollout's candidates; `None` for the stable version.
+    /// The index of the candidate among the rollout's candidates. `None` for the stable version.
     pub(crate) fn candidate(&self) -> Option<usize> {
         self.arm.checked_sub(1)
     }
 
-    /// The version that answers; `None` for the stable version.
+    /// The candidate that answers. `None` if the stable version answers.
     pub(crate) fn servable(&self) -> Option<&Arc<Servable>> {
         let arm = self.traffic.arms.get(self.candidate()?)?.as_ref()?;
         Some(&arm.servable)
     }
 
-    /// Candidates also answer a copy of the request.
+    /// Whether candidates also answer a copy of the request.
     pub(crate) fn is_shadowed(&self) -> bool {
         self.arm == 0 && self.traffic.shadows(self.hash).next().is_some()
     }
 }
 
-/// The value of the first instance, as bytes.
+/// The field's value in the first instance, as bytes.
 fn field_key(column: &Column) -> Option<Vec<u8>> {
     match column {
         Column::Boolean(values) => values.first()?.map(|value| vec![u8::from(value)]),

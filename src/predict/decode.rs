@@ -1,5 +1,5 @@
-//! Decoding: the data of a request becomes validated fields, or tensors for the graph. The same for
-//! every protocol.
+//! Decoding: turns the data of a request into validated fields, or into tensors for the graph. It
+//! is the same for every protocol.
 
 use std::time::Instant;
 
@@ -24,19 +24,19 @@ use crate::{
     transform::fields,
 };
 
-/// Requests over the network beyond these limits are refused before memory is allocated for them.
-/// The limit of the body bounds everything else.
+/// Limits for requests over the network. A request beyond them is refused before memory is
+/// allocated for it. The limit on the size of the body bounds everything else.
 pub(super) const LIMITS: DecodeLimits = DecodeLimits {
     max_instances: 65_536,
     max_depth: 64,
     max_array_values: 64 << 20,
 };
 
-/// How a request is decoded.
+/// Options for decoding a request.
 pub(super) struct DecodeOptions<'a> {
-    /// The outputs that the caller names.
+    /// The names of the outputs that the caller requests.
     pub wanted: &'a [String],
-    /// The caller named a version by its number.
+    /// Whether the caller named a version by its number.
     pub explicit: bool,
     pub limits: &'a DecodeLimits,
 }
@@ -128,7 +128,7 @@ fn decode_table(
     let rows = csv_table::to_rows(table, schema.columns()).map_err(malformed)?;
     let options = RowOptions {
         names: rows.names.as_deref(),
-        // A table often has columns that the model does not use, and empty cells.
+        // A table often has empty cells, and columns that the model does not use.
         ignore_unknown: true,
         null_is_missing: true,
         origin: Some(&rows.origin),

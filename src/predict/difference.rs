@@ -10,13 +10,13 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct AnswerDifference {
     pub differs: bool,
-    /// The largest absolute difference of the first numbers that both have; NaN if one of them is
-    /// NaN.
+    /// The largest absolute difference between the first numbers of the two answers. NaN if one of
+    /// the numbers is NaN.
     pub magnitude: f64,
 }
 
-/// Compares two answers. If both have classes, these decide. Numbers are compared only without
-/// classes, because the probabilities of two models are never equal.
+/// Compares two answers. If both have classes, only the classes count. Numbers are compared only
+/// without classes, because the probabilities of two models are never equal.
 pub(super) fn compare(
     stable: &ModelOutput,
     candidate: &ModelOutput,
@@ -175,12 +175,12 @@ fn largest_difference(a: &OutputColumn, b: &OutputColumn) -> Option<f64> {
     }
 }
 
-/// NaN counts as a difference.
+/// Whether the difference exceeds the tolerance. A NaN exceeds every tolerance.
 fn exceeds(difference: f64, tolerance: f64) -> bool {
     difference.is_nan() || difference > tolerance
 }
 
-/// The largest absolute difference; NaN if one of the numbers is NaN.
+/// The largest absolute difference. NaN if one of the numbers is NaN.
 fn largest(a: impl Iterator<Item = f64>, b: impl Iterator<Item = f64>) -> f64 {
     a.zip(b)
         .map(|(a, b)| (a - b).abs())

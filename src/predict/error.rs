@@ -10,32 +10,32 @@ use crate::{
     schema::fault::Fault,
 };
 
-/// `Display` is the text for the caller. The messages of the runtime stay in the log: they name
-/// files and nodes of the server.
+/// `Display` is the text for the caller. The messages of the runtime are only logged, because they
+/// name files and nodes of the server.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PredictError {
     #[error(transparent)]
     Route(RouteError),
     #[error("{0}")]
     Malformed(String),
-    /// `more`: violations beyond the ones that are listed.
+    /// The request violates the schema. `more`: the number of violations that are not listed.
     #[error("{}", violations(faults, *more))]
     Invalid { faults: Vec<Fault>, more: usize },
     /// The graph refused the values.
     #[error("the model's graph refuses this input: {}: {}", .0.node, .0.reason)]
     Refused(RejectedInput),
-    /// A node of the graph failed. `loggable`: the reason without values.
+    /// A node of the graph failed. `loggable`: the reason, without values.
     #[error("the model failed on this request")]
     Failed { node: String, loggable: String },
     /// The model failed, or its outputs are not what the package declares.
     #[error("the model failed on this request")]
     Inference(String),
-    /// The model answered NaN or infinity.
+    /// The model answered with NaN or infinity.
     #[error("the model failed on this request")]
     NotFinite(String),
     #[error("too many requests are waiting for this model; try again later")]
     QueueFull,
-    /// The run wanted more memory than its version may take, in bytes.
+    /// The run needed more memory than `limit`, the maximum of the version in bytes.
     #[error(
         "this request needs more memory than the {limit} bytes that one run of this version may take; send fewer rows at once"
     )]
@@ -47,13 +47,14 @@ pub(crate) enum PredictError {
     DeadlineExceeded,
     #[error("the caller left before the answer")]
     Cancelled,
-    /// A defect of the server.
+    /// The server has a defect.
     #[error("the server could not finish this request")]
     Broken,
-    /// A worker panicked, or none is left.
+    /// A worker panicked, or no worker is left.
     #[error("the server could not finish this request")]
     BrokenEngine(String),
-    /// A run failed for all requests that shared it: one failure, whatever their number.
+    /// A run failed for all requests that shared it. It counts as one failure, whatever the number
+    /// of requests.
     #[error(transparent)]
     Lost(Box<PredictError>),
 }
@@ -114,7 +115,7 @@ impl PredictError {
         }
     }
 
-    /// The violations of the schema that are listed, and the number of further ones.
+    /// The listed violations of the schema, and the number of violations that are not listed.
     pub(crate) fn faults(&self) -> (&[Fault], usize) {
         match self {
             PredictError::Invalid { faults, more } => (faults, *more),
@@ -122,7 +123,7 @@ impl PredictError {
         }
     }
 
-    /// The detail for the log. It never holds a value of the caller.
+    /// The detail for the log. It never contains a value of the caller.
     pub(crate) fn log_detail(&self) -> String {
         match self {
             PredictError::Inference(detail)
@@ -144,8 +145,8 @@ impl PredictError {
         }
     }
 
-    /// The same error without anything that may come from a value: for models with a personal
-    /// field, because it is unknown which field a value came from.
+    /// Returns the same error without any part that may come from a value. This is for models with
+    /// a personal field, because it is unknown which field a value comes from.
     #[must_use]
     pub(crate) fn without_values(self) -> PredictError {
         match self {
@@ -160,11 +161,11 @@ impl PredictError {
     }
 }
 
-/// The faults that one line of the log names.
+/// Maximum number of violations in one line of the log.
 const LOGGED_FAULTS: usize = 5;
 
-/// The places and rules of violations. The details quote values, and the names of unknown fields
-/// are the caller's: both may be personal, and are left out.
+/// The places and rules of violations, without their details. Details quote values and the names of
+/// unknown fields, which may be personal.
 fn violated(faults: &[Fault], more: usize) -> String {
     let one = |fault: &Fault| {
         let pointer = match fault.keyword {

@@ -1,5 +1,5 @@
-//! The tap: one value says what happened to a request, and every observer gets it. A new observer
-//! touches no line of the path of a request.
+//! Events: one value describes how a request ended, and every observer gets it. A new observer
+//! requires no change on the path of a request.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -18,68 +18,69 @@ use crate::{
     tensor::Tensors,
 };
 
-/// The decoded input of a request, shared and never copied.
+/// The decoded input of a request. It is shared and never copied.
 #[derive(Clone)]
 pub(crate) enum SharedInput {
-    /// Columns, by the schema of the version that decoded them.
+    /// Columns, in the schema of the version that decoded them.
     Columns(Arc<Columns>),
     /// Input tensors of the graph.
     Tensors(Arc<Tensors>),
 }
 
-/// The engine runs that a request was part of.
+/// The engine runs that processed a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct RunShare {
     /// The number of runs.
     pub runs: usize,
-    /// Rows in these runs, including those of other requests.
+    /// The number of rows in these runs, including the rows of other requests.
     pub rows: usize,
-    /// The request's share of the time of cores, in seconds.
+    /// The request's share of the CPU time of the runs, in seconds.
     pub core_seconds: f64,
 }
 
-/// What happened to one request, after its answer or its failure.
+/// A request after its answer or its failure.
 #[allow(
     dead_code,
     reason = "the event is complete, and the current observers read a part of it"
 )]
 pub(crate) struct PredictionEvent<'a> {
     pub id: PredictionId,
-    /// The versions that the registry named for the request. The first of them decoded it.
+    /// The versions that the registry selected for the request. The first of them decoded it.
     pub routed: &'a Routed,
     /// The version that the request was assigned to: its model, number and digest.
     pub servable: &'a Arc<Servable>,
-    /// The arm of a rollout; `None` without a rollout, or for a request that failed before the
+    /// The arm of a rollout. `None` without a rollout, or if the request failed before the
     /// assignment.
     pub assignment: Option<&'a Assignment>,
-    /// `None` if no observer asked for it, or for a request that failed before it was decoded.
+    /// The decoded input. `None` if no observer needs it, or if the request failed before it was
+    /// decoded.
     pub input: Option<&'a SharedInput>,
     pub rows: usize,
-    /// The request came row by row, and each row is answered by itself.
+    /// Whether the request contained separate rows, so that each row has its own answer.
     pub by_row: bool,
-    /// The output of the assigned version, or the reason why it gave none.
+    /// The output of the assigned version, or its error.
     pub outcome: Result<&'a ModelOutput, &'a PredictError>,
-    /// The answer of another version, which the caller got instead.
+    /// The prediction that the caller got from another version. `None` without a fallback.
     pub fallback: Option<&'a Prediction>,
-    /// The stages of the assigned version.
+    /// The stage times of the assigned version.
     pub timing: &'a Timing,
     pub share: RunShare,
-    /// From the assignment, or without one from the routing, to the outcome of the assigned
-    /// version.
+    /// The time until the outcome of the assigned version. It begins at the assignment, or at the
+    /// routing if there was no assignment.
     pub elapsed: Duration,
 }
 
-/// What is known of a request when it is assigned to a version.
+/// The part of a request that is known when it is assigned to a version.
 pub(crate) struct AssignedRequest<'a> {
     pub routed: &'a Routed,
     pub assignment: Option<&'a Assignment>,
     pub now: Instant,
 }
 
-/// Something that is interested in requests. It runs on the path of the request, so that it must
-/// neither wait nor compute much.
+/// A consumer of events. It runs on the path of the request, so it must not wait or compute much.
 pub(crate) trait Observer: Send + Sync {
-    /// Whether the observer needs the decoded input. Keeping it costs memory until the answer.
+    /// Whether the observer needs the decoded input. Keeping the input costs memory until the
+    /// answer.
     fn wants_input(&self, _: &AssignedRequest<'_>) -> bool {
         false
     }
@@ -89,7 +90,7 @@ pub(crate) trait Observer: Send + Sync {
 
 pub(crate) type Observers = Arc<[Box<dyn Observer>]>;
 
-/// A request between its routing and its event. If the caller leaves first, the event says so.
+/// A request between its routing and its event. If the caller disconnects first, the event says so.
 pub(crate) struct PendingEvent {
     observers: Observers,
     pub id: PredictionId,
@@ -102,7 +103,7 @@ pub(crate) struct PendingEvent {
     pub timing: Timing,
     pub share: RunShare,
     routed_at: Instant,
-    /// The failure of the assigned version, while a fallback is tried.
+    /// The failure of the assigned version, kept while a fallback is tried.
     failure: Option<(PredictError, Duration)>,
     is_done: bool,
 }
@@ -140,30 +141,31 @@ impl PendingEvent {
                 .any(|observer| observer.wants_input(&request))
     }
 
-    /// The assigned version answered.
+    /// Ends a request that the assigned version answered.
     pub(crate) fn answered(mut self, output: &ModelOutput) {
         self.is_done = true;
         self.emit(Ok(output), self.elapsed(), None);
     }
 
-    /// The assigned version failed. The event waits for the fallback.
+    /// Records the failure of the assigned version. The event waits for the fallback.
     pub(crate) fn set_failure(&mut self, error: PredictError) {
         self.failure = Some((error, self.elapsed()));
     }
 
-    /// The failure that was set.
+    /// The failure of the assigned version, if `set_failure` recorded one.
     pub(crate) fn failure(&self) -> Option<&PredictError> {
         self.failure.as_ref().map(|(error, _)| error)
     }
 
-    /// The assigned version failed, and this is all that can be done. Returns the error.
+    /// Ends a request whose assigned version failed and for which no fallback is tried. Returns the
+    /// error.
     pub(crate) fn failed(mut self, error: PredictError) -> PredictError {
         self.is_done = true;
         self.emit(Err(&error), self.elapsed(), None);
         error
     }
 
-    /// Ends a request whose failure was set. Returns the error.
+    /// Ends a request whose failure was recorded. Returns the error.
     pub(crate) fn end(mut self, fallback: Option<&Prediction>) -> PredictError {
         self.is_done = true;
         let (error, elapsed) = self
@@ -213,7 +215,8 @@ impl Drop for PendingEvent {
             return;
         }
         let (error, elapsed) = self.failure.take().unwrap_or_else(|| {
-            // A run that hangs is one failure, however many callers give up waiting for it.
+            // A run that hangs is one failure, whatever the number of callers that reach their
+            // deadline.
             let assignment = self.assignment.as_ref();
             let lost =
                 assignment.is_some_and(|assignment| assignment.running.load(Ordering::Relaxed));

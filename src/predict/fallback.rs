@@ -1,5 +1,5 @@
-//! Fallback: another answer if a version gives none, within the deadline of the request. The answer
-//! says so.
+//! Fallback: another version or value answers if the assigned version fails, within the deadline of
+//! the request. The answer says so.
 
 use std::{
     collections::HashMap,
@@ -26,21 +26,21 @@ use crate::{
     transform::outputs::Outputs,
 };
 
-/// With a fallback for timeouts, this fraction of the time until the deadline is left to the
-/// fallback.
+/// Divisor for the time that is reserved for a fallback after a timeout: a quarter of the time
+/// until the deadline.
 const RESERVED_FRACTION: u32 = 4;
 
-/// The version that answered instead, and why.
+/// The version that answered instead of the assigned one, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fallback {
     pub to: String,
     pub reason: FallbackOn,
 }
 
-/// The kind of failure, if fallbacks exist for it.
+/// The kind of failure. `None` if there is no fallback for this error.
 pub(super) fn fallback_reason(error: &PredictError) -> Option<FallbackOn> {
     match error {
-        // Another version may accept the category or the index that the graph of this one refuses.
+        // Another version may accept a category or an index that this version's graph refuses.
         PredictError::Failed { .. }
         | PredictError::Inference(_)
         | PredictError::Refused(_)
@@ -59,7 +59,7 @@ pub(super) fn fallback_reason(error: &PredictError) -> Option<FallbackOn> {
     }
 }
 
-/// The deadline of the assigned version, so that time is left for a fallback.
+/// The deadline of the assigned version. It leaves time for a fallback.
 pub(super) fn own_deadline(deadline: Instant, now: Instant, on: &[FallbackOn]) -> Instant {
     let left = deadline.saturating_duration_since(now);
     if on.contains(&FallbackOn::Timeout) {
@@ -69,13 +69,14 @@ pub(super) fn own_deadline(deadline: Instant, now: Instant, on: &[FallbackOn]) -
     }
 }
 
-/// The results of comparing versions, by their digests: a comparison takes longer than a request.
+/// Cache of compatibility results, by the digests of two versions. A comparison takes longer than a
+/// request.
 #[derive(Default)]
 pub(super) struct CompatibilityCache(Mutex<HashMap<(String, String), bool>>);
 
 impl CompatibilityCache {
-    /// Whether `other` accepts every request that `version` accepts, and its answers fit the output
-    /// schema of `version`.
+    /// Whether `other` accepts every request that `version` accepts, and its answers match the
+    /// output schema of `version`.
     fn fits(&self, version: &Servable, other: &Servable) -> bool {
         let key = (version.digest().to_owned(), other.digest().to_owned());
         if let Some(known) = self
@@ -106,18 +107,18 @@ impl CompatibilityCache {
     }
 }
 
-/// A request that its assigned version did not answer.
+/// A request that the assigned version did not answer.
 pub(super) struct Unanswered<'a> {
-    /// The version that decoded it.
+    /// The version that decoded the request.
     pub stable: &'a Arc<Servable>,
-    /// The version that it was assigned to.
+    /// The version that the request was assigned to.
     pub primary: &'a Arc<Servable>,
     pub previous: Option<&'a Arc<Servable>>,
     pub input: &'a SharedInput,
     pub rows: usize,
-    /// The request came row by row.
+    /// Whether the request contained separate rows.
     pub by_row: bool,
-    /// The answer is the outputs of the graph.
+    /// Whether the caller requested the outputs of the graph, without postprocessing.
     pub raw: bool,
     pub urgency: Urgency,
     /// The time of the stages before the first engine run.
@@ -171,15 +172,15 @@ impl Predictor {
         None
     }
 
-    /// The fallback of a candidate is the stable version; the fallback of the stable version is the
-    /// previous one.
+    /// The previous version in the order of fallbacks: for a candidate the stable version, for the
+    /// stable version the previous stable version.
     fn previous(&self, request: &Unanswered<'_>) -> Option<Arc<Servable>> {
         let is_stable = Arc::ptr_eq(request.primary, request.stable);
         if !is_stable {
             return Some(Arc::clone(request.stable));
         }
-        // After a forward-only rollout the previous version may not accept what the stable one
-        // accepts.
+        // After a forward-only rollout, the previous version may refuse requests that the stable
+        // version accepts.
         request
             .previous
             .filter(|previous| self.compatibility.fits(request.stable, previous))
@@ -225,7 +226,7 @@ impl Predictor {
     }
 }
 
-/// The constant answer of the package, for each row.
+/// The constant answer of the package, once per row. `None` if the package has none.
 fn constant(request: &Unanswered<'_>) -> Option<Outputs> {
     let Contents::Package(packaged) = &request.stable.contents else {
         return None;

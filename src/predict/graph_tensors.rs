@@ -1,5 +1,5 @@
-//! Tensors for the graph as they came: names, datatypes and shapes are checked before ONNX Runtime
-//! sees them.
+//! Tensors for the graph without preprocessing. Names, datatypes and shapes are checked before ONNX
+//! Runtime gets the tensors.
 
 use std::{sync::Arc, time::Instant};
 
@@ -15,9 +15,8 @@ use crate::{
     transform::preprocess::Group,
 };
 
-/// Tensors of rows. The answer has as many rows as the request, even if the graph has a fixed
-/// number of rows; and each row takes a run of its own unless the graph is known to keep rows
-/// apart.
+/// Builds tensors from rows. The answer has as many rows as the request, even if the graph has a
+/// fixed number of rows. Each row gets its own run unless the graph is known to keep rows apart.
 pub(super) fn from_rows(
     servable: &Servable,
     given: Vec<WireTensor>,
@@ -33,8 +32,8 @@ pub(super) fn from_rows(
         .first()
         .map_or(prepared.rows, |(_, tensor)| tensor.rows());
     let graph = &servable.graph.inputs;
-    // A default that the caller overrides has no batch axis to split along. An output without rows
-    // makes the request invalid as a whole.
+    // If the caller overrides a default, that tensor has no batch axis to split along. If an output
+    // has no rows, an error applies to the request as a whole.
     let by_row = servable.without_rows.is_empty()
         && tensors.len() == graph.len()
         && graph.iter().all(|spec| spec.shape.has_batch_axis());
@@ -78,8 +77,8 @@ pub(super) fn from_tensors(
         .iter()
         .all(|(_, tensor)| tensor.rows() == rows);
     let overridden = checker.read_optional()?;
-    // A tensor with a default in the graph has no batch axis to split along. Inputs of different
-    // lengths are left to the graph, which may broadcast them.
+    // A tensor that overrides a default has no batch axis to split along. Inputs of different
+    // lengths are passed on unchanged, because the graph may broadcast them.
     let whole = !servable.is_batched() || !overridden.is_empty() || !even;
     if whole {
         checker.check_rows_per_run(&overridden)?;
@@ -105,7 +104,7 @@ struct TensorChecker<'a> {
     servable: &'a Servable,
     given: &'a [WireTensor],
     faults: TensorFaults,
-    /// The required inputs in the order of the graph, then the optional ones.
+    /// The required inputs in the order of the graph, then the optional inputs.
     tensors: Vec<(Arc<str>, Tensor)>,
 }
 
@@ -149,7 +148,7 @@ impl<'a> TensorChecker<'a> {
         }
     }
 
-    /// Reads the inputs that have a default in the graph. Returns the ones that the caller
+    /// Reads the inputs that have a default in the graph. Returns the inputs that the caller
     /// overrides.
     fn read_optional(&mut self) -> Result<Vec<&'a TensorSpec>, PredictError> {
         let mut overridden = Vec::new();
@@ -172,7 +171,8 @@ impl<'a> TensorChecker<'a> {
         }
     }
 
-    /// Rows without elements take no bytes of the body, so that only this limit bounds their cost.
+    /// Limits the number of rows without elements. They take no bytes of the body, so no other
+    /// limit bounds their cost.
     fn check_empty_rows(&mut self) -> Result<(), PredictError> {
         let most = LIMITS.max_instances;
         let empty = self
@@ -187,7 +187,8 @@ impl<'a> TensorChecker<'a> {
         self.faults.check()
     }
 
-    /// Tensors that are not split into batches are bounded by this limit alone.
+    /// Limits the number of rows of tensors that are not split into batches. No other limit applies
+    /// to them.
     fn check_rows_per_run(&mut self, overridden: &[&TensorSpec]) -> Result<(), PredictError> {
         let limit = self.servable.batcher.policy().max_rows_per_run;
         let inputs = self.servable.graph.inputs.iter();
@@ -208,8 +209,8 @@ impl<'a> TensorChecker<'a> {
     }
 }
 
-/// Dimensions with the same name must have the same size. Returns an input that breaks this rule,
-/// and how.
+/// Finds an input that breaks this rule: dimensions with the same name must have the same size.
+/// Returns the input and a description of the violation.
 pub(super) fn uneven_dimension<'a>(
     servable: &Servable,
     tensors: &'a [(Arc<str>, Tensor)],
@@ -245,7 +246,7 @@ pub(super) fn uneven_dimension<'a>(
 #[derive(Default)]
 struct TensorFaults {
     faults: Vec<Fault>,
-    /// Faults beyond the ones that are listed.
+    /// The number of faults that are not listed.
     more: usize,
 }
 
@@ -269,7 +270,7 @@ impl TensorFaults {
         self.faults.is_empty()
     }
 
-    /// An error if there are faults.
+    /// Returns an error if there are faults.
     fn check(&mut self) -> Result<(), PredictError> {
         if self.faults.is_empty() {
             return Ok(());

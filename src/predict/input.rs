@@ -1,4 +1,4 @@
-//! `Input`: the data of a request, as its protocol carries it.
+//! `Input`: the data of a request in the form of its protocol.
 
 use bytes::Bytes;
 
@@ -14,7 +14,7 @@ use crate::{
 
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// predictd's own form: `{"instances": [...], "id": ...}`, or one bare instance.
+    /// The native form of predictd: `{"instances": [...], "id": ...}`, or one bare instance.
     Instances(Bytes),
     /// Inputs by name. An empty name means the only input.
     Tensors(Vec<WireTensor>),
@@ -23,7 +23,8 @@ pub(crate) enum Input {
 }
 
 impl Input {
-    /// Bytes that must be read one by one. The time of decoding is proportional to them.
+    /// The number of bytes that must be read one by one. The time of decoding is proportional to
+    /// it.
     pub(crate) fn weight(&self, servable: &Servable) -> usize {
         let are_fields = servable.fields().is_some();
         match self {
@@ -39,16 +40,17 @@ impl Input {
 }
 
 fn weight(tensor: &WireTensor, is_field: bool) -> usize {
-    /// Each text is an allocation of its own, however short it is.
+    /// Minimum weight of a string: each string is a separate allocation, however short it is.
     const TEXT: usize = 8;
-    /// The lengths of this many texts are added up; more texts are heavy because of their number.
+    /// Maximum number of strings whose lengths are added up. More strings are heavy because of
+    /// their number.
     const COUNTED: usize = 1 << 16;
     match &tensor.elements {
         Elements::Json(text) => text.len(),
         Elements::Raw(bytes) if is_field || tensor.datatype == Some(DataType::Bytes) => bytes.len(),
         Elements::Raw(_) => 0,
         Elements::Values(data) if is_field => data.len() * 8,
-        // These are copied several bytes at a time.
+        // Values are copied several bytes at a time.
         Elements::Values(data) => data.len(),
         Elements::Texts(texts) => {
             texts.len() * TEXT + texts.iter().take(COUNTED).map(Bytes::len).sum::<usize>()
@@ -88,7 +90,7 @@ mod tests {
             )
         };
         let cases = [
-            // The bytes are shared and not read.
+            // Raw bytes are shared, not read.
             (raw(DataType::Fp32), false, false),
             (raw(DataType::Fp32), true, true),
             (raw(DataType::Bytes), false, true),

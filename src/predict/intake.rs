@@ -1,4 +1,4 @@
-//! Intake: a request is decoded, assigned to a version, and preprocessed by it.
+//! Intake: decodes a request, assigns it to a version, and preprocesses it for that version.
 
 use std::{sync::Arc, time::Instant};
 
@@ -16,20 +16,21 @@ use crate::{
     registry::servable::Contents,
 };
 
-/// What the intake needs to know of a request, besides its data.
+/// The parameters of a request that the intake needs in addition to the data.
 pub(super) struct Intake {
-    /// The value of the header that the rollout assigns by.
+    /// The value of the header by which the rollout assigns requests. `None` if the request has
+    /// none, or no rollout uses a header.
     pub key: Option<Vec<u8>>,
-    /// The outputs that the caller names.
+    /// The names of the outputs that the caller requests.
     pub wanted: Vec<String>,
-    /// The caller named a version by its number.
+    /// Whether the caller named a version by its number.
     pub explicit: bool,
     pub limits: DecodeLimits,
 }
 
 impl Intake {
-    /// Decodes by the stable version's schema, assigns the request to a version, and preprocesses
-    /// as that version does. `event` keeps the assignment, also if this fails.
+    /// Decodes the request with the stable version's schema, assigns it to a version, and
+    /// preprocesses it for that version. `event` keeps the assignment, even if a later step fails.
     pub(super) fn take(
         &self,
         input: Input,
@@ -63,7 +64,8 @@ impl Intake {
     }
 }
 
-/// Preprocesses as the assigned version does. The decoded input is kept in the event if `keeps`.
+/// Preprocesses the request for the assigned version. If `keeps` is set, the event keeps the
+/// decoded input.
 fn prepare(
     decoded: Decoded,
     keeps: bool,
@@ -79,7 +81,7 @@ fn prepare(
             let share = |columns| Some(SharedInput::Columns(Arc::new(columns)));
             let Some(binding) = binding else {
                 let prepared = preprocess(&servable, packaged, &mut fields)?;
-                // Moved and not copied: nothing needs the columns after this.
+                // The columns are moved, not copied, because no later step needs them.
                 event.input = keeps.then(|| share(fields.columns)).flatten();
                 return Ok(prepared);
             };
@@ -95,7 +97,7 @@ fn prepare(
             event.input = group.map(|group| SharedInput::Tensors(Arc::new(group.tensors.clone())));
             Ok(prepared)
         }
-        // A graph without a schema decodes to tensors only.
+        // A graph without a schema never decodes to fields.
         (Decoded::Fields(_), Contents::Bare(_)) => Err(PredictError::Broken),
     }
 }

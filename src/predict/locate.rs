@@ -1,8 +1,8 @@
-//! Locating errors: faults name the place where the caller wrote the value.
+//! Locating errors: faults point to the place where the caller wrote the value.
 
 use crate::{decode::row_origin::RowOrigin, predict::PredictError, schema::fault::Fault};
 
-/// The same error, with places as the caller wrote them.
+/// Returns the same error with the places in the form in which the caller wrote the request.
 pub(super) fn locate_error(error: PredictError, origin: &RowOrigin) -> PredictError {
     match error {
         PredictError::Invalid { faults, more } => {

@@ -1,7 +1,7 @@
-//! The data plane: one path that every transport, and later every batch and stream, takes.
+//! The data plane: the one path of every request, whatever its protocol.
 //!
-//! `intake` decodes, assigns and preprocesses; `run` batches, infers and postprocesses; `event`
-//! hands what happened to the observers.
+//! `intake` decodes, assigns and preprocesses. `run` batches, infers and postprocesses. `event`
+//! reports the outcome to the observers.
 
 mod assign;
 mod decode;
@@ -59,13 +59,15 @@ use crate::{
     rollout::plan::AssignmentKey,
 };
 
-/// Larger bodies are decoded away from the network threads: 64 KiB take about 0.2 ms.
+/// Larger bodies are decoded on threads for heavy work, not on the network threads. Decoding 64 KiB
+/// takes about 0.2 ms.
 const HEAVY_BODY_BYTES: usize = 64 << 10;
 
-/// Answers with more values than this are encoded away from the network threads.
+/// Answers with more values than this are encoded on threads for heavy work, not on the network
+/// threads.
 pub(crate) const HEAVY_VALUES: usize = 1024;
 
-/// Answers requests with the versions that the registry serves at that moment.
+/// Answers requests. The registry says which versions are served at that moment.
 pub(crate) struct Predictor {
     registry: Registry,
     offload: Offload,
@@ -75,8 +77,8 @@ pub(crate) struct Predictor {
 }
 
 impl Predictor {
-    /// `cores`: the number of cores for heavy work. `observers` see every request, besides the ones
-    /// that rollouts and rehearsals need.
+    /// `cores`: the number of cores for heavy work. `observers`: observers of every request, in
+    /// addition to those of rollouts and rehearsals.
     pub(crate) fn new(
         registry: Registry,
         cores: usize,
@@ -97,7 +99,7 @@ impl Predictor {
         })
     }
 
-    /// Other limits than the ones for requests over the network.
+    /// Replaces the limits for requests over the network with other limits.
     #[must_use]
     pub(crate) fn with_limits(self, limits: DecodeLimits) -> Predictor {
         Predictor { limits, ..self }
@@ -163,7 +165,7 @@ impl Predictor {
         }
     }
 
-    /// Decodes, assigns and preprocesses; away from the network threads if that takes long.
+    /// Decodes, assigns and preprocesses. If this takes long, it runs on a thread for heavy work.
     async fn take(
         &self,
         intake: Intake,
@@ -182,8 +184,8 @@ impl Predictor {
                 Err(error) => return Err(fail(event, error)),
             };
             let stable = Arc::clone(stable);
-            // The event moves with the work, so that a caller that leaves meanwhile is counted
-            // after the assignment.
+            // The closure owns the event. If the caller disconnects now, the event is dropped, and
+            // counted, only after the request was assigned to a version.
             let work = move || {
                 let taken = intake.take(input, &mut event);
                 (event, taken)
@@ -236,7 +238,7 @@ impl Predictor {
         })
     }
 
-    /// The assigned version failed: a fallback may answer.
+    /// Tries the fallbacks after the assigned version failed.
     async fn recover(
         &self,
         event: PendingEvent,
@@ -288,8 +290,8 @@ impl Predictor {
         Ok(prediction)
     }
 
-    /// Runs work that would block a network thread for too long, at most one piece per core at
-    /// once.
+    /// Runs work that would block a network thread for too long. At most one such piece of work
+    /// runs per core.
     pub(crate) async fn offload<T: Send + 'static>(
         &self,
         deadline: Instant,
@@ -299,7 +301,7 @@ impl Predictor {
     }
 }
 
-/// The value of the header that the rollout assigns by.
+/// The value of the header by which the rollout assigns requests.
 fn assignment_key(
     routed: &Routed,
     header: &(dyn Fn(&str) -> Option<Vec<u8>> + Sync),

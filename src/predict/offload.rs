@@ -1,4 +1,4 @@
-//! Work that would block a network thread for too long runs elsewhere.
+//! Moves work that would block a network thread for too long to other threads.
 
 use std::{sync::Arc, time::Instant};
 
@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::predict::PredictError;
 
-/// Runs heavy work, at most one piece per core at once.
+/// Runs heavy work, at most one piece of work per core at a time.
 pub(super) struct Offload(Arc<Semaphore>);
 
 impl Offload {
@@ -35,7 +35,7 @@ impl Offload {
     }
 }
 
-/// Runs work that holds its permit until it ends, even if its caller leaves.
+/// Runs work that keeps its permit until it ends, even if the caller disconnects.
 pub(super) async fn run_with<T: Send + 'static>(
     permit: OwnedSemaphorePermit,
     work: impl FnOnce() -> T + Send + 'static,

@@ -1,4 +1,4 @@
-//! `Prediction`: the answer to a request, and the output of a model in it.
+//! `Prediction`: the answer to a request, with the output of a model.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,17 +14,17 @@ use crate::{
     },
 };
 
-/// An answered request.
+/// The answer to a request.
 pub(crate) struct Prediction {
     pub id: PredictionId,
-    /// The request id that the client sent, unchanged.
+    /// The request id that the client sent, unchanged. `None` if the client sent none.
     pub client_id: Option<String>,
     /// The version that answered.
     pub servable: Arc<Servable>,
     pub output: ModelOutput,
     pub rows: usize,
     pub timing: Timing,
-    /// Present if another version answered than the one that the request was assigned to.
+    /// The fallback that answered. `None` if the assigned version answered.
     pub fallback: Option<Fallback>,
 }
 
@@ -37,19 +37,19 @@ pub(crate) enum ModelOutput {
     Graph(Tensors),
 }
 
-/// A refused or failed request, and the version that it is counted for.
+/// A refused or failed request, and the version for which it is counted.
 pub(crate) struct Failure {
     pub error: PredictError,
-    /// The version that was to answer.
+    /// The version that should have answered. `None` if the request failed before it was found.
     pub servable: Option<Arc<Servable>>,
-    /// The metrics of a model whose version was not found.
+    /// The metrics of the model if only its version was not found. `None` in all other cases.
     pub unversioned: Option<Arc<RequestMetrics>>,
 }
 
 impl Prediction {
-    /// Takes the answer as tensors: the wanted ones in the order of `wanted`, or all of them if
-    /// that is empty. An output whose rows have different shapes is not a tensor, and gives an
-    /// error.
+    /// Takes the output as tensors: those in `wanted`, in this order, or all of them if `wanted` is
+    /// empty. Returns an error for an output whose rows have different shapes, because it is not a
+    /// tensor.
     pub(crate) fn take_tensors(
         &mut self,
         wanted: &[String],
@@ -92,10 +92,10 @@ impl Prediction {
 
 impl ModelOutput {
     fn weight(&self) -> usize {
-        /// Writing this many bytes of text takes about as long as writing a number.
+        /// Number of bytes of a string that take about as long to write as one number.
         const BYTES: usize = 8;
-        /// The lengths of this many texts are added up; more texts are heavy because of their
-        /// number.
+        /// Maximum number of strings whose lengths are added up. More strings are heavy because of
+        /// their number.
         const COUNTED: usize = 1 << 16;
         let texts = |texts: &[String]| {
             texts.len() + texts.iter().take(COUNTED).map(String::len).sum::<usize>() / BYTES
@@ -152,7 +152,7 @@ impl Timing {
         }
     }
 
-    /// The time until the first engine run. A fallback starts from there.
+    /// The stage times before the first engine run. The stage times of a fallback start from them.
     pub(crate) fn before_runs(mut self) -> Timing {
         for stage in [Stage::Queue, Stage::Infer, Stage::Postprocess] {
             self.set(stage, Duration::ZERO);
@@ -160,7 +160,7 @@ impl Timing {
         self
     }
 
-    /// Adds to a stage that happens several times.
+    /// Adds time to a stage that happens several times.
     pub(crate) fn add(&mut self, stage: Stage, elapsed: Duration) {
         self.set(stage, self.get(stage) + elapsed);
     }
@@ -214,7 +214,7 @@ mod tests {
             (graph(Data::Bytes(vec!["x".repeat(1 << 20)])), true),
             (graph(Data::Bytes(vec![String::new(); 1 << 11])), true),
             (numbers(10, 10), false),
-            // A row of many numbers.
+            // One row of many numbers.
             (numbers(1, 1 << 11), true),
             (field(1, texts(100)), false),
             (field(1, texts(1 << 20)), true),

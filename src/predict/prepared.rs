@@ -1,4 +1,4 @@
-//! `Prepared`: what a request is before and after preprocessing.
+//! `Prepared` and `Decoded`: a request after and before preprocessing.
 
 use std::time::Duration;
 
@@ -9,32 +9,34 @@ use crate::{
 
 /// Input tensors for the engines.
 pub(super) struct Prepared {
-    /// One group, unless rows have arrays of different shapes.
+    /// One group, unless the rows have arrays of different shapes.
     pub groups: Vec<Group>,
     pub rows: usize,
-    /// The tensors have no batch axis to split along: they take one run, whatever their size.
+    /// Whether all tensors go into one run, whatever their size, because they have no batch axis to
+    /// split along.
     pub whole: bool,
-    /// The request came row by row: no run may have more rows than the version allows.
+    /// Whether the request contained separate rows. If so, no run has more rows than the version
+    /// allows.
     pub by_row: bool,
-    /// The answer is the graph's own outputs.
+    /// Whether the answer consists of the graph's outputs, without postprocessing.
     pub raw: bool,
     pub client_id: Option<String>,
     pub timing: Timing,
 }
 
-/// A request that the decoding version could read.
+/// A request after decoding.
 pub(super) enum Decoded {
     /// Validated fields. Any version that accepts them can preprocess them.
     Fields(DecodedFields),
-    /// Tensors that the graph takes as they are.
+    /// Tensors that the graph gets unchanged.
     Tensors(Prepared),
 }
 
 pub(super) struct DecodedFields {
     pub columns: Columns,
-    /// The request was one bare instance, and errors name places in it.
+    /// Whether the request was one bare instance, so that errors point into that instance.
     pub single: bool,
-    /// Where the caller wrote the rows.
+    /// The places where the caller wrote the rows.
     pub origin: RowOrigin,
     pub client_id: Option<String>,
     /// The time that decoding took.

@@ -1,4 +1,4 @@
-//! Preprocessing: fields become the input tensors of the version that answers.
+//! Preprocessing: turns fields into the input tensors of the version that answers.
 
 use std::time::Instant;
 
@@ -42,7 +42,7 @@ pub(super) fn preprocess(
     })
 }
 
-/// The graph's input tensors for these columns.
+/// Builds the graph's input tensors from columns.
 pub(super) fn to_groups(
     servable: &Servable,
     packaged: &Packaged,

@@ -1,5 +1,5 @@
-//! Rehearsal samples: an observer that keeps a few valid requests of each stable version, for
-//! rehearsing a rollback with them.
+//! Rehearsal samples: an observer that keeps a few valid requests of each stable version.
+//! Rehearsals of a rollback replay them.
 
 use std::time::Instant;
 

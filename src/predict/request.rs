@@ -1,4 +1,4 @@
-//! A request to the data plane, whatever protocol it came by.
+//! A request to the data plane, whatever its protocol.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -14,17 +14,17 @@ use crate::{
 pub(crate) struct PredictRequest<'a> {
     pub target: Target<'a>,
     pub input: Input,
-    /// Names of the outputs that the caller wants; empty means all outputs.
+    /// Names of the outputs that the caller requests. Empty means all outputs.
     pub wanted: &'a [String],
     pub deadline: Instant,
     pub priority: Priority,
-    /// Looks up a header of HTTP, or a metadata key of gRPC, by its lowercase name.
+    /// Looks up an HTTP header or a gRPC metadata key by its lowercase name.
     pub header: &'a (dyn Fn(&str) -> Option<Vec<u8>> + Sync),
     pub answering: &'a AnsweringVersion,
 }
 
-/// The version that will answer a request, once it is known. A request whose caller leaves is
-/// counted for it.
+/// The version that will answer a request, once it is known. If the caller disconnects, the request
+/// is counted for this version.
 #[derive(Default)]
 pub(crate) struct AnsweringVersion(Mutex<Option<Arc<Servable>>>);
 

@@ -14,12 +14,12 @@ use crate::{
     transform::outputs::{Json, OutputColumn},
 };
 
-/// At most this many numbers of an output are searched for NaN: the search must not cost more than
-/// the answer.
+/// Maximum number of values of an output that are searched for NaN. The search must not cost more
+/// than the answer.
 const MAX_SEARCHED: usize = 1 << 16;
 
-/// Classes that are counted one by one. Of a model with more classes those with the same remainder
-/// share a count, in every arm and process alike.
+/// Number of separate counts for classes. If a model has more classes, those with the same
+/// remainder share a count, in every arm and every process.
 const MAX_CLASSES: i64 = 50;
 
 pub(super) struct RolloutEvidence;
@@ -33,7 +33,7 @@ impl Observer for RolloutEvidence {
     }
 }
 
-/// Counts the end of a request, or of a copy of one.
+/// Counts the outcome of a request, or of a shadow copy of a request.
 pub(super) fn count(
     traffic: &Traffic,
     arm: usize,
@@ -52,8 +52,8 @@ pub(super) fn count(
         }
         Err(PredictError::NotFinite(_)) => tally::RequestOutcome::NotFinite,
         Err(error) => tally::RequestOutcome::Failed {
-            // The request fits the schema, so that a refusal by this version's graph is a failure
-            // of the version.
+            // The request matches the schema. If the version's graph refuses it anyway, the version
+            // has failed.
             kind: if matches!(error, PredictError::Refused(_)) {
                 "inference"
             } else {
@@ -66,9 +66,10 @@ pub(super) fn count(
     traffic.step.tally.observe(arm, unit, elapsed, &outcome);
 }
 
-/// Whether the caller may have caused the failure: it chooses the deadline and the values, and when
-/// to leave. Such failures are compared between the arms, which they hit alike. Against an absolute
-/// ceiling, any caller could abort any rollout with them.
+/// Whether the caller may have caused the failure. The caller chooses the deadline, the values, and
+/// when to disconnect. Such failures are compared between the arms, because they affect all arms
+/// alike. They don't count against an absolute ceiling: otherwise any caller could abort any
+/// rollout.
 fn may_be_the_callers(error: &PredictError) -> bool {
     match error {
         PredictError::DeadlineExceeded
@@ -81,7 +82,8 @@ fn may_be_the_callers(error: &PredictError) -> bool {
     }
 }
 
-/// Fields with NaN are refused before; outputs of the graph are not.
+/// Whether an output of the graph contains NaN. Fields with NaN were refused earlier; graph outputs
+/// were not.
 fn has_nan(output: &ModelOutput) -> bool {
     let ModelOutput::Graph(Tensors(outputs)) = output else {
         return false;
@@ -103,7 +105,8 @@ fn label(labels: &[Json], index: usize) -> Option<Cow<'_, str>> {
 }
 
 /// The prediction for the first instance, for counting: a class that the package declares, or the
-/// bin of a number. A text that the model computes may come from the caller, and is never counted.
+/// bin of a number. A string that the model computes may come from the caller, so it is never
+/// counted.
 fn first_prediction(output: &ModelOutput) -> Option<Cow<'_, str>> {
     match output {
         ModelOutput::Fields(outputs) => {

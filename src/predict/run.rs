@@ -1,4 +1,4 @@
-//! Running: rows go through the engines in batches, and their outputs become the answer.
+//! Running: sends rows through the engines in batches, and turns their outputs into the answer.
 
 use std::{
     collections::VecDeque,
@@ -29,24 +29,25 @@ use crate::{
     },
 };
 
-/// Answers with more rows than this are turned into fields away from the network threads.
+/// Answers with more rows than this are turned into fields on threads for heavy work, not on the
+/// network threads.
 const HEAVY_ROWS: usize = 256;
 
-/// Runs of one request that wait at the same time, for each worker. One request of many rows must
-/// neither fill the queue nor keep others from it, and two for each worker keep the workers busy.
+/// Maximum number of waiting runs of one request, per worker. A request with many rows must not
+/// fill the queue. Two runs per worker keep the workers busy.
 const WINDOW_PER_WORKER: usize = 2;
 
 /// Outputs of one run, and the number of the request's rows in it.
 type RunOutputs = (Tensors, usize);
 
-/// How a request runs, and what its runs took.
+/// The parameters of a request's runs, and the time that the runs took.
 pub(super) struct Run<'a> {
     pub servable: &'a Arc<Servable>,
     pub urgency: Urgency,
     pub offload: &'a Offload,
     pub timing: &'a mut Timing,
     pub share: &'a mut RunShare,
-    /// Set once the first engine run began.
+    /// A flag that is set when the first engine run begins. `None` if no observer needs it.
     pub running: Option<Arc<AtomicBool>>,
 }
 
@@ -81,11 +82,11 @@ impl Run<'_> {
             && (rows <= limit || whole)
             && let Some(Group { tensors, .. }) = prepared.groups.pop()
         {
-            // A job of no rows would seem to fit into any run.
+            // A job of zero rows would seem to fit into any run.
             let job_rows = if whole { rows.max(1) } else { rows };
             let receiver = self.submit(tensors, job_rows)?;
-            // Requests that have arrived get their turn first: they join the same run, and one
-            // wake-up serves all of them.
+            // Requests that have already arrived are queued first. They join the same run, and one
+            // wake-up of a worker is enough for all of them.
             let wake = WakeOnDrop(&self.servable.batcher);
             tokio::task::yield_now().await;
             drop(wake);
@@ -100,7 +101,7 @@ impl Run<'_> {
         self.infer_window(parts).await
     }
 
-    /// Runs many parts of one request, a few at a time. Returns their outputs in order.
+    /// Runs the many parts of a request, a few at a time. Returns their outputs in order.
     async fn infer_window(
         &mut self,
         parts: Vec<RunOutputs>,
@@ -132,7 +133,7 @@ impl Run<'_> {
         Ok(batcher.submit_marked(tensors, rows, self.urgency, self.running.clone())?)
     }
 
-    /// Waits for the outputs of a run, and adds what it took.
+    /// Waits for the outputs of a run, and adds up the time that the run took.
     async fn receive(
         &mut self,
         receiver: oneshot::Receiver<JobResult>,
@@ -158,7 +159,7 @@ impl Run<'_> {
     }
 }
 
-/// Removes the values that a graph names in its error, if a field of the schema is personal.
+/// Removes the values that a graph quotes in its error, if a field of the schema is personal.
 fn without_personal_values(error: PredictError, servable: &Servable) -> PredictError {
     let personal = servable
         .package()
@@ -170,8 +171,8 @@ fn without_personal_values(error: PredictError, servable: &Servable) -> PredictE
     }
 }
 
-/// Turns output tensors into fields. `order`: the positions of the rows of these runs, one run
-/// after the other.
+/// Turns output tensors into fields. `order`: the positions of the rows in the request, in the
+/// order of the runs.
 pub(super) fn interpret(
     servable: &Servable,
     runs: Vec<RunOutputs>,
@@ -210,7 +211,7 @@ fn join_runs(mut runs: Vec<RunOutputs>) -> Result<Tensors, PredictError> {
     })
 }
 
-/// Wakes a worker, even if the caller leaves between queueing and waking.
+/// Wakes a worker when dropped, even if the caller disconnects between queueing and waking.
 struct WakeOnDrop<'a>(&'a Batcher);
 
 impl Drop for WakeOnDrop<'_> {

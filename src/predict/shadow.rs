@@ -1,5 +1,5 @@
-//! Shadow: an observer that lets candidates answer a copy of a request. The answers are compared
-//! with the stable version's and thrown away. No caller waits for a copy.
+//! Shadow: an observer that sends copies of requests to candidates. The candidates' answers are
+//! compared with the stable version's answers and discarded. No caller waits for a copy.
 
 use std::{
     collections::VecDeque,
@@ -33,20 +33,23 @@ use crate::{
     transform::preprocess::Group,
 };
 
-/// Copies that may wait; more are dropped and counted.
+/// Maximum number of copies in the queue. Further copies are dropped and counted.
 const QUEUE: usize = 256;
-/// Copies that run at the same time: enough to fill a batch now and then.
+/// Maximum number of copies that run at the same time. It is large enough to fill a batch now and
+/// then.
 const WINDOW: usize = 8;
-/// Larger requests are not copied: their copies would delay callers of the candidate.
+/// Maximum number of rows of a request that is copied. Copies of larger requests would delay
+/// callers of the candidate.
 const MAX_ROWS: usize = 1024;
-/// A copy without an answer after this time has failed.
+/// The timeout of a copy. A copy without an answer after this time has failed.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The priority of copies: lower than that of every request of a caller.
+/// The priority of copies. It is lower than that of every request of a caller.
 const LOWEST_PRIORITY: u64 = u32::MAX as u64;
-/// The thread's own niceness: the operating system gives it the time that traffic leaves.
+/// The niceness of this thread. The operating system gives it only CPU time that other threads
+/// leave.
 const NICENESS: i32 = 15;
 
-/// A request that a candidate is to answer, too.
+/// A copy of a request for a candidate.
 struct ShadowCopy {
     traffic: Arc<Traffic>,
     /// The index of the candidate.
@@ -55,11 +58,11 @@ struct ShadowCopy {
     input: SharedInput,
     rows: usize,
     by_row: bool,
-    /// The answer of the stable version.
+    /// The stable version's answer to the request.
     answer: Arc<ModelOutput>,
 }
 
-/// The sender to the thread that answers copies. The thread ends when this is dropped.
+/// The sender to the thread that runs copies. The thread ends when this value is dropped.
 pub(super) struct Shadow {
     copies: SyncSender<ShadowCopy>,
 }
@@ -75,7 +78,7 @@ impl Observer for Shadow {
         else {
             return;
         };
-        // Another observer or a fallback may have asked for the input.
+        // The input may be present only because another observer or a fallback needs it.
         if !assignment.is_shadowed() {
             return;
         }
@@ -100,7 +103,7 @@ impl Shadow {
         thread::Builder::new()
             .name("shadow".to_owned())
             .spawn(move || {
-                // The niceness is this thread's own; the threads of the engines keep theirs.
+                // The niceness applies to this thread only. The threads of the engines keep theirs.
                 if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
                     tracing::debug!(error = %error, "the niceness of the shadow thread can't be set: copies compete with traffic");
                 }
@@ -109,12 +112,12 @@ impl Shadow {
         Ok(Shadow { copies })
     }
 
-    /// Queues a copy, and never waits. A copy that would take more than one run is dropped.
+    /// Queues a copy. Never waits. A copy that would take more than one run is dropped.
     fn offer(&self, copy: ShadowCopy) {
         let (traffic, candidate) = (Arc::clone(&copy.traffic), copy.candidate);
         let arm = traffic.arms.get(candidate).and_then(Option::as_ref);
         let fits = arm.is_some_and(|arm| {
-            // An engine without a batch axis takes the tensors as a whole.
+            // An engine without a batch axis gets the tensors unsplit.
             copy.rows <= arm.servable.batcher.policy().max_batch_size
                 || !copy.by_row && !arm.servable.is_batched()
         });
@@ -130,7 +133,7 @@ impl Shadow {
     }
 }
 
-/// Counts a copy that was not made.
+/// Counts a copy that was dropped.
 fn dropped(traffic: &Traffic, candidate: usize) {
     if let Some(metrics) = traffic.step.shadow_metrics.get(candidate) {
         metrics.dropped.inc();
@@ -186,7 +189,7 @@ fn begin(copy: ShadowCopy) -> Option<RunningCopy> {
     };
     let submitted = groups.and_then(|mut groups| {
         let Group { tensors, .. } = groups.pop().ok_or(PredictError::Broken)?;
-        // A job of no rows would seem to fit into any run.
+        // A job of zero rows would seem to fit into any run.
         Ok(arm
             .servable
             .batcher
@@ -209,7 +212,7 @@ fn begin(copy: ShadowCopy) -> Option<RunningCopy> {
     }
 }
 
-/// The input tensors of a version for a request that the stable version decoded.
+/// Builds a candidate's input tensors from a request that the stable version decoded.
 pub(super) fn groups(arm: &CandidateArm, input: &SharedInput) -> Result<Vec<Group>, PredictError> {
     match (input, &arm.servable.contents) {
         (SharedInput::Columns(columns), Contents::Package(packaged)) => {
@@ -284,7 +287,8 @@ fn end(
     if let Ok(outcome) = outcome {
         let tolerance = step.plan.guards.disagreement_tolerance;
         let difference = compare(&copy.answer, outcome, tolerance);
-        // The magnitudes are added up: NaN would spoil the sum, and such a pair differs anyway.
+        // The magnitudes are added up. NaN would make the sum useless, and such a pair counts as
+        // different anyway.
         let magnitude = if difference.magnitude.is_finite() {
             difference.magnitude
         } else {

@@ -1,4 +1,4 @@
-//! Names in a request of tensors: the inputs that it gives and the outputs that it wants.
+//! Names in a request of tensors: the inputs that it contains and the outputs that it requests.
 
 use crate::{
     decode::elements::{Elements, WireTensor},
@@ -11,11 +11,11 @@ use crate::{
     },
 };
 
-/// Inputs and outputs beyond the model's own that still get an error with their name. Names are
-/// compared with each other, so that a request of a million tensors would take minutes.
+/// Maximum number of unknown inputs and outputs that get an error with their name. Names are
+/// compared with each other, so without a limit a request of a million tensors would take minutes.
 const MAX_UNKNOWN: usize = 64;
 
-/// Names for an error message.
+/// Formats names for an error message.
 pub(super) fn list(names: &[&str]) -> String {
     if names.is_empty() {
         "none".to_owned()
@@ -24,7 +24,7 @@ pub(super) fn list(names: &[&str]) -> String {
     }
 }
 
-/// Whether a request names inputs of the graph and no field.
+/// Whether a request names inputs of the graph and no field of the schema.
 pub(super) fn names_the_graph(
     tensors: &[WireTensor],
     packaged: &Packaged,
@@ -40,7 +40,7 @@ pub(super) fn names_the_graph(
             .any(|tensor| has(&packaged.fields.inputs, &tensor.name))
 }
 
-/// Refuses a request with far more names than the model has.
+/// Refuses a request that contains far more names than the model has.
 pub(super) fn check_counts(
     tensors: &[WireTensor],
     wanted: &[String],
@@ -59,7 +59,7 @@ pub(super) fn check_counts(
     Ok(())
 }
 
-/// The caller may name each output of the model once.
+/// Checks that the caller names only outputs of the model, and each at most once.
 pub(super) fn check_wanted(wanted: &[String], offered: &Signature) -> Result<(), PredictError> {
     let twice = wanted
         .iter()
@@ -82,7 +82,7 @@ pub(super) fn check_wanted(wanted: &[String], offered: &Signature) -> Result<(),
     )))
 }
 
-/// Gives a tensor without a name the name of the only input, and its shape if the request has none.
+/// Gives a tensor without a name the name of the only input, and a shape if the request has none.
 pub(super) fn name_tensors(
     mut tensors: Vec<WireTensor>,
     offered: &Signature,
@@ -122,8 +122,8 @@ pub(super) fn name_tensors(
     Ok(tensors)
 }
 
-/// The shape of one row of that many elements: the free leading dimension is 1, and at most one
-/// other may be free.
+/// The shape of one row with this number of elements. A dynamic first dimension is 1, and at most
+/// one other dimension may be dynamic.
 fn shape_of_one_row(spec: &TensorSpec, elements: usize) -> Option<Vec<usize>> {
     let dims = &spec.shape.0;
     let free = dims

@@ -1,3 +1,3 @@
-//! Access control: who may do what.
+//! Access control for operators.
 
 pub(crate) mod tokens;

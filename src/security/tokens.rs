@@ -6,13 +6,13 @@ use subtle::ConstantTimeEq;
 
 use crate::{actor::Actor, digest::Digest};
 
-/// The least number of characters of a token. A shorter one could be guessed.
+/// Minimum number of characters of a token. A shorter token could be guessed.
 const MIN_TOKEN_LENGTH: usize = 16;
 
 #[derive(Default)]
 pub(crate) struct Operators {
-    /// Names, and the digests of their tokens. Digests have the same length, so that the time of a
-    /// comparison says nothing about the length of a token.
+    /// The names of operators, and the digests of their tokens. All digests have the same length,
+    /// so the duration of a comparison reveals nothing about the length of a token.
     operators: Vec<(String, Digest)>,
 }
 
@@ -22,8 +22,8 @@ pub(crate) enum OperatorsError {
     Read(#[source] std::io::Error),
     #[error("admin.token_file, line {line}: {fault}")]
     Line { line: usize, fault: LineFault },
-    /// With an empty file nobody could decide anything.
-    #[error("admin.token_file names nobody")]
+    /// The file is empty, so nobody could make any decision.
+    #[error("admin.token_file lists no operators")]
     Empty,
 }
 
@@ -71,7 +71,7 @@ impl Operators {
         if token.len() < MIN_TOKEN_LENGTH {
             return Err(LineFault::ShortToken);
         }
-        // A journal entry by this operator would look like one by the server.
+        // A journal entry by this operator would look like an entry by the server.
         if Actor::is_reserved(name) {
             return Err(LineFault::ReservedName);
         }
@@ -83,12 +83,12 @@ impl Operators {
         Ok(())
     }
 
-    /// The operator with this token. Every token is compared in full, so that the time of a refusal
-    /// says nothing about how close a guess was.
+    /// The name of the operator with this token. `None` if no operator has it. Every token is
+    /// compared in full, so the duration of a refusal does not reveal how close a guess was.
     pub(crate) fn name_of(&self, token: &str) -> Option<&str> {
         let given = Digest::of(token.as_bytes());
         let mut found = None;
-        // No early return: see above.
+        // There is no early return: the duration must not depend on the token.
         for (name, digest) in &self.operators {
             if bool::from(digest.as_bytes().ct_eq(given.as_bytes())) {
                 found = Some(name.as_str());

@@ -1,4 +1,4 @@
-//! The context of a gRPC call: what its header fields say about the call itself.
+//! The context of a gRPC call, from its headers.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use crate::api::{context::Context, refusal::Refusal};
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// The context of a call. Its time limit is the shorter one of `grpc-timeout` and predictd's own
-/// header.
+/// Creates the context of a call. Its time limit is the shorter one of `grpc-timeout` and
+/// predictd's own header.
 pub(super) fn context(headers: &HeaderMap) -> Context {
     let mut context = Context::new(headers);
     let Some(value) = headers.get(GRPC_TIMEOUT) else {
@@ -29,7 +29,7 @@ pub(super) fn context(headers: &HeaderMap) -> Context {
     context
 }
 
-/// Parses `250m`: at most eight digits and a unit (gRPC over HTTP/2, `Timeout`).
+/// Parses a timeout like `250m`: at most eight digits and a unit (gRPC over HTTP/2, `Timeout`).
 fn parse_timeout(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if number.is_empty() || number.len() > 8 || !number.bytes().all(|byte| byte.is_ascii_digit()) {

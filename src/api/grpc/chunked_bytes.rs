@@ -1,5 +1,4 @@
-//! `ChunkedBytes`: a sequence of bytes in several buffers, so that received messages are not
-//! copied.
+//! `ChunkedBytes`: a sequence of bytes in several buffers. It avoids copies of received messages.
 
 use std::collections::VecDeque;
 
@@ -21,7 +20,7 @@ impl ChunkedBytes {
         }
     }
 
-    /// Takes the first `length` bytes without a copy, or all bytes if there are fewer.
+    /// Takes the first `length` bytes without a copy. Takes all bytes if there are fewer.
     pub(super) fn take_first(&mut self, mut length: usize) -> ChunkedBytes {
         let mut taken = ChunkedBytes::default();
         while length > 0
@@ -62,18 +61,18 @@ impl Buf for ChunkedBytes {
         }
     }
 
-    /// Shares the bytes if they are in one buffer. Otherwise it copies them into a new one, whose
-    /// start is aligned for the elements of a tensor.
+    /// Returns the bytes without a copy if they are in one buffer. Otherwise copies them into a new
+    /// buffer whose start is aligned for the elements of a tensor.
     fn copy_to_bytes(&mut self, length: usize) -> Bytes {
         match self.chunks.front_mut() {
-            // A part of one buffer is shared with the rest of it.
+            // The result shares the buffer with the remaining bytes.
             Some(chunk) if chunk.len() > length => {
                 self.length -= length;
                 chunk.split_to(length)
             }
             _ => {
                 let mut taken = self.take_first(length).chunks;
-                // Exactly one whole buffer is passed on as it is.
+                // A whole buffer is passed on without a copy.
                 if taken.len() == 1
                     && let Some(whole) = taken.pop_front()
                 {

@@ -1,5 +1,5 @@
-//! Health checks (`grpc.health.v1`): the server under the empty name, and each model under its own
-//! name.
+//! Health checks (`grpc.health.v1`). The empty service name means the server. The name of a model
+//! means that model.
 
 use std::{
     pin::Pin,
@@ -21,8 +21,8 @@ use crate::{
     schema::fault::shorten,
 };
 
-/// The interval at which the status for a watching client is computed again: no event announces
-/// that a version stops answering.
+/// The interval at which the status for a watching client is computed again. No event announces
+/// that a version stopped answering.
 const WATCH_TICK: Duration = Duration::from_millis(200);
 
 pub(super) struct HealthService {
@@ -36,7 +36,7 @@ impl HealthService {
     }
 }
 
-/// The status of a service; `None` for an unknown name.
+/// The status of a service. `None` for an unknown name.
 fn serving_status(api: &Api, service: &str) -> Option<ServingStatus> {
     let snapshot = api.registry.snapshot();
     let now = Instant::now();
@@ -44,7 +44,7 @@ fn serving_status(api: &Api, service: &str) -> Option<ServingStatus> {
         Some(model) => model.outage(now).is_none(),
         // The empty name means the server.
         None if service.is_empty() => not_ready(&snapshot, now).is_empty(),
-        // A required model is known by the configuration, before its files arrive.
+        // A required model is known from the configuration before its files arrive.
         None if snapshot.required.contains(service) => false,
         None => return None,
     };
@@ -78,14 +78,14 @@ impl health_server::Health for HealthService {
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
-    /// Sends every change, until the server stops.
+    /// Sends every change of the status until the server stops.
     async fn watch(
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let service = request.into_inner().service;
         let state = (Arc::clone(&self.api), service, self.stopped.clone(), None);
-        // The first status is sent at once: nothing was sent before.
+        // The first status is sent at once, because no status was sent before.
         let changes = stream::unfold(state, |(api, service, mut stopped, sent)| async move {
             loop {
                 let now = serving_status(&api, &service).unwrap_or(ServingStatus::ServiceUnknown);

@@ -1,4 +1,4 @@
-//! `IdleTimeoutBody`: the body of a call, which fails if its client sends nothing for too long.
+//! `IdleTimeoutBody`: the body of a call. It fails if its client sends nothing for too long.
 
 use std::{
     error::Error,
@@ -15,7 +15,7 @@ use tonic::Status;
 pub(super) struct IdleTimeoutBody {
     inner: Incoming,
     idle_timeout: Duration,
-    /// Runs since the body was last polled without a new frame.
+    /// A timer for the time since the last frame. `None` if data has just arrived.
     silence: Option<Pin<Box<Sleep>>>,
 }
 
@@ -37,7 +37,8 @@ impl Body for IdleTimeoutBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        // A timer is created only if there is nothing to read: most bodies arrive without a pause.
+        // A timer is created only if there is nothing to read, because most bodies arrive without a
+        // pause.
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
             self.silence = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));

@@ -1,8 +1,9 @@
-//! Infer: one message of `ModelInfer` or `ModelStreamInfer`, from its bytes to the bytes of its
-//! response.
+//! Infer: answers one message of `ModelInfer` or `ModelStreamInfer`, from its bytes to the bytes of
+//! its response.
 //!
-//! These two calls do not use the generated service: large messages are parsed away from the
-//! network threads, tensors are not copied, and a request takes no memory before it is admitted.
+//! These two calls do not use the generated service, for three reasons: large messages are parsed
+//! on threads for heavy work, tensors are not copied, and a request takes no memory before it is
+//! admitted.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -24,16 +25,16 @@ use crate::{
     registry::route::Target,
 };
 
-/// Messages with more bytes, and predictions with more values, are handled away from the network
-/// threads.
+/// Messages with more bytes, and predictions with more values, are handled on threads for heavy
+/// work, not on the network threads.
 const HEAVY: usize = 64 << 10;
 
-/// A message without a prediction.
+/// A message that got no prediction.
 pub(super) struct FailedMessage {
     pub failed: FailedRequest,
-    /// The model that the message names; empty if the message can't be read.
+    /// The model that the message names. Empty if the message can't be parsed.
     pub model: String,
-    /// The request id in the message, which tells the caller of a stream which request failed.
+    /// The request id in the message. It tells the caller of a stream which request failed.
     pub id: String,
 }
 
@@ -53,8 +54,8 @@ impl From<Refusal> for FailedMessage {
     }
 }
 
-/// Answers a message. Returns the prediction, which is counted here, and the framed message of the
-/// response.
+/// Answers a message. Returns the prediction, which is counted here, and the framed response
+/// message.
 pub(super) async fn answer(
     guard: &CancelGuard<'_>,
     headers: &HeaderMap,
@@ -80,21 +81,21 @@ pub(super) async fn answer(
     }
 }
 
-/// Asks the model and encodes the response. Takes the inputs and the outputs out of the request;
-/// its names stay for an error.
+/// Gets the prediction and encodes the response. Takes the inputs and the outputs out of the
+/// request. The names stay in the request, because an error needs them.
 async fn predict(
     frame: &mut CallFrame<'_>,
     headers: &HeaderMap,
     request: &mut InferRequest,
     kind: CallKind,
 ) -> Result<(Prediction, Vec<Bytes>), FailedRequest> {
-    // Copied: the names are needed for the prediction and again for the response.
+    // The names are copied, because both the prediction and the response need them.
     let outputs: Vec<String> = request
         .outputs
         .iter()
         .map(|output| output.name.clone())
         .collect();
-    // Protobuf has no absent text: the empty version means that the server chooses.
+    // A Protobuf string is never absent. An empty version means that the server chooses.
     let version = Some(request.version.as_str()).filter(|version| !version.is_empty());
     let query = ModelQuery {
         target: Target {
@@ -102,7 +103,7 @@ async fn predict(
             version,
         },
         headers,
-        // Taken, not copied: the elements may be large.
+        // The inputs are taken, not copied, because they may be large.
         input: Input::Tensors(std::mem::take(&mut request.inputs)),
         outputs: &outputs,
         priority: request.priority,

@@ -1,4 +1,4 @@
-//! A `ModelInferResponse`, made from the output tensors of a prediction.
+//! Builds a `ModelInferResponse` from the output tensors of a prediction.
 
 use std::collections::BTreeMap;
 
@@ -24,14 +24,14 @@ use crate::{
 
 /// The parts of a request that its response depends on.
 pub(super) struct ResponseOptions {
-    /// Echoed.
+    /// The request id, which the response repeats.
     pub id: String,
     pub outputs: Vec<RequestedOutput>,
     pub form: ContentsForm,
 }
 
 impl ResponseOptions {
-    /// The response with these outputs, which are in the order of the requested ones.
+    /// Builds the response with these outputs, which are in the order in which they were requested.
     pub(super) fn respond(
         self,
         prediction: &Prediction,
@@ -60,8 +60,7 @@ impl ResponseOptions {
     }
 }
 
-/// The parameters that name the fallback, if another version answered than the one that the request
-/// was assigned to.
+/// The parameters that name the fallback. Empty if the assigned version answered.
 fn fallback_parameters(prediction: &Prediction) -> BTreeMap<String, InferParameter> {
     let Some(fallback) = &prediction.fallback else {
         return BTreeMap::new();
@@ -75,20 +74,20 @@ fn fallback_parameters(prediction: &Prediction) -> BTreeMap<String, InferParamet
     ])
 }
 
-/// Writes outputs in the form of the request: the tensors, and the entries of
+/// Writes outputs in the same place as in the request. Returns the tensors, and the entries of
 /// `raw_output_contents`.
 pub(super) fn write_outputs(
     outputs: Vec<NamedTensor>,
     form: ContentsForm,
 ) -> (Vec<InferOutputTensor>, Vec<Bytes>) {
-    // A client reads all outputs from the same place, and some datatypes have a raw form only.
+    // A client reads all outputs from the same place, but some datatypes have only a raw form.
     let is_typed = form == ContentsForm::Typed
         && outputs
             .iter()
             .all(|output| typed_contents::field_of(output.tensor.datatype()).is_some());
     let mut raw = Vec::new();
     let mut tensors = Vec::with_capacity(outputs.len());
-    // The labels of a tensor have no place in the protocol.
+    // The labels of a tensor are dropped, because the protocol has no field for them.
     for NamedTensor { name, tensor, .. } in outputs {
         let datatype = tensor.datatype().protocol_name().to_owned();
         let (shape, data) = tensor.into_parts();

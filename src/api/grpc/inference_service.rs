@@ -52,7 +52,7 @@ impl InferenceService {
         InferenceService { api }
     }
 
-    /// The response, or the status of a refusal, which is counted and logged here without a model.
+    /// Returns the response, or counts and logs a refusal and returns its status.
     fn respond<M, T>(&self, request: &Request<M>, outcome: Result<T, Refusal>) -> ServiceResult<T> {
         outcome.map(Response::new).map_err(|refusal| {
             self.api.count_unrouted(
@@ -65,7 +65,7 @@ impl InferenceService {
         })
     }
 
-    /// Loading and unloading change what is served; this listener changes nothing.
+    /// Refuses to load or unload a model. This listener never changes which models are served.
     fn refuse_control<M, T>(&self, request: &Request<M>) -> ServiceResult<T> {
         let detail =
             "models are loaded and unloaded on the admin listener (admin.listen), over HTTP";
@@ -73,7 +73,7 @@ impl InferenceService {
     }
 }
 
-/// An empty version leaves the choice to the server.
+/// Creates a target. An empty version means that the server chooses.
 fn target<'a>(name: &'a str, version: &'a str) -> Target<'a> {
     Target {
         model: Some(name),
@@ -111,7 +111,8 @@ impl GrpcInferenceService for InferenceService {
     ) -> ServiceResult<ModelReadyResponse> {
         let ModelReadyRequest { name, version } = request.get_ref();
         let ready = oip::is_ready(&self.api.registry.snapshot(), target(name, version));
-        // A draining server answers requests, but should get no new ones.
+        // A draining server still answers requests, but reports not ready so that it gets no new
+        // ones.
         let draining = self.api.draining.load(Ordering::Relaxed);
         self.respond(
             &request,
@@ -244,11 +245,11 @@ fn model_config_message(configuration: ModelConfiguration) -> ModelConfig {
         dims: tensor.dims,
         label_filename: tensor.label_filename,
     };
-    // The message has 32-bit numbers.
+    // The message uses 32-bit numbers.
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
-    // Triton's versions are numbers. A version with another name has no place in the message.
+    // Triton's versions are numbers. A version that is not a number can't be in the message.
     let version = configuration.version.parse().ok();
-    // Exactly this version, as the configuration of one version has to say.
+    // The configuration of one version must name exactly this version.
     let specific = version.map(|version| {
         PolicyChoice::Specific(Specific {
             versions: vec![version],
@@ -292,7 +293,7 @@ fn statistics_message(model: oip::ModelStatistics) -> ModelStatistics {
     let numbers = model.numbers;
     let batch = |(rows, infer): &(usize, Total)| InferBatchStatistics {
         batch_size: *rows as u64,
-        // Only the whole run is timed.
+        // Only the whole run is timed, not its parts.
         compute_input: none,
         compute_infer: total(infer),
         compute_output: none,

@@ -1,5 +1,5 @@
-//! `MessageReader`: the messages in the body of a call, each after a flag and its length (gRPC over
-//! HTTP/2, `Length-Prefixed-Message`).
+//! `MessageReader`: reads the messages in the body of a call. Each message follows a flag and its
+//! length (gRPC over HTTP/2, `Length-Prefixed-Message`).
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -27,13 +27,13 @@ const CUT_OFF: &str = "the message ended before its end";
 #[derive(Debug)]
 pub(super) struct ReceivedMessage {
     bytes: ChunkedBytes,
-    /// Present if the message is compressed.
+    /// The compression. `None` if the message is not compressed.
     compression: Option<Compression>,
 }
 
 impl ReceivedMessage {
-    /// The number of bytes that decoding reads. It is unknown for a compressed message, which
-    /// counts as heavy.
+    /// The number of bytes that decoding reads. A compressed message counts as heavy, because its
+    /// size is unknown.
     pub(super) fn weight(&self) -> usize {
         if self.compression.is_some() {
             usize::MAX
@@ -45,23 +45,24 @@ impl ReceivedMessage {
     pub(super) fn decode(self) -> Result<ModelInferRequest, Refusal> {
         let mut bytes = self.bytes;
         if let Some(compression) = self.compression {
-            // Decompressors read from one slice.
+            // Decompressors can read only from one slice.
             let compressed = bytes.copy_to_bytes(bytes.remaining());
             let encoding = compression.encoding.to_str().unwrap_or_default();
             bytes = ChunkedBytes::default();
             bytes.push(decompress(encoding, &compressed, compression.max_bytes)?);
         }
-        // Checked after decompression: a few compressed bytes can hold many parts.
+        // The parts are counted after decompression, because a few compressed bytes can contain
+        // many parts.
         if bytes.remaining() > part_count::UNCHECKED_BYTES {
             part_count::check(bytes.clone())?;
         }
-        // The library's error is dropped: it may quote bytes of the message.
+        // The library's error is dropped, because it may quote bytes of the message.
         ModelInferRequest::decode(bytes)
             .map_err(|_| Refusal::malformed("the message is not a ModelInferRequest"))
     }
 }
 
-/// How a message is compressed, and how large it may become.
+/// The encoding of a compressed message, and its maximum size.
 #[derive(Debug)]
 struct Compression {
     encoding: HeaderValue,
@@ -110,7 +111,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageReader<B> {
         })
     }
 
-    /// Waits for the first byte of the next message; false at the end of the body.
+    /// Waits for the first byte of the next message. Returns false at the end of the body.
     pub(super) async fn has_more(&mut self) -> Result<bool, Refusal> {
         while self.arrived.remaining() == 0 {
             if !self.receive().await? {
@@ -120,7 +121,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageReader<B> {
         Ok(true)
     }
 
-    /// The next message; `None` at the end of the body.
+    /// Returns the next message. `None` at the end of the body.
     pub(super) async fn next(&mut self) -> Result<Option<ReceivedMessage>, Refusal> {
         match self.next_header().await? {
             Some(header) => self.read(header).await.map(Some),
@@ -128,15 +129,15 @@ impl<B: Body<Data = Bytes> + Unpin> MessageReader<B> {
         }
     }
 
-    /// The header of the next message; `None` at the end of the body. The caller must then read or
-    /// skip that message.
+    /// Returns the header of the next message. `None` at the end of the body. The caller must then
+    /// read or skip that message.
     pub(super) async fn next_header(&mut self) -> Result<Option<MessageHeader>, Refusal> {
         if !self.has_more().await? {
             return Ok(None);
         }
         self.fill_to(HEADER_BYTES).await?;
         let (flag, length) = (self.arrived.get_u8(), self.arrived.get_u32() as usize);
-        // Refused by its announced length, before it takes memory.
+        // The message is refused by its declared length, before it takes memory.
         if length > self.max_bytes {
             return Err(Refusal::new(
                 ErrorCode::BodyTooLarge,
@@ -184,7 +185,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageReader<B> {
         }
     }
 
-    /// The message of a call that takes exactly one.
+    /// Returns the message of a call that takes exactly one message.
     pub(super) async fn only(&mut self) -> Result<ReceivedMessage, Refusal> {
         let one =
             |count: &str| Refusal::malformed(format!("the call takes one message, given {count}"));
@@ -206,14 +207,14 @@ impl<B: Body<Data = Bytes> + Unpin> MessageReader<B> {
         Ok(())
     }
 
-    /// Receives the next frame of the body; false at its end.
+    /// Receives the next frame of the body. Returns false at the end of the body.
     async fn receive(&mut self) -> Result<bool, Refusal> {
         let Some(frame) = self.body.frame().await else {
             return Ok(false);
         };
-        // An error means that the client cancelled the call or closed the connection.
+        // This error means that the client cancelled the call or closed the connection.
         let frame = frame.map_err(|_| Refusal::new(ErrorCode::Cancelled, CUT_OFF))?;
-        // Frames without data are trailers, which are not part of a message.
+        // A frame without data contains trailers, which are not part of a message.
         if let Ok(data) = frame.into_data() {
             self.arrived.push(data);
         }
@@ -255,7 +256,7 @@ mod tests {
         .concat()
     }
 
-    /// The messages of a body that arrives in frames of `size` bytes.
+    /// Returns the messages of a body that arrives in frames of `size` bytes.
     async fn received(
         body: &[u8],
         size: usize,

@@ -1,4 +1,4 @@
-//! Writes messages and bodies of responses, without a copy of large tensors.
+//! Writes response messages and bodies, without copying large tensors.
 
 use std::{
     convert::Infallible,
@@ -26,27 +26,28 @@ use crate::{
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// The bytes before a message: a flag, and its length as a 32-bit number.
+/// The length of a message's header: one byte for a flag, and a 32-bit length.
 pub(super) const HEADER_BYTES: usize = 5;
 
 /// Numbers of fields in `proto/open_inference.proto`. A test compares them with the generated code.
 const RAW_OUTPUT_CONTENTS: u32 = 6;
 const INFER_RESPONSE: u32 = 2;
 
-/// Room for the key and the length of a field, or for the header of the message.
+/// Maximum size of the key and the length of a field, or of the header of the message.
 const FIELD_HEADER_BYTES: usize = 10;
 
-/// Smaller tensors are copied into the message: a segment of its own costs more than the copy.
+/// Tensors below this size are copied into the message, because a separate segment costs more than
+/// the copy.
 const COPIED_BYTES: usize = 4 << 10;
 
-/// The call that a response belongs to: streams wrap each response in a further message.
+/// The kind of call that a response belongs to. Streams wrap each response in another message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallKind {
     Unary,
     Stream,
 }
 
-/// Writes a message of a stream that holds an error.
+/// Writes the message for an error in a stream.
 pub(super) fn write_stream_error(
     message: &ModelStreamInferResponse,
 ) -> Result<Vec<Bytes>, Refusal> {
@@ -64,14 +65,14 @@ fn too_large(_: TryFromIntError) -> Refusal {
     )
 }
 
-/// Writes a message with its header, in segments: large tensors are not copied. The encoder of
-/// prost would copy them.
+/// Writes a message with its header, in segments. Large tensors are not copied, unlike with prost's
+/// encoder.
 pub(super) fn write(
     mut response: ModelInferResponse,
     kind: CallKind,
 ) -> Result<Vec<Bytes>, Refusal> {
-    // The raw contents are written by hand, after the other fields: Protobuf allows fields in any
-    // order.
+    // The raw contents are written separately, after the other fields. Protobuf allows fields in
+    // any order.
     let raw = std::mem::take(&mut response.raw_output_contents);
     // The key of a field with a number below 16 is one byte.
     let field = |length: usize| 1 + encoded_len_varint(length as u64) + length;
@@ -93,7 +94,8 @@ pub(super) fn write(
         .sum();
     let keys = (raw.len() + 2) * FIELD_HEADER_BYTES;
     let mut text = BytesMut::with_capacity(response.encoded_len() + copied + keys);
-    // Never compressed: floats hardly become smaller, and clients need not expect it.
+    // Messages are never compressed: floats hardly become smaller, and a client does not have to
+    // support compression.
     text.put_u8(0);
     text.put_u32(u32::try_from(length).map_err(too_large)?);
     let key = |number: u32, length: usize, text: &mut BytesMut| {
@@ -123,8 +125,8 @@ pub(super) fn write(
 /// The body of a successful response: one message and the trailers.
 pub(super) struct UnaryBody {
     segments: std::vec::IntoIter<Bytes>,
-    /// Held until the client has room for the last segment: responses that clients do not read
-    /// count as requests in flight.
+    /// The admission of the request. It is kept until the client can receive the last segment. Thus
+    /// a response that its client does not read still counts as a request in flight.
     admission: Option<Admission>,
     is_done: bool,
 }
@@ -150,7 +152,8 @@ impl Body for UnaryBody {
         if let Some(segment) = self.segments.next() {
             return Poll::Ready(Some(Ok(Frame::data(segment))));
         }
-        // Before the client learns of the end: it may send the next request at once.
+        // Drop the admission before the client gets the end of the response: the client may send
+        // its next request at once.
         self.admission = None;
         let is_done = std::mem::replace(&mut self.is_done, true);
         Poll::Ready((!is_done).then(|| Ok(Frame::trailers(ok_trailers()))))

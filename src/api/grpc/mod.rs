@@ -45,8 +45,8 @@ use crate::api::{
     request_head,
 };
 
-/// The messages and the service, generated from `proto/open_inference.proto` by
-/// `tests/it/proto.rs`.
+/// The messages and the service. `tests/it/proto.rs` generates them from
+/// `proto/open_inference.proto`.
 #[allow(
     clippy::all,
     clippy::pedantic,
@@ -62,8 +62,8 @@ pub mod inference {
 /// The descriptors of the messages, for reflection.
 const DESCRIPTORS: &[u8] = include_bytes!("generated/inference.bin");
 
-/// Whether the body holds Protobuf messages in gRPC's own framing: `application/grpc-web` and
-/// `application/grpc+json` do not.
+/// Whether the body contains Protobuf messages in gRPC's own framing. False for
+/// `application/grpc-web` and `application/grpc+json`.
 fn is_grpc(content_type: &HeaderValue) -> bool {
     let essence = content_type
         .as_bytes()
@@ -78,11 +78,12 @@ fn is_grpc(content_type: &HeaderValue) -> bool {
 
 const CONTENT_TYPE_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// The largest message of a call that is not an inference: it holds a name or two.
+/// Maximum size of a message that is not an inference. Such a message contains only one or two
+/// names.
 const MAX_MESSAGE: usize = 64 << 10;
 
-/// The largest message of a reflection call. The reflection service repeats unknown names in a
-/// header, and clients limit headers.
+/// Maximum size of a message of a reflection call. The reflection service repeats unknown names in
+/// a header, and clients limit the size of headers.
 const MAX_SYMBOL: usize = 2 << 10;
 
 /// All services of the gRPC listener.
@@ -97,11 +98,11 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// `stopped`: ends the streams that would otherwise never end.
+    /// Creates all services. `stopped` ends the streams that would otherwise never end.
     pub(crate) fn new(api: &Arc<Api>, stopped: &watch::Receiver<bool>) -> Result<Services, Error> {
         let mut inference = GrpcInferenceServiceServer::new(InferenceService::new(Arc::clone(api)))
             .max_decoding_message_size(MAX_MESSAGE);
-        // The encodings that inference messages may have as well.
+        // Accept the same encodings as for inference messages.
         for encoding in [
             CompressionEncoding::Gzip,
             CompressionEncoding::Deflate,
@@ -139,19 +140,18 @@ impl Services {
         if let Err(refusal) = request_head::check(request.uri(), request.headers()) {
             return ready(refuse_head(&self.api, request.headers(), refusal));
         }
-        // gRPC over HTTP/2 asks for 415 here: the client does not speak gRPC.
+        // The client does not speak gRPC. The protocol requires status 415 in this case.
         if !request.headers().get(CONTENT_TYPE).is_some_and(is_grpc) {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return ready(response);
         }
         let api = Arc::clone(&self.api);
-        // The two calls that carry tensors do not go through tonic: its codec would copy them.
+        // The two calls with tensors do not use tonic, because its codec would copy the tensors.
         match request.uri().path() {
             unary::PATH => Box::pin(unary::model_infer(api, request).map(Ok)),
             stream::PATH => {
-                // A silent client may be waiting for a response: the time for that does not count
-                // as silence.
+                // A silent client may be waiting for a response. That time does not count as idle.
                 let idle_timeout = api.config.grpc_idle_timeout() + api.config.request_timeout();
                 let stopped = self.stopped.clone();
                 Box::pin(stream::model_stream_infer(api, stopped, idle_timeout, request).map(Ok))
@@ -163,8 +163,8 @@ impl Services {
         }
     }
 
-    /// Calls a service of tonic with time limits. The handlers themselves take no time: the limits
-    /// are for receiving the message.
+    /// Calls a tonic service with time limits for receiving the message. The handlers themselves
+    /// take almost no time.
     fn call_limited<F>(
         &self,
         request: Request<Incoming>,

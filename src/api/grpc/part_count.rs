@@ -1,15 +1,16 @@
-//! Limits the number of parts of a request, by a walk over its bytes before they are decoded. An
-//! empty part takes two bytes in the message and hundreds in memory.
+//! Limits the number of parts of a request. The parts are counted in the bytes before decoding,
+//! because an empty part takes two bytes in the message and hundreds of bytes in memory.
 
 use bytes::Buf;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use crate::api::refusal::Refusal;
 
-/// The limit for the parts of each kind.
+/// Maximum number of parts of each kind.
 const MAX_PARTS: usize = 4096;
 
-/// Messages up to this size can't have too many parts: each takes two bytes.
+/// Maximum size of a message that is not checked. A part takes two bytes, so such a message can't
+/// have too many parts.
 pub(super) const UNCHECKED_BYTES: usize = 2 * MAX_PARTS;
 
 /// Numbers of fields in `proto/open_inference.proto`. A test compares them with the generated code.
@@ -25,16 +26,16 @@ struct PartCount {
     inputs: usize,
     outputs: usize,
     raw_input_contents: usize,
-    /// Of the request, its inputs and its outputs together.
+    /// The number of parameters of the request, its inputs and its outputs together.
     parameters: usize,
 }
 
-/// Refuses a `ModelInferRequest` with too many parts. Invalid bytes are not refused: the decoder
-/// does that.
+/// Refuses a `ModelInferRequest` with too many parts. Invalid bytes are not refused here, but by
+/// the decoder.
 pub(super) fn check(mut message: impl Buf) -> Result<(), Refusal> {
     let mut counts = PartCount::default();
     while message.has_remaining() {
-        // Checked after each field, so that the walk ends soon after the limit.
+        // Check after each field, so that counting ends soon after the limit is reached.
         let Some(()) = counts.count_field(&mut message) else {
             return Ok(());
         };
@@ -54,7 +55,7 @@ pub(super) fn check(mut message: impl Buf) -> Result<(), Refusal> {
 }
 
 impl PartCount {
-    /// Counts one field of the request; `None` if the bytes are not a valid field.
+    /// Counts one field of the request. Returns `None` if the bytes are not a valid field.
     fn count_field(&mut self, message: &mut impl Buf) -> Option<()> {
         let (field, wire_type) = decode_key(message).ok()?;
         let inner = match (field, wire_type) {
@@ -219,8 +220,8 @@ mod tests {
 
     #[test]
     fn invalid_messages_are_left_to_the_decoder() {
-        // Cut off, a field without an end, a field that ends after its message, an unknown wire
-        // type.
+        // The cases: a message that is cut off, a field without an end, a field that ends after its
+        // message, an unknown wire type.
         for broken in [
             &[0x2a][..],
             &[0x2a, 5, 0],

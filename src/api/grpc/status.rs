@@ -1,4 +1,4 @@
-//! gRPC statuses of errors, and the responses that consist of a status.
+//! gRPC statuses for errors, and responses that consist only of a status.
 
 use std::time::Duration;
 
@@ -15,15 +15,17 @@ use crate::{
     registry::route::Target,
 };
 
-/// Milliseconds after which a client that retries by itself may try again.
+/// The header with the number of milliseconds after which a client that retries automatically may
+/// try again.
 const RETRY_PUSHBACK: &str = "grpc-retry-pushback-ms";
 
-/// The limit for an error's text, in bytes. It travels as a header with three bytes for each byte
-/// that is not ASCII, and clients accept 8 KiB of headers. With more, clients report a protocol
-/// error and hide this one.
+/// Maximum size of an error's text in bytes. The text is sent as a header in which each non-ASCII
+/// byte takes three bytes, and clients accept 8 KiB of headers. With a longer text, clients report
+/// a protocol error instead of this error.
 const MAX_DETAIL: usize = 2 << 10;
 
-/// The status of a refusal, with a text that fits into the headers that clients accept.
+/// Converts a refusal to a status. Its text is cut so that it fits into the headers that clients
+/// accept.
 pub(super) fn status(refusal: Refusal) -> Status {
     let Refusal { code, detail } = refusal;
     let mut status = Status::new(Code::from_i32(code.grpc_status()), capped(detail));
@@ -37,7 +39,7 @@ pub(super) fn status(refusal: Refusal) -> Status {
 
 fn capped(mut detail: String) -> String {
     if detail.len() > MAX_DETAIL {
-        // Cut between two characters: the text must stay UTF-8.
+        // Cut between two characters, so that the text stays valid UTF-8.
         let end = (0..=MAX_DETAIL)
             .rev()
             .find(|at| detail.is_char_boundary(*at))
@@ -48,7 +50,7 @@ fn capped(mut detail: String) -> String {
     detail
 }
 
-/// A call for the model of that name; the name is empty until the message is read.
+/// Creates the call for a model. The name is empty until the message is read.
 pub(super) fn grpc_call<'a>(api: &'a Api, context: &'a Context, model: &'a str) -> Call<'a> {
     Call {
         api,
@@ -70,15 +72,15 @@ pub(super) fn count(call: Call<'_>, failed: &FailedRequest) -> Status {
     ))
 }
 
-/// The response to a failed request, which is counted here.
+/// Counts and logs a failed request. Returns the response.
 pub(super) fn refuse(call: Call<'_>, failed: &FailedRequest) -> Response<Body> {
     let mut response: Response<Body> = count(call, failed).into_http();
     call.context.write_headers(response.headers_mut());
     response
 }
 
-/// The response to a call whose header fields are too large. Proxies between client and server
-/// don't read the gRPC status: the HTTP status is set as well.
+/// The response to a call whose headers are too large. The HTTP status is also set, because proxies
+/// between client and server don't read the gRPC status.
 pub(super) fn refuse_head(api: &Api, headers: &HeaderMap, refusal: Refusal) -> Response<Body> {
     let http_status = refusal.code.http_status();
     let context = context(headers);
@@ -87,7 +89,7 @@ pub(super) fn refuse_head(api: &Api, headers: &HeaderMap, refusal: Refusal) -> R
     response
 }
 
-/// The refusal of a call whose message did not arrive in time.
+/// Creates the refusal of a call whose message did not arrive in time.
 pub(super) fn message_timeout(timeout: Duration) -> Refusal {
     Refusal::new(
         ErrorCode::BodyTimeout,

@@ -1,4 +1,4 @@
-//! `ModelStreamInfer`: a stream of messages, each with its own response, in the order of the
+//! `ModelStreamInfer`: answers a stream of messages, one response per message, in the order of the
 //! messages.
 
 use std::{
@@ -37,22 +37,23 @@ use crate::{
 
 pub(super) const PATH: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
 
-/// The number of requests of one stream that are answered concurrently: enough to fill a batch, and
-/// a bound on the memory that one stream can take.
+/// Maximum number of requests of one stream that are answered concurrently. It is enough to fill a
+/// batch, and limits the memory that one stream can take.
 const STREAM_DEPTH: usize = 16;
 
 /// The state that the messages of a stream share.
 struct StreamCall {
     api: Arc<Api>,
     headers: HeaderMap,
-    /// The time that the client may be silent between two messages.
+    /// Time that the client may be silent between two messages.
     idle_timeout: Duration,
-    /// The deadline of the whole stream, if the client sets one.
+    /// The deadline of the whole stream. `None` if the client sets none.
     deadline: Option<Instant>,
 }
 
 impl StreamCall {
-    /// The context of a message. Its time starts now, and ends with the stream's.
+    /// Creates the context of a message. Its time starts now, and ends at the stream's deadline at
+    /// the latest.
     fn message_context(&self) -> Context {
         let mut context = context(&self.headers);
         context.timeout = self
@@ -62,8 +63,8 @@ impl StreamCall {
     }
 }
 
-/// Answers each message of a stream. A message that fails is answered with an error, and the stream
-/// goes on. The stream ends if its client sends nothing for `idle_timeout`.
+/// Answers each message of a stream. The answer to a failed message is an error, and the stream
+/// continues. The stream ends if its client sends nothing for `idle_timeout`.
 pub(super) async fn model_stream_infer(
     api: Arc<Api>,
     stopped: watch::Receiver<bool>,
@@ -83,7 +84,7 @@ pub(super) async fn model_stream_infer(
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, CONTENT_TYPE_GRPC);
-    // The headers are sent before the first message: errors from here on are messages or trailers.
+    // The headers are sent before the first message. Later errors are sent as messages or trailers.
     context.write_headers(response.headers_mut());
     let deadline = context.timeout.map(|timeout| context.started + timeout);
     let call = Arc::new(StreamCall {
@@ -95,19 +96,19 @@ pub(super) async fn model_stream_infer(
     response.map(|_| Body::new(StreamBody::new(responses(call, messages, stopped))))
 }
 
-/// One step of the reading side of a stream.
+/// An event on the reading side of a stream.
 enum StreamEvent {
     Message(ReceivedMessage, Admission),
-    /// A message that was skipped without reading it into memory.
+    /// A message was refused, and skipped without reading it into memory.
     Refused(Refusal),
-    /// The rest of the stream can't be read.
+    /// The stream ends, because the rest of it can't be read.
     End(Status),
 }
 
 type StreamFrame = Result<Frame<Bytes>, Status>;
 
-/// The frames of one response. The admission is given back when the client has room for the last
-/// frame, and before the next message is read: a client that has read a response can send the next
+/// The frames of one response. The admission is released when the client can receive the last
+/// frame, before the next message is read. So a client that has read a response can send its next
 /// request.
 struct ResponseFrames {
     frames: std::vec::IntoIter<StreamFrame>,
@@ -137,13 +138,15 @@ fn responses(
     stopped: watch::Receiver<bool>,
 ) -> impl Stream<Item = StreamFrame> + Send {
     let reading = Arc::clone(&call);
-    // Messages are read one after the other, and answered concurrently in their order.
+    // Messages are read one after the other, and answered concurrently. The answers keep the order
+    // of the messages.
     let events = streams::unfold(Some((messages, stopped)), move |state| {
         let call = Arc::clone(&reading);
         async move {
             let (mut messages, mut stopped) = state?;
             let event = next_event(&call, &mut messages, &mut stopped).await;
-            // Nothing is read after an error: its place in the stream of bytes is unknown.
+            // After an error nothing more is read, because the start of the next message is
+            // unknown.
             event.map(|event| match event {
                 StreamEvent::End(_) => (event, None),
                 event => (event, Some((messages, stopped))),
@@ -153,14 +156,14 @@ fn responses(
     let answered = events
         .map(move |event| answer_event(Arc::clone(&call), event))
         .buffered(STREAM_DEPTH);
-    // hyper stops at the first trailers: after those of an error, these are not sent.
+    // Hyper stops at the first trailers. If an error already sent trailers, these are not sent.
     let end = streams::once(async {
         ResponseFrames::new(vec![Ok(Frame::trailers(ok_trailers()))], None)
     });
     answered.chain(end).flat_map(streams::iter)
 }
 
-/// The next event of a stream; `None` at its end.
+/// Returns the next event of a stream. `None` at the end of the stream.
 async fn next_event(
     call: &StreamCall,
     messages: &mut MessageReader<Incoming>,
@@ -181,13 +184,13 @@ async fn next_event(
     })
 }
 
-/// Waits for the first byte of a message; false at the end of the stream.
+/// Waits for the first byte of a message. Returns false at the end of the stream.
 async fn wait_for_message(
     call: &StreamCall,
     messages: &mut MessageReader<Incoming>,
     stopped: &mut watch::Receiver<bool>,
 ) -> Result<bool, Refusal> {
-    // Whichever comes first: the idle limit of the server or the deadline of the client.
+    // The earlier time applies: the server's idle limit or the client's deadline.
     let idle_until = Instant::now() + call.idle_timeout;
     let until = call
         .deadline
@@ -199,7 +202,7 @@ async fn wait_for_message(
         }
     };
     match waited {
-        // A client that leaves between two messages leaves no request without a response.
+        // If a client disconnects between two messages, no request stays without a response.
         Ok(Err(refusal)) if refusal.code == ErrorCode::Cancelled => Ok(false),
         Ok(has_more) => has_more,
         Err(_) if until == idle_until => Err(message_timeout(call.idle_timeout)),
@@ -210,7 +213,7 @@ async fn wait_for_message(
     }
 }
 
-/// Reads a message whose first byte has arrived, or skips it if the server has reached its limit of
+/// Reads a message whose first byte has arrived. Skips it if the server has reached its limit of
 /// requests in flight.
 async fn receive(
     call: &StreamCall,
@@ -222,7 +225,7 @@ async fn receive(
         let Some(header) = messages.next_header().await? else {
             return Ok(None);
         };
-        // A message is admitted before its bytes take memory.
+        // Admit a message before its bytes take memory.
         match call.api.admit() {
             Ok(admission) => {
                 let message = messages.read(header).await?;
@@ -234,7 +237,8 @@ async fn receive(
             }
         }
     };
-    // A message that has begun must arrive in time: its admission counts as a request in flight.
+    // The rest of the message must arrive in time, because its admission counts as a request in
+    // flight.
     let timeout = call.api.config.read_timeout();
     let received = tokio::time::timeout(timeout, received).await;
     guard.finish();
@@ -270,7 +274,7 @@ async fn answer_event(call: Arc<StreamCall>, event: StreamEvent) -> ResponseFram
     ResponseFrames::new(frames, admission)
 }
 
-/// The message that answers a failed one. Its id tells the client which request failed.
+/// Creates the answer to a failed message. Its id tells the client which request failed.
 fn error_message(
     call: &StreamCall,
     context: &Context,

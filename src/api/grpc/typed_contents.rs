@@ -1,4 +1,4 @@
-//! Typed contents: tensors whose elements are in a field of the message for their type.
+//! Typed contents: the elements of a tensor are in a message field for their type.
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use crate::{
     tensor::{Buffer, Data, DataType},
 };
 
-/// Why the typed contents of an input can't be read.
+/// The reason why the typed contents of an input can't be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TypedContentsError {
     #[error("{0} has no typed contents: send it in raw_input_contents")]
@@ -28,7 +28,7 @@ pub(super) enum TypedContentsError {
     },
 }
 
-/// The fields of typed contents, and the number of elements in each.
+/// The fields of typed contents, with the number of elements in each field.
 fn fields(contents: &InferTensorContents) -> [(&'static str, usize); 8] {
     [
         ("bool_contents", contents.bool_contents.len()),
@@ -46,7 +46,8 @@ pub(super) fn is_empty(contents: &InferTensorContents) -> bool {
     fields(contents).iter().all(|(_, count)| *count == 0)
 }
 
-/// The field for the elements of a datatype; `None` if the protocol has none for it.
+/// The name of the field for the elements of a datatype. `None` if the protocol has no field for
+/// it.
 pub(super) fn field_of(datatype: DataType) -> Option<&'static str> {
     match datatype {
         DataType::Bool => Some("bool_contents"),
@@ -61,7 +62,7 @@ pub(super) fn field_of(datatype: DataType) -> Option<&'static str> {
     }
 }
 
-/// Reads the elements of a tensor; `count`: the number of elements in its shape.
+/// Reads the elements of a tensor. `count`: the number of elements in its shape.
 pub(super) fn read(
     contents: InferTensorContents,
     datatype: DataType,
@@ -70,7 +71,7 @@ pub(super) fn read(
     let name = datatype.protocol_name();
     let field = field_of(datatype).ok_or(TypedContentsError::NoField(name))?;
     let filled = fields(&contents);
-    // A second field would be ignored silently: the client meant another datatype.
+    // If a second field were ignored, the client would not notice that it used the wrong datatype.
     if let Some((given, _)) = filled
         .iter()
         .find(|(other, count)| *count > 0 && *other != field)
@@ -101,13 +102,14 @@ pub(super) fn read(
         DataType::Uint64 => Data::Uint64(contents.uint64_contents.into()),
         DataType::Fp32 => Data::Fp32(contents.fp32_contents.into()),
         DataType::Fp64 => Data::Fp64(contents.fp64_contents.into()),
-        // Without a field: refused above.
+        // These datatypes have no field, and were refused above.
         DataType::Fp16 | DataType::Bf16 => Data::zeros(datatype, 0),
     };
     Ok(Elements::Values(data))
 }
 
-/// Converts elements to the narrower type of the tensor. Protobuf has no integers below 32 bits.
+/// Converts elements to the narrower type of the tensor. Protobuf has no integers of fewer than 32
+/// bits.
 fn narrow<W: Copy, T: TryFrom<W>>(
     values: &[W],
     datatype: DataType,
@@ -124,14 +126,14 @@ fn narrow<W: Copy, T: TryFrom<W>>(
         })
 }
 
-/// Writes the elements of an output. Half-precision floats have no field: their contents stay
-/// empty.
+/// Writes the elements of an output. Protobuf has no field for half-precision floats, so their
+/// contents stay empty.
 pub(super) fn write(data: Data) -> InferTensorContents {
-    // Takes the memory of the tensor; a tensor that shares its memory is copied.
+    // Take the memory of the tensor. Copy it only if the tensor shares its memory.
     fn own<T: bytemuck::Pod>(mut values: Buffer<T>) -> Vec<T> {
         std::mem::take(values.to_mut())
     }
-    // Protobuf has no integers below 32 bits.
+    // Protobuf has no integers of fewer than 32 bits.
     fn widen<W, T: Copy + Into<W>>(values: &[T]) -> Vec<W> {
         values.iter().map(|value| (*value).into()).collect()
     }

@@ -1,4 +1,4 @@
-//! `ModelInfer`: one message, one response.
+//! `ModelInfer`: answers one message with one response.
 
 use std::{sync::Arc, time::Instant};
 
@@ -30,7 +30,7 @@ pub(super) const PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
 const X_PREDICTION_ID: HeaderName = HeaderName::from_static("x-prediction-id");
 const X_MODEL_DIGEST: HeaderName = HeaderName::from_static("x-model-digest");
 
-/// The number of headers of a prediction: the map grows only once.
+/// The usual number of headers of a response. With this capacity the map is allocated only once.
 const USUAL_HEADERS: usize = 8;
 
 pub(super) async fn model_infer(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> {
@@ -60,7 +60,8 @@ async fn receive_and_answer(
 ) -> Result<Answered, FailedMessage> {
     let call = guard.call;
     let config = &call.api.config;
-    // Admitted before the message is read, and held until the client has taken the response.
+    // The request is admitted before the message is read. The admission is kept until the client
+    // has received the response.
     let admission = call.api.admit()?;
     call.context.check()?;
     let mut messages = MessageReader::new(body, headers, config.max_body_bytes)?;

@@ -1,4 +1,4 @@
-//! Reads the body of a request, within limits of size and time.
+//! Reads the body of a request within limits on size and time.
 
 use std::{error::Error, time::Duration};
 
@@ -15,12 +15,12 @@ pub(super) struct BodyLimits {
     pub timeout: Duration,
 }
 
-/// Accepts JSON in UTF-8 only. A body without a content type counts as JSON.
+/// Accepts only JSON in UTF-8. A body without a content type counts as JSON.
 pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return Ok(());
     };
-    // The usual value, without an allocation.
+    // The most frequent value is compared first, without an allocation.
     if value == "application/json" {
         return Ok(());
     }
@@ -39,7 +39,7 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
         .unwrap_or_default()
         .trim()
         .to_ascii_lowercase();
-    // RFC 6839: `+json` marks media types that are JSON.
+    // RFC 6839: media types with the suffix `+json` are JSON.
     let is_json = media_type == "application/json"
         || (media_type.starts_with("application/") && media_type.ends_with("+json"));
     if is_json && check_charset(headers).is_ok() {
@@ -49,7 +49,7 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// Refuses a text that is not in UTF-8, by its content type.
+/// Refuses a body that is not in UTF-8 according to its content type.
 pub(super) fn check_charset(headers: &HeaderMap) -> Result<(), Refusal> {
     let text = headers
         .get(header::CONTENT_TYPE)
@@ -61,7 +61,7 @@ pub(super) fn check_charset(headers: &HeaderMap) -> Result<(), Refusal> {
         .filter_map(|part| part.trim().split_once('='));
     let fits = parameters
         .filter(|(name, _)| name.eq_ignore_ascii_case("charset"))
-        // ASCII is a part of UTF-8.
+        // ASCII is a subset of UTF-8.
         .all(|(_, charset)| {
             let charset = charset.trim_matches('"');
             charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("us-ascii")
@@ -96,8 +96,8 @@ pub(super) fn check_any_json(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// Reads the whole body, still compressed. With `offset`, the byte at that offset gets an address
-/// that is aligned for the elements of any tensor, if the body is large.
+/// Reads the whole body, without decompressing it. If `offset` is set and the body is large, the
+/// byte at that offset gets an address that is aligned for the elements of any tensor.
 pub(super) async fn read(
     headers: &HeaderMap,
     body: Body,
@@ -107,7 +107,7 @@ pub(super) async fn read(
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    // Refused by its announced length, so that no byte of it is read.
+    // The body is refused by its declared length, before any byte of it is read.
     if announced.is_some_and(|length| length > limits.max_bytes as u64) {
         return Err(Refusal::too_large(limits.max_bytes));
     }
@@ -134,15 +134,16 @@ pub(super) async fn read(
         .map_err(|_| too_slow())?
 }
 
-/// Smaller bodies are not aligned: copying a small tensor later costs less.
+/// Minimum size of a body that is aligned. In smaller bodies, copying a tensor later costs less.
 const ALIGNED_BYTES: u64 = 64 << 10;
 
-/// A cache line, and the widest vector register (AVX-512), in bytes.
+/// The alignment in bytes: the size of a cache line, and of the widest vector register (AVX-512).
 const ALIGNMENT: usize = 64;
 
-/// A buffer for an announced length. A length that lies costs no memory: the system provides pages
-/// only when bytes are written to them. `None` if the system refuses: a caller may announce any
-/// length up to the limit, and an allocation that may not fail would end the process.
+/// Reserves a buffer for a declared length. A false length costs no memory, because the system
+/// provides pages only when bytes are written to them. Returns `None` if the system refuses. An
+/// allocation that must not fail would end the process, because a caller may declare any length up
+/// to the limit.
 fn reserve(length: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let capacity = usize::try_from(length).ok()?.checked_add(ALIGNMENT)?;
@@ -158,7 +159,7 @@ async fn collect_aligned(
     offset: usize,
 ) -> Result<Bytes, Refusal> {
     let start = (ALIGNMENT - (bytes.as_ptr().addr().wrapping_add(offset)) % ALIGNMENT) % ALIGNMENT;
-    // The bytes before the start are padding, and are cut off at the end.
+    // The bytes before the start are padding, which is cut off at the end.
     bytes.resize(start, 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| read_error(&error))?;
@@ -181,11 +182,11 @@ async fn collect(mut body: Body, max_bytes: usize) -> Result<Bytes, Refusal> {
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        // A chunked body announces no length, and others may lie.
+        // A chunked body declares no length, and other declared lengths may be wrong.
         if first.len() + rest.len() + data.len() > max_bytes {
             return Err(Refusal::too_large(max_bytes));
         }
-        // Small bodies arrive in one frame, which is not copied.
+        // A small body arrives in one frame, which is not copied.
         if first.is_empty() && rest.is_empty() {
             first = data;
         } else {
@@ -202,8 +203,8 @@ async fn collect(mut body: Body, max_bytes: usize) -> Result<Bytes, Refusal> {
     })
 }
 
-/// The refusal of a body that can't be read to its end. A lost connection means that the caller
-/// left; every other error is in the framing of the body.
+/// Creates the refusal of a body that can't be read to its end. A lost connection means that the
+/// caller disconnected. Every other error concerns the framing of the body.
 fn read_error(error: &(dyn Error + 'static)) -> Refusal {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let is_disconnect = |error: &(dyn Error + 'static)| {
@@ -217,7 +218,8 @@ fn read_error(error: &(dyn Error + 'static)) -> Refusal {
             .downcast_ref::<hyper::Error>()
             .is_some_and(|error| error.is_incomplete_message() || error.is_canceled())
     };
-    // The reason may be several sources deep: axum wraps hyper, which wraps the socket.
+    // The reason may be several sources deep: axum wraps an error of hyper, which wraps an error of
+    // the socket.
     let mut cause = Some(error);
     while let Some(error) = cause.filter(|error| !is_disconnect(*error)) {
         cause = error.source();
@@ -230,7 +232,7 @@ fn read_error(error: &(dyn Error + 'static)) -> Refusal {
     Refusal::new(code, "the body ended before its end")
 }
 
-/// The name of the body's `content-encoding`, or `None` if the body is not compressed.
+/// The body's `content-encoding`. `None` if the body is not compressed.
 pub(super) fn content_encoding(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let is_compressed = headers
         .get(header::CONTENT_ENCODING)
@@ -246,7 +248,7 @@ pub(super) fn content_encoding(headers: &HeaderMap) -> Result<Option<String>, Re
         .map(|text| text.trim().to_ascii_lowercase());
     match (encodings.next(), encodings.next()) {
         (Some(encoding), None) => Ok(Some(encoding)),
-        // Each further layer would multiply the work that a small body can cause.
+        // Each further encoding would multiply the work that a small body can cause.
         _ => Err(Refusal::new(
             ErrorCode::UnsupportedMediaType,
             "the body may have one content-encoding only",

@@ -1,14 +1,14 @@
-//! Compression of responses, if the client accepts it and the response becomes smaller.
+//! Compresses responses if the client accepts this and the response becomes smaller.
 
 use std::io::Write;
 
 use axum::{body::Body, response::Response};
 use http::{HeaderMap, HeaderValue, header};
 
-/// Smaller responses are not compressed: they fit into one packet of the network.
+/// Minimum size of a response that is compressed. Smaller responses fit into one network packet.
 const MIN_BYTES: usize = 1 << 10;
 
-/// Fast levels: a response is compressed while its caller waits.
+/// Fast compression levels, because the caller waits during compression.
 const ZSTD_LEVEL: i32 = 1;
 const BROTLI_QUALITY: u32 = 3;
 const BROTLI_WINDOW_BITS: u32 = 20;
@@ -21,7 +21,7 @@ pub(super) enum ContentEncoding {
     Deflate,
 }
 
-/// The first one is preferred among encodings of the same weight.
+/// The known encodings in order of preference, for encodings with the same weight.
 const KNOWN: [(ContentEncoding, &str); 4] = [
     (ContentEncoding::Zstd, "zstd"),
     (ContentEncoding::Brotli, "br"),
@@ -40,9 +40,9 @@ impl ContentEncoding {
     }
 }
 
-/// The encoding for a response of `length` bytes. `None`: no compression.
+/// The encoding for a response of `length` bytes. `None` means no compression.
 fn choose(headers: &HeaderMap, length: usize) -> Option<ContentEncoding> {
-    // Before the header is parsed: most responses are small.
+    // Check the length before the header is parsed, because most responses are small.
     if length < MIN_BYTES {
         return None;
     }
@@ -54,7 +54,7 @@ fn choose(headers: &HeaderMap, length: usize) -> Option<ContentEncoding> {
         .map(weighted)
         .collect();
     let weight = |name: &str| {
-        // `*` is the weight of each encoding that is not named (RFC 9110, 12.5.3).
+        // `*` gives the weight of each encoding that is not named (RFC 9110, 12.5.3).
         let named = accepted
             .iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name));
@@ -72,7 +72,7 @@ fn choose(headers: &HeaderMap, length: usize) -> Option<ContentEncoding> {
     best.map(|(encoding, _)| encoding)
 }
 
-/// Compresses the text, if the client accepts that and it becomes smaller.
+/// Compresses the text if the client accepts this and the text becomes smaller.
 pub(super) fn compress(headers: &HeaderMap, text: Vec<u8>) -> (Vec<u8>, Option<ContentEncoding>) {
     let compressed = choose(headers, text.len())
         .and_then(|encoding| Some((compress_as(encoding, &text)?, encoding)));
@@ -96,7 +96,7 @@ pub(super) fn write_header(headers: &mut HeaderMap, encoding: Option<ContentEnco
     }
 }
 
-/// The response to a request that asks for no prediction.
+/// The response to a request that does not ask for a prediction.
 pub(super) fn respond(headers: &HeaderMap, content_type: &'static str, text: Vec<u8>) -> Response {
     let (body, encoding) = compress(headers, text);
     let mut response = Response::new(Body::from(body));
@@ -107,7 +107,8 @@ pub(super) fn respond(headers: &HeaderMap, content_type: &'static str, text: Vec
     response
 }
 
-/// One item of `Accept-Encoding`: `gzip;q=0.5`. A weight that is not a number counts as 0.
+/// Parses one item of `Accept-Encoding`, like `gzip;q=0.5`. A weight that is not a number counts as
+/// 0.
 fn weighted(item: &str) -> (&str, f32) {
     let mut parts = item.split(';').map(str::trim);
     let name = parts.next().unwrap_or_default();
@@ -117,9 +118,10 @@ fn weighted(item: &str) -> (&str, f32) {
     (name, weight)
 }
 
-/// The compressed bytes, or `None` if compression failed: the response is then sent uncompressed.
+/// Returns the compressed bytes. `None` if compression failed; the response is then sent
+/// uncompressed.
 fn compress_as(encoding: ContentEncoding, text: &[u8]) -> Option<Vec<u8>> {
-    // A guess that avoids most of the growing: JSON has few different characters.
+    // This estimate avoids most reallocations, because JSON has few different characters.
     let mut output = Vec::with_capacity(text.len() / 3);
     let level = flate2::Compression::fast();
     match encoding {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-/// The time that a browser may keep the result of a preflight request.
+/// Maximum time for which a browser may keep the result of a preflight request.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
 /// The headers of a response that a page may read.
@@ -22,8 +22,8 @@ const EXPOSED: [HeaderName; 10] = [
     header::RETRY_AFTER,
 ];
 
-/// `None` if no other origin is allowed. Credentials are never allowed: the data plane uses no
-/// cookies.
+/// Creates the CORS layer. `None` if no other origin is allowed. Credentials are never allowed,
+/// because the data plane uses no cookies.
 pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
     let allowed = match origins {
         [] => return None,

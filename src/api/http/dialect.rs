@@ -1,5 +1,5 @@
-//! `Dialect`: a protocol over HTTP, as far as it differs from the others.
-//! [`exchange`](super::exchange) does the rest.
+//! `Dialect`: the parts of a protocol over HTTP that differ from other protocols.
+//! [`exchange`](super::exchange) does everything else.
 
 use std::time::Duration;
 
@@ -13,28 +13,29 @@ use crate::{
     predict::{Input, Prediction, Priority},
 };
 
-/// How a protocol reads its requests, and how it writes its responses and errors.
+/// Reads the requests of a protocol, and writes its responses and errors.
 pub(super) trait Dialect: Copy + Send + Sync + 'static {
-    /// What the response depends on besides the prediction.
+    /// The data that the response depends on, other than the prediction.
     type ResponseOptions: Send + 'static;
 
     fn protocol(self) -> Protocol;
 
-    /// Refuses a body that cannot be of this dialect, by its headers: before the body is read.
+    /// Refuses a body by its headers, before the body is read, if it can't be of this dialect.
     fn check_headers(self, headers: &HeaderMap) -> Result<(), Refusal>;
 
-    /// The media types of its responses; the first one is the default.
+    /// The media types of the responses. The first one is the default.
     fn response_types(self) -> &'static [&'static str] {
         &["application/json"]
     }
 
-    /// The offset of binary tensors in the body, so that they can be read to an aligned address.
+    /// The offset of binary tensors in the body. They are read to an aligned address. `None` if
+    /// there are none.
     fn binary_offset(self, headers: &HeaderMap) -> Option<usize> {
         let _ = headers;
         None
     }
 
-    /// The number of bytes that `parse` reads one by one: a measure of its time.
+    /// The number of bytes that `parse` reads one by one. It is a measure of the duration.
     fn text_bytes(self, headers: &HeaderMap, body: &Bytes) -> usize {
         self.binary_offset(headers).unwrap_or(body.len())
     }
@@ -56,15 +57,15 @@ pub(super) trait Dialect: Copy + Send + Sync + 'static {
         code.http_status()
     }
 
-    /// The media type and the body of an error response. Its status and the common headers are not
-    /// the dialect's part.
+    /// The media type and the body of an error response. The caller adds the status and the common
+    /// headers.
     fn write_error(self, error: &ErrorReport<'_>, context: &Context) -> (&'static str, Vec<u8>);
 }
 
 /// A request body after parsing. The values in `input` are not decoded yet.
 pub(crate) struct ParsedRequest<O> {
     pub input: Input,
-    /// Names of the wanted outputs; empty means all outputs.
+    /// Names of the requested outputs. Empty means all outputs.
     pub outputs: Vec<String>,
     pub priority: Priority,
     pub timeout: Option<Duration>,
@@ -83,7 +84,7 @@ impl<O> ParsedRequest<O> {
     }
 }
 
-/// The body of a response: a text, and binary tensors after it that are not copied.
+/// The body of a response: text, followed by binary tensors that are not copied.
 pub(crate) struct EncodedResponse {
     pub content_type: &'static str,
     pub text: Vec<u8>,

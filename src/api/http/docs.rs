@@ -1,5 +1,5 @@
-//! Pages for people: a description of the server, and a form to try a model. They are a part of the
-//! program and load nothing from other servers.
+//! Web pages for people: a description of the server, and a form to try a model. They are compiled
+//! into the program and load nothing from other servers.
 
 use std::sync::Arc;
 
@@ -25,13 +25,14 @@ const PAGE: &str = include_str!("docs/docs.html");
 const SCRIPT: &str = include_str!("docs/docs.js");
 const STYLE: &str = include_str!("docs/style.css");
 
-/// Allows scripts and styles of this server only, and no frames or plug-ins.
+/// The content security policy: scripts and styles only from this server, and no frames or
+/// plug-ins.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-/// Browsers get the page. Programs get a document whose `status` KServe's client reads as a
-/// liveness probe.
+/// Browsers get the page. Other clients get a document. KServe's client reads its member `status`
+/// as a liveness probe.
 pub(super) async fn index(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
     let mut response = match negotiation::choose(&headers, &["application/json", "text/html"]) {
         Ok("text/html") => file(INDEX, "text/html; charset=utf-8"),

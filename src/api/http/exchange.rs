@@ -1,4 +1,4 @@
-//! Exchange: one HTTP request of any dialect, from its headers to its response.
+//! Exchange: handles one HTTP request of any dialect, from its headers to its response.
 
 use std::sync::Arc;
 
@@ -28,7 +28,8 @@ use crate::{
     registry::route::Target,
 };
 
-/// Longer texts are parsed away from the network threads: 64 KiB take about 0.2 ms.
+/// Longer texts are parsed on threads for heavy work, not on the network threads. Parsing 64 KiB
+/// takes about 0.2 ms.
 const HEAVY_TEXT_BYTES: usize = 64 << 10;
 
 /// Answers one request.
@@ -62,18 +63,20 @@ async fn answer<D: Dialect>(
     body: Body,
 ) -> Result<Response, FailedRequest> {
     let call = guard.call;
-    // Held until the response is in memory. Nothing that costs memory happens before.
+    // The admission is kept until the response is in memory. Nothing that takes memory happens
+    // before it.
     let _admission = call.api.admit()?;
-    // Before the body is read: these refusals need the headers only.
+    // These checks need only the headers, so they come before the body is read.
     call.context.check()?;
     dialect.check_headers(&headers)?;
-    // Checked before the body is read: a caller learns at once that no response would fit.
+    // Check this before the body is read: the caller learns at once that no response would be
+    // acceptable.
     negotiation::choose(&headers, dialect.response_types())?;
     let mut frame = CallFrame::new(guard);
     let offset = dialect.binary_offset(&headers);
     let body = receive_body(&frame, &headers, body, offset).await?;
     let is_heavy = dialect.text_bytes(&headers, &body) > HEAVY_TEXT_BYTES;
-    // The headers move with the work and come back, so that no request copies them.
+    // The headers are moved to the work and back, so that no request copies them.
     let parse = move || {
         let request = dialect.parse(&headers, body)?;
         Ok((request, headers))
@@ -104,7 +107,7 @@ async fn answer<D: Dialect>(
     Ok(respond(call, &prediction, response, encoding))
 }
 
-/// Reads the body within the limits of size and time, and decompresses it.
+/// Reads the body within the limits on size and time, and decompresses it.
 async fn receive_body(
     frame: &CallFrame<'_>,
     headers: &HeaderMap,
@@ -115,7 +118,8 @@ async fn receive_body(
     let config = &call.api.config;
     let max_bytes = config.max_body_bytes;
     let limit = config.read_timeout().min(config.request_timeout());
-    // The caller's deadline limits the upload as well, and is then the reason of the refusal.
+    // The caller's deadline also limits the upload. If it is the earlier limit, the refusal names
+    // it.
     let is_callers = call.context.timeout.is_some_and(|timeout| timeout < limit);
     let timeout = if is_callers { frame.time_left() } else { limit };
     let limits = BodyLimits { max_bytes, timeout };
@@ -123,7 +127,7 @@ async fn receive_body(
         body::read(headers, body, limits, offset)
             .await
             .map_err(|refusal| match refusal.code {
-                // The caller's own deadline passed, not the limit of the server.
+                // The caller's own deadline passed, not the server's limit.
                 ErrorCode::BodyTimeout if is_callers => Refusal::new(
                     ErrorCode::DeadlineExceeded,
                     "the body had not arrived by the deadline",
@@ -139,8 +143,8 @@ async fn receive_body(
     }
 }
 
-/// Compresses the response if the caller accepts that and it becomes smaller. Binary tensors hardly
-/// become smaller: they are sent as they are.
+/// Compresses the response if the caller accepts this and the response becomes smaller. Binary
+/// tensors hardly become smaller, so they are not compressed.
 fn compress(
     response: EncodedResponse,
     headers: &HeaderMap,

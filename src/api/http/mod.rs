@@ -1,4 +1,4 @@
-//! The HTTP listener of the data plane: the table of its routes, and one module for each dialect.
+//! The HTTP listener of the data plane: its routes, and one module per dialect.
 
 pub(crate) mod admin;
 mod body;
@@ -69,9 +69,10 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::clone(&api));
-    // Outermost: a browser must be able to read the refusals of the layers below as well.
+    // CORS is the outermost layer, so that a browser can also read the refusals of the layers
+    // below.
     let cors = cors::layer(&api.config.cors_origins);
-    // Without such routes no request pays for the comparison.
+    // If the platform sets no routes, requests skip this comparison.
     let router = if api.platform == Platform::default() {
         router
     } else {
@@ -83,8 +84,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
     }
 }
 
-/// The routes that Vertex AI sets in the environment. They take precedence over the routes of the
-/// table.
+/// Handles the routes that Vertex AI sets in the environment. They take precedence over all other
+/// routes.
 async fn vertex_routes(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     if is_route(
         &request,
@@ -130,7 +131,8 @@ async fn wrong_method(State(api): State<Arc<Api>>, request: Request) -> Response
 
 /// Refuses a request in the error format of the dialect that its path belongs to.
 fn refuse_path(api: &Api, request: &Request, refusal: &Refusal, context: &Context) -> Response {
-    // The path tells the dialect even if it has no such route: clients parse only their own errors.
+    // The path selects the dialect even if the dialect has no such route, because clients can parse
+    // only their own error format.
     let path = request.uri().path();
     if path == "/v2" || path.starts_with("/v2/") {
         return refuse_unrouted(api, v2::V2, refusal, context);

@@ -67,7 +67,7 @@ pub(super) async fn version(
 ) -> Response {
     let (name, version) = two(path);
     let snapshot = api.registry.snapshot();
-    // A label in the path selects a version; the document names that version.
+    // If the path contains a label, the document describes the version with that label.
     let label = VersionLabel::parse(&version).zip(snapshot.models.get(name.as_str()));
     let version = match label.map(|(label, model)| model.labelled(&name, label, Instant::now())) {
         Some(Ok(servable)) => servable.id().version.to_string(),
@@ -135,7 +135,7 @@ fn overview(snapshot: &Snapshot, name: &ModelName, model: &ServedModel) -> Value
     })
 }
 
-/// The current step of the rollout. Its evidence is shown on the admin listener only.
+/// The current step of the rollout. Its evidence is visible only on the admin listener.
 fn rollout(traffic: &Traffic) -> Value {
     let step = &traffic.step;
     let candidates: Vec<Value> = step
@@ -155,7 +155,7 @@ fn summary(model: &ServedModel, version: &Version, status: &VersionStatus) -> Va
     if let Some(warning) = &status.warning {
         entry["warning"] = Value::String(warning.clone());
     }
-    // Only a loaded version has contents to describe.
+    // Only a loaded version can be described.
     if let VersionState::Available(servable) = &status.state {
         entry["role"] = json!(model.role(servable));
         entry["digest"] = json!(servable.digest());
@@ -189,7 +189,7 @@ fn details(
 }
 
 fn serving(servable: &Servable) -> Value {
-    // The reason tells the author of a model what to change for batching.
+    // The reason tells the author of the model how to enable batching.
     let (batched, because) = match &servable.batching {
         Batching::Rows => (true, None),
         Batching::None { because } => (false, Some(because)),

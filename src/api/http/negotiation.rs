@@ -1,10 +1,10 @@
-//! Negotiation: chooses the media type of a response by `Accept` (RFC 9110, 12.5.1).
+//! Negotiation: selects the media type of a response by the `Accept` header (RFC 9110, 12.5.1).
 
 use http::{HeaderMap, header};
 
 use crate::{api::refusal::Refusal, error::ErrorCode};
 
-/// One range of `Accept`: `text/*;q=0.5`.
+/// One range of `Accept`, like `text/*;q=0.5`.
 struct Range<'a> {
     kind: &'a str,
     subtype: &'a str,
@@ -12,14 +12,14 @@ struct Range<'a> {
 }
 
 impl<'a> Range<'a> {
-    /// `None` if the item is not a media range. Parameters other than the weight are ignored.
+    /// Parses a media range. `None` if it is invalid. Parameters other than the weight are ignored.
     fn read(item: &'a str) -> Option<Range<'a>> {
         let mut parts = item.split(';').map(str::trim);
         let (kind, subtype) = parts.next()?.split_once('/')?;
         let weight =
             parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
         let weight = weight.map_or(Some(1.0), |text| {
-            // NaN is no weight: the comparison with the range fails for it.
+            // NaN is not a valid weight. The comparison with the range is false for NaN.
             text.parse()
                 .ok()
                 .filter(|weight| (0.0..=1.0).contains(weight))
@@ -31,8 +31,8 @@ impl<'a> Range<'a> {
         })
     }
 
-    /// How precisely the range matches the media type: 2 for the type itself, 0 for `*/*`. `None`:
-    /// no match.
+    /// How precisely the range matches the media type, from 0 for `*/*` to 2 for the type itself.
+    /// `None` if it does not match.
     fn precision(&self, media_type: &str) -> Option<u8> {
         let (kind, subtype) = media_type.split_once('/')?;
         match (self.kind, self.subtype) {
@@ -46,8 +46,8 @@ impl<'a> Range<'a> {
     }
 }
 
-/// The media type of `offered` with the largest weight. Among equal weights, the one whose range
-/// comes first in `Accept`. Without `Accept`, the first one of `offered`.
+/// Selects the media type of `offered` with the largest weight. If weights are equal, the one whose
+/// range comes first in `Accept`. Without `Accept`, the first one of `offered`.
 pub(super) fn choose(
     headers: &HeaderMap,
     offered: &[&'static str],
@@ -66,7 +66,7 @@ pub(super) fn choose(
         );
         Refusal::new(ErrorCode::NotAcceptable, detail)
     };
-    // An `Accept` without a valid range excludes nothing.
+    // An `Accept` header without a valid range excludes nothing.
     if ranges.is_empty() {
         return offered.first().copied().ok_or_else(refuse);
     }
@@ -76,7 +76,7 @@ pub(super) fn choose(
             .iter()
             .enumerate()
             .filter_map(|(place, range)| Some((range.precision(media_type)?, place, range.weight)));
-        // The most precise range decides; among equally precise ranges, the first one.
+        // The most precise range applies. If several are equally precise, the first one applies.
         let Some((_, place, weight)) =
             matching.reduce(|first, other| if other.0 > first.0 { other } else { first })
         else {
@@ -118,7 +118,7 @@ mod tests {
                 "text/html, application/xhtml+xml, */*;q=0.8",
                 Some("application/json"),
             ),
-            // The more precise range decides, whatever its weight.
+            // The more precise range applies, whatever its weight.
             ("*/*, application/json;q=0", Some("text/csv")),
             (
                 "text/*;q=0.3, text/plain;q=0.4, application/*;q=0.1",

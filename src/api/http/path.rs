@@ -1,5 +1,5 @@
-//! Path parameters. A path that is not valid UTF-8 has empty parameters: no model has the empty
-//! name, so that it is not found.
+//! Path parameters. If a path is not valid UTF-8, its parameters are empty. No model has an empty
+//! name, so the answer is that the model is not found.
 
 use axum::extract::{Path, rejection::PathRejection};
 
@@ -16,7 +16,7 @@ pub(super) fn two(path: TwoParts) -> (String, String) {
     path.map(|Path(parts)| parts).unwrap_or_default()
 }
 
-/// The target of a path that names a model.
+/// Creates the target for a path that names a model.
 pub(super) fn target<'a>(model: &'a str, version: Option<&'a str>) -> Target<'a> {
     Target {
         model: Some(model),

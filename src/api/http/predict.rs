@@ -29,7 +29,8 @@ use crate::{
     registry::route::Target,
 };
 
-/// Takes instances, answers with predictions; errors are problem documents.
+/// predictd's own dialect. Requests contain instances, responses contain predictions. Errors are
+/// problem documents.
 #[derive(Clone, Copy)]
 pub(super) struct Predict;
 
@@ -66,7 +67,8 @@ impl Dialect for Predict {
         body::check_content_type(headers)
     }
 
-    /// Nothing is parsed here: the version that answers decodes the body by its schema.
+    /// Always 0, because nothing is parsed here: the version that answers decodes the body with its
+    /// schema.
     fn text_bytes(self, _: &HeaderMap, _: &Bytes) -> usize {
         0
     }
@@ -91,7 +93,8 @@ impl Dialect for Predict {
 /// Writes `{"prediction_id": ..., "model": ..., "version": ..., "digest": ..., "predictions":
 /// [...]}`. The predictions are in the order of the instances.
 fn write_response(prediction: &Prediction) -> Result<Vec<u8>, Refusal> {
-    // Room for the usual row. The bound keeps a huge batch from one huge allocation.
+    // The capacity for rows of the usual size. The limit prevents one huge allocation for a huge
+    // batch.
     let mut text = Vec::with_capacity(256 + prediction.rows.min(65_536) * 96);
     let id = prediction.servable.id();
     text.extend_from_slice(b"{\"prediction_id\":\"");
@@ -99,10 +102,10 @@ fn write_response(prediction: &Prediction) -> Result<Vec<u8>, Refusal> {
     text.push(b'"');
     if let Some(client_id) = &prediction.client_id {
         text.extend_from_slice(b",\"id\":");
-        // Writing a string to memory can't fail.
+        // Writing a string to memory does not fail.
         let _ = serde_json::to_writer(&mut text, client_id);
     }
-    // Names, versions and digests hold no character that JSON escapes.
+    // Names, versions and digests contain no characters that JSON escapes.
     text.extend_from_slice(b",\"model\":\"");
     text.extend_from_slice(id.name.as_str().as_bytes());
     text.extend_from_slice(b"\",\"version\":\"");

@@ -1,5 +1,5 @@
-//! `predictions` and `outputs` of a response in the form of TensorFlow Serving: a row of a single
-//! output is its value, not an object.
+//! `predictions` and `outputs` of a response in the format of TensorFlow Serving. If there is a
+//! single output, a row is its value, not an object.
 
 use serde_json::Value;
 
@@ -14,10 +14,11 @@ use crate::{
     transform::outputs::{OutputColumn, json_key},
 };
 
-/// TensorFlow Serving's rule: outputs with this suffix hold bytes, and JSON carries them in base64.
+/// The suffix of outputs that contain bytes, by TensorFlow Serving's rule. JSON contains them in
+/// base64.
 const BYTES_SUFFIX: &str = "_bytes";
 
-/// Writes `[...]` with one entry for each row: the value of the only output, or an object of all
+/// Writes `[...]` with one entry per row: the value of the only output, or an object with all
 /// outputs.
 pub(super) fn write_predictions(
     prediction: &Prediction,
@@ -39,9 +40,9 @@ pub(super) fn write_prediction(
     text: &mut Vec<u8>,
 ) {
     match names {
-        // The rule of TensorFlow Serving: one output needs no name.
+        // TensorFlow Serving's rule: a single output is written without its name.
         [name] => write_value(output, 0, name, row, text),
-        // Only such outputs need a value-by-value decision; the usual object is written faster.
+        // Only these outputs require a decision per value. Other objects are written faster.
         _ if names.iter().any(|name| name.ends_with(BYTES_SUFFIX)) => {
             text.push(b'{');
             for (index, name) in names.iter().enumerate() {
@@ -57,12 +58,13 @@ pub(super) fn write_prediction(
     }
 }
 
-/// Writes the values of each output over all rows: the array of the only output, or an object of
+/// Writes the values of each output for all rows: the array of the only output, or an object with
 /// all outputs.
 pub(super) fn write_columns(prediction: &Prediction, text: &mut Vec<u8>) -> Result<(), Refusal> {
     let names = output_names(&prediction.output);
     let column = |index: usize, name: &str, text: &mut Vec<u8>| match &prediction.output {
-        // An output of a graph may have no value for each row; columns can show it as it is.
+        // The outputs of a graph may not have one value per row. Columns can contain them
+        // unchanged.
         ModelOutput::Graph(tensors) if check_rows(prediction).is_err() => {
             if let Some((_, tensor)) = tensors.0.get(index) {
                 write_nested(tensor.shape(), 0, text, &mut |at, text| {
@@ -81,7 +83,7 @@ pub(super) fn write_columns(prediction: &Prediction, text: &mut Vec<u8>) -> Resu
             text.push(b']');
         }
     };
-    // The rule of TensorFlow Serving: one output needs no name.
+    // TensorFlow Serving's rule: a single output is written without its name.
     if let [name] = names.as_slice() {
         column(0, name, text);
         return Ok(());
@@ -98,7 +100,7 @@ pub(super) fn write_columns(prediction: &Prediction, text: &mut Vec<u8>) -> Resu
     Ok(())
 }
 
-/// The names of the outputs in their order.
+/// The names of the outputs, in order.
 pub(super) fn output_names(output: &ModelOutput) -> Vec<String> {
     match output {
         ModelOutput::Fields(outputs) => outputs.names().collect(),
@@ -106,7 +108,7 @@ pub(super) fn output_names(output: &ModelOutput) -> Vec<String> {
     }
 }
 
-/// Writes the value of one output in one row. `index` is the place of the output, `name` its name.
+/// Writes the value of one output in one row. `index`: the index of the output. `name`: its name.
 fn write_value(output: &ModelOutput, index: usize, name: &str, row: usize, text: &mut Vec<u8>) {
     let is_bytes = name.ends_with(BYTES_SUFFIX);
     match output {
@@ -136,7 +138,7 @@ fn write_tensor(tensor: &Tensor, is_bytes: bool, row: usize, text: &mut Vec<u8>)
     }
 }
 
-/// Writes one row of texts as `{"b64": "..."}` objects.
+/// Writes one row of strings as `{"b64": "..."}` objects.
 fn write_base64(shape: &[usize], values: &[String], row: usize, text: &mut Vec<u8>) {
     let width: usize = shape.iter().product();
     write_nested(shape, row * width, text, &mut |at, text| {
@@ -148,12 +150,11 @@ fn write_base64(shape: &[usize], values: &[String], row: usize, text: &mut Vec<u
     });
 }
 
-/// The cells of one row for CSV: all values in their order, with nested arrays and objects
-/// flattened.
+/// The cells of one row for CSV: all values in order, with nested arrays and objects flattened.
 pub(super) fn cells(output: &ModelOutput, names: &[String], row: usize) -> Vec<String> {
     let mut text = Vec::new();
     write_prediction(output, names, row, &mut text);
-    // Flattened from the JSON, so that CSV and JSON show the same values.
+    // The cells are created from the JSON, so that CSV and JSON contain the same values.
     let mut cells = Vec::new();
     flatten(
         &serde_json::from_slice(&text).unwrap_or_default(),

@@ -1,5 +1,5 @@
-//! Probes for load balancers, and metrics for Prometheus. No handler here waits for a model: a
-//! probe must answer under any load.
+//! Probes for load balancers, and metrics for Prometheus. No handler here waits for a model,
+//! because a probe must answer under any load.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -30,7 +30,7 @@ use crate::{
     registry::{IgnoredPath, ServedModel, Snapshot, VersionState, not_ready},
 };
 
-/// The server is alive if it answers, and fewer engine threads hang than the limit.
+/// Reports whether the server is alive: it is alive if fewer engine threads hang than the limit.
 pub(super) async fn live(extract::State(api): extract::State<Arc<Api>>) -> Response {
     if !api.is_alive() {
         let wedged = api.metrics.wedged_workers();
@@ -56,15 +56,15 @@ impl Api {
     }
 }
 
-/// The server is ready if every required model has a version that answers. `?verbose` lists every
-/// version.
+/// Reports whether the server is ready: every required model has a version that answers. `?verbose`
+/// lists every version.
 pub(super) async fn ready(
     extract::State(api): extract::State<Arc<Api>>,
     RawQuery(query): RawQuery,
 ) -> Response {
     let snapshot = api.registry.snapshot();
     let now = Instant::now();
-    // The first reason: a load balancer stops sending requests here.
+    // A shutdown is the first reason in the list. A load balancer then stops sending requests.
     let draining = api.draining.load(Ordering::Relaxed).then(|| NotReady {
         model: String::new(),
         reason: "the server is shutting down".to_owned(),
@@ -85,7 +85,8 @@ pub(super) async fn ready(
     let document = Readiness {
         ready: reasons.is_empty(),
         reasons,
-        // Only on request: probes are frequent, and the lists may be long.
+        // The lists are included only on request, because probes are frequent and the lists may be
+        // long.
         models: verbose.then(|| {
             let models = snapshot.models.iter();
             models
@@ -152,7 +153,7 @@ pub(super) async fn metrics(
     if let Err(refusal) = negotiation::choose(&headers, &["text/plain"]) {
         return refuse_unrouted(&api, Predict, &refusal, &Context::new(&headers));
     }
-    // The log's writer counts by itself; its count is copied into the metric at each scrape.
+    // The log's writer has its own counter. It is copied into the metric at each scrape.
     let dropped = (api.dropped_log_lines)();
     let counter = &api.metrics.server.log_lines_dropped;
     counter.inc_by(dropped.saturating_sub(counter.get()));
@@ -170,7 +171,7 @@ pub(super) async fn metrics(
     }
 }
 
-/// A probe must see the current state, so that no cache may keep the response.
+/// Creates a JSON response that no cache may keep, because a probe must see the current state.
 fn json_response(status: StatusCode, document: &impl Serialize) -> Response {
     let mut text = serde_json::to_vec(document).unwrap_or_default();
     text.push(b'\n');

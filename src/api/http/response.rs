@@ -1,4 +1,4 @@
-//! Responses: the status, the headers and the body that all dialects share.
+//! Responses: the status, the headers and the body that are the same for all dialects.
 
 use std::time::Duration;
 
@@ -32,21 +32,21 @@ const X_MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 const X_MODEL_DIGEST: HeaderName = HeaderName::from_static("x-model-digest");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// Seconds after which a refused caller may try again.
+/// The number of seconds after which a refused caller may try again.
 pub(super) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// The headers that a prediction usually has, with room for those of the dialect: the map grows
-/// only once.
+/// The usual number of headers of a prediction, including those of the dialect. With this capacity
+/// the map is allocated only once.
 const USUAL_HEADERS: usize = 12;
 
-/// The response to an answered request, which is counted here.
+/// Counts an answered request. Returns its response.
 pub(super) fn respond(
     call: Call<'_>,
     prediction: &Prediction,
     encoded: EncodedResponse,
     encoding: Option<ContentEncoding>,
 ) -> Response {
-    // A body of one buffer needs no body type of its own.
+    // A body of one buffer does not need the type for segmented bodies.
     let body = match encoded.tensors.is_empty() {
         true => Body::from(encoded.text),
         false => Body::new(SegmentedBody::new(encoded.text, encoded.tensors)),
@@ -61,7 +61,7 @@ pub(super) fn respond(
     headers.extend(encoded.headers);
     content_encoding::write_header(headers, encoding);
     write_version(&prediction.servable, headers);
-    // One allocation for both values that differ from response to response.
+    // Both values that differ from response to response share one allocation.
     let mut text = BytesMut::with_capacity(128);
     text.extend_from_slice(prediction.id.write(&mut [0; 26]).as_bytes());
     let prediction_id = text.split().freeze();
@@ -70,7 +70,8 @@ pub(super) fn respond(
         (X_PREDICTION_ID, prediction_id),
         (SERVER_TIMING, text.freeze()),
     ];
-    // A value that a header can't hold is left out: the prediction itself is still of use.
+    // A value that is not allowed in a header is left out, because the prediction is useful without
+    // it.
     for (name, value) in values {
         if let Ok(value) = HeaderValue::from_maybe_shared(value) {
             headers.insert(name, value);
@@ -85,7 +86,7 @@ pub(super) fn respond(
     response
 }
 
-/// Writes `decode;dur=0.021, ...`, in milliseconds. `decode` includes preprocessing, `encode`
+/// Writes `decode;dur=0.021, ...` in milliseconds. `decode` includes preprocessing, and `encode`
 /// includes postprocessing.
 fn write_server_timing(timing: &Timing, text: &mut BytesMut) {
     let spans: [(&[u8], Duration); 4] = [
@@ -104,10 +105,10 @@ fn write_server_timing(timing: &Timing, text: &mut BytesMut) {
     for (name, elapsed) in spans {
         let microseconds = elapsed.as_micros() as u64;
         text.extend_from_slice(name);
-        // By hand: formatting a float would be slower.
+        // The number is formatted without floats, which would be slower.
         text.extend_from_slice(digits.format(microseconds / 1000).as_bytes());
         text.extend_from_slice(b".");
-        // 1000 is added and its digit cut off, so that leading zeros stay.
+        // Adding 1000 and cutting off the first digit keeps leading zeros.
         text.extend_from_slice(
             digits
                 .format(1000 + microseconds % 1000)
@@ -118,19 +119,19 @@ fn write_server_timing(timing: &Timing, text: &mut BytesMut) {
     }
 }
 
-/// A JSON document that is not a prediction.
+/// Creates a response with a JSON document that is not a prediction.
 pub(super) fn json_document(request: &Request, text: Vec<u8>) -> Response {
     let mut response = content_encoding::respond(request.headers(), "application/json", text);
     Context::new(request.headers()).write_headers(response.headers_mut());
     response
 }
 
-/// The response to a request that a model did not answer, which is counted here.
+/// Counts a request that no model answered. Returns its response.
 pub(super) fn refuse<D: Dialect>(dialect: D, call: Call<'_>, failed: &FailedRequest) -> Response {
     failed.count(call, dialect.status(failed.code));
     let report = failed.report(call.context);
     let mut response = error_response(dialect, &report, call.context);
-    // During a rollout an operator must see which version failed.
+    // During a rollout, an operator must see which version failed.
     if let Some(servable) = failed.servable() {
         write_version(servable, response.headers_mut());
     }
@@ -150,8 +151,7 @@ fn write_version(servable: &Servable, headers: &mut HeaderMap) {
     }
 }
 
-/// The response to a request that is refused before it names a model. It is counted without a
-/// model.
+/// Counts a request that is refused before its model is known. Returns its response.
 pub(super) fn refuse_unrouted<D: Dialect>(
     api: &Api,
     dialect: D,
@@ -175,13 +175,13 @@ fn error_response<D: Dialect>(dialect: D, report: &ErrorReport<'_>, context: &Co
     response
 }
 
-/// The headers by which clients and proxies react to an error.
+/// Writes the headers that tell clients and proxies how to react to an error.
 pub(super) fn write_error_headers(code: ErrorCode, headers: &mut HeaderMap) {
     if code.is_retryable() {
         headers.insert(header::RETRY_AFTER, RETRY_AFTER);
     }
     if matches!(code, ErrorCode::BodyTimeout | ErrorCode::BodyTooLarge) {
-        // The rest of the body was not read: this connection can't carry another request.
+        // The rest of the body was not read, so this connection can't carry another request.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }

@@ -1,5 +1,5 @@
-//! Request bodies of the dialects that take rows: an object whose members hold `instances`,
-//! `inputs` or tensors.
+//! Request bodies of the dialects with rows: an object whose members contain `instances`, `inputs`
+//! or tensors.
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -25,13 +25,13 @@ use crate::{
 pub(super) enum RequestData {
     Rows(Input),
     Columns(Input),
-    /// Tensors of the Open Inference Protocol, inside a request of another dialect.
+    /// Tensors of the Open Inference Protocol in a request of another dialect.
     Tensors(InferRequest),
 }
 
 /// The layout of a response.
 pub(super) enum ResponseLayout {
-    /// One prediction for each row.
+    /// One prediction per row.
     Rows,
     /// All values of an output together.
     Columns,
@@ -40,8 +40,7 @@ pub(super) enum ResponseLayout {
 }
 
 impl RequestData {
-    /// The request with its response layout, which the caller completes to the options of its
-    /// dialect.
+    /// Creates the request. The caller turns the response layout into the options of its dialect.
     pub(super) fn into_request<O>(
         self,
         options: impl FnOnce(ResponseLayout) -> O,
@@ -74,7 +73,8 @@ impl RequestMembers {
         })
     }
 
-    /// The members of the object that is the value of the member `name`.
+    /// Reads the object in the member `name`. Returns its members, or `None` if there is no such
+    /// member.
     pub(super) fn inner(&self, name: &str) -> Result<Option<RequestMembers>, Refusal> {
         let read = |text: &Bytes| match json_object::members_of(text, name) {
             Ok(members) => Ok(RequestMembers {
@@ -93,8 +93,8 @@ impl RequestMembers {
             .map(|(_, value)| value)
     }
 
-    /// The one of `names` that is a member. Two of them are an error: which one holds the data
-    /// would be a guess.
+    /// Returns the one name of `names` that is a member, or `None`. Returns an error if there are
+    /// two, because it is unknown which one contains the data.
     pub(super) fn only<'a>(&self, names: &[&'a str]) -> Result<Option<&'a str>, Refusal> {
         let mut given = names.iter().filter(|name| self.get(name).is_some());
         match (given.next(), given.next()) {
@@ -106,10 +106,10 @@ impl RequestMembers {
         }
     }
 
-    /// The member `instances`: an array of rows.
+    /// Reads the member `instances`: an array of rows.
     pub(super) fn instances(&self) -> Result<RequestData, Refusal> {
         let text = self.get("instances").cloned().unwrap_or_default();
-        // The value is not parsed: its first byte tells an array from everything else.
+        // The value is not parsed. Its first byte shows whether it is an array.
         if text.first() != Some(&b'[') {
             return Err(Refusal::malformed(
                 "the member \"instances\" must be an array",
@@ -123,8 +123,8 @@ impl RequestMembers {
         })))
     }
 
-    /// The member `inputs`: an object of columns, the values of the only input, or tensors of the
-    /// Open Inference Protocol.
+    /// Reads the member `inputs`: an object of columns, the values of the only input, or tensors of
+    /// the Open Inference Protocol.
     pub(super) fn inputs(&self) -> Result<RequestData, Refusal> {
         let text = self.get("inputs").cloned().unwrap_or_default();
         let column = |name: String, text: Bytes| WireTensor {
@@ -143,12 +143,12 @@ impl RequestMembers {
                     .collect();
                 Ok(RequestData::Columns(Input::Tensors(columns)))
             }
-            // Both forms are called "inputs" by their protocols; tensors are known by their
-            // members.
+            // Two protocols call this member "inputs". The members of the first element show
+            // whether it contains tensors.
             Some(b'[') if are_tensors(&text) => {
                 v2::request::read(&self.whole, None).map(RequestData::Tensors)
             }
-            // An input without a name is the only input of the model.
+            // An input without a name means the only input of the model.
             _ => Ok(RequestData::Columns(Input::Tensors(vec![column(
                 String::new(),
                 text,
@@ -157,7 +157,7 @@ impl RequestMembers {
     }
 }
 
-/// Whether the array holds objects with a name, a shape and a datatype, and nothing else.
+/// Whether the array contains only objects with a name, a shape and a datatype.
 fn are_tensors(text: &[u8]) -> bool {
     let Ok(items) = serde_json::from_slice::<Vec<&RawValue>>(text) else {
         return false;
@@ -169,6 +169,6 @@ fn are_tensors(text: &[u8]) -> bool {
             .iter()
             .all(|wanted| members.iter().any(|(name, _)| name == wanted))
     };
-    // An empty array is the values of the only input.
+    // An empty array contains the values of the only input.
     !items.is_empty() && items.iter().all(is_tensor)
 }

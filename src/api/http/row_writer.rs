@@ -1,4 +1,4 @@
-//! Rows of a prediction as JSON, for all dialects that answer row by row.
+//! Writes the rows of a prediction as JSON, for all dialects that answer row by row.
 
 use crate::{
     api::refusal::Refusal,
@@ -8,13 +8,12 @@ use crate::{
     transform::outputs::json_key,
 };
 
-/// Writes `,"fallback":{...}` if another version answered than the one that the request was
-/// assigned to.
+/// Writes `,"fallback":{...}` if the version that answered is not the assigned version.
 pub(super) fn write_fallback(prediction: &Prediction, text: &mut Vec<u8>) {
     let Some(fallback) = &prediction.fallback else {
         return;
     };
-    // Names of models and reasons hold no character that JSON escapes.
+    // Names of models and reasons contain no characters that JSON escapes.
     text.extend_from_slice(b",\"fallback\":{\"to\":\"");
     text.extend_from_slice(fallback.to.as_bytes());
     text.extend_from_slice(b"\",\"reason\":\"");
@@ -22,7 +21,7 @@ pub(super) fn write_fallback(prediction: &Prediction, text: &mut Vec<u8>) {
     text.extend_from_slice(b"\"}");
 }
 
-/// Writes a JSON array with one entry for each row.
+/// Writes a JSON array with one entry per row.
 pub(super) fn write_rows(
     prediction: &Prediction,
     write_row: &mut dyn FnMut(usize, &mut Vec<u8>),
@@ -40,18 +39,18 @@ pub(super) fn write_rows(
     Ok(())
 }
 
-/// The end of messages that refuse an output: the protocol that can return any output.
+/// The end of messages that refuse an output. It names the protocol that can return any output.
 const TENSOR_ADVICE: &str = "ask for tensors, at /v2/models/NAME/infer";
 
-/// Refuses a prediction that has no value for each row. Only a graph without an output schema can
-/// give one: its outputs may have any shape.
+/// Refuses a prediction that does not have one value per row. This is possible only for a graph
+/// without an output schema, whose outputs may have any shape.
 pub(super) fn check_rows(prediction: &Prediction) -> Result<(), Refusal> {
     let ModelOutput::Graph(tensors) = &prediction.output else {
         return Ok(());
     };
     for (name, _) in &tensors.0 {
-        // The analysis of the graph knows outputs whose leading dimension does not count rows,
-        // whatever its size is.
+        // The analysis of the graph knows the outputs whose first dimension never is the number of
+        // rows, even if the sizes are equal.
         if let Some(because) = prediction.servable.without_rows.get(&**name) {
             return Err(Refusal::malformed(format!(
                 "output `{name}` can't be written row by row: {because}; {TENSOR_ADVICE}"
@@ -69,7 +68,7 @@ pub(super) fn check_rows(prediction: &Prediction) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Writes one row as a JSON object, with the names of the outputs as keys.
+/// Writes one row as a JSON object. The keys are the names of the outputs.
 pub(super) fn write_object(output: &ModelOutput, row: usize, text: &mut Vec<u8>) {
     match output {
         ModelOutput::Fields(outputs) => outputs.write_json(row, text),
@@ -79,7 +78,7 @@ pub(super) fn write_object(output: &ModelOutput, row: usize, text: &mut Vec<u8>)
                 if index > 0 {
                     text.push(b',');
                 }
-                // The keys are escaped by `json_key`: names of tensors may hold any character.
+                // `json_key` escapes the names of tensors, which may contain any character.
                 text.extend_from_slice(json_key(name).as_bytes());
                 write_tensor_row(tensor, row, text);
             }
@@ -88,9 +87,9 @@ pub(super) fn write_object(output: &ModelOutput, row: usize, text: &mut Vec<u8>)
     }
 }
 
-/// Writes one row of a tensor as nested arrays of its shape.
+/// Writes one row of a tensor as nested arrays, according to its shape.
 pub(super) fn write_tensor_row(tensor: &Tensor, row: usize, text: &mut Vec<u8>) {
-    // The leading dimension counts rows.
+    // The first dimension is the number of rows.
     let shape = tensor.shape().get(1..).unwrap_or_default();
     let width: usize = shape.iter().product();
     write_nested(shape, row * width, text, &mut |at, text| {

@@ -13,7 +13,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 pub(super) struct SegmentedBody {
     segments: VecDeque<Bytes>,
-    /// The number of bytes in `segments`: with it the response has a content length.
+    /// The number of bytes in `segments`. It becomes the content length of the response.
     left: u64,
 }
 
@@ -21,7 +21,7 @@ impl SegmentedBody {
     pub(super) fn new(text: Vec<u8>, tensors: Vec<Bytes>) -> SegmentedBody {
         let segments: VecDeque<Bytes> = std::iter::once(Bytes::from(text))
             .chain(tensors)
-            // An empty segment would cost a write.
+            // An empty segment would cause a needless write.
             .filter(|segment| !segment.is_empty())
             .collect();
         let left = segments.iter().map(|segment| segment.len() as u64).sum();

@@ -1,4 +1,4 @@
-//! The classification extension: the best classes of an output instead of its values.
+//! The classification extension: returns the best classes of an output instead of its values.
 
 use std::{cmp::Ordering, sync::Arc};
 
@@ -24,8 +24,8 @@ pub(crate) fn answer_output(
         .outputs
         .iter()
         .chain(&servable.graph.outputs);
-    // The fields of callers first, then the tensors of the graph: an explicit version may name
-    // either.
+    // Look up the fields of the schema first, then the tensors of the graph. A request with an
+    // explicit version may name either.
     let batch = specs
         .into_iter()
         .find(|spec| spec.name == tensor.name)
@@ -34,7 +34,7 @@ pub(crate) fn answer_output(
         .map_err(|error| Refusal::malformed(format!("output `{}`: {error}", tensor.name)))
 }
 
-/// Why the values of an output can't be ranked.
+/// The reason why the values of an output can't be ranked.
 #[derive(Debug, thiserror::Error)]
 enum ClassificationError {
     #[error("only numbers can be ranked as classes")]
@@ -43,8 +43,8 @@ enum ClassificationError {
     NoRows,
 }
 
-/// The `count` largest values of each row, as texts `value:index[:label]` of the shape `[rows,
-/// count]`. `batch`: whether the leading dimension counts rows.
+/// Returns the `count` largest values of each row as strings `value:index[:label]`, in the shape
+/// `[rows, count]`. `batch`: whether the first dimension is the number of rows.
 fn classify(
     named: &NamedTensor,
     count: usize,
@@ -60,7 +60,7 @@ fn classify(
     };
     let count = count.min(width);
     let mut texts = Vec::with_capacity(tensor.data().len().min(rows.saturating_mul(count)));
-    // Rows without values have no classes, and nothing to rank.
+    // Rows without values have no classes to rank.
     let ranked_rows = if width == 0 { 0 } else { rows };
     for row in 0..ranked_rows {
         let mut order: Vec<usize> = (row * width..(row + 1) * width).collect();
@@ -95,7 +95,7 @@ fn classify(
 /// Numbers with a total order.
 enum SortKeys {
     Floats(Vec<f64>),
-    /// Signed and unsigned integers of 64 bits: float64 would round them.
+    /// Signed and unsigned integers of 64 bits. Conversion to float64 would round them.
     Integers(Vec<i128>),
 }
 
@@ -134,7 +134,7 @@ impl SortKeys {
         })
     }
 
-    /// NaN ranks below every number.
+    /// Compares two values. NaN ranks below every number.
     fn compare(&self, a: usize, b: usize) -> Ordering {
         match self {
             SortKeys::Integers(values) => values.get(a).cmp(&values.get(b)),

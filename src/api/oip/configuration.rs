@@ -1,4 +1,4 @@
-//! The configuration of a model, as Triton's `ModelConfig`.
+//! The configuration of a model, in the form of Triton's `ModelConfig`.
 
 use crate::{
     api::{
@@ -9,30 +9,30 @@ use crate::{
     tensor::signature::TensorSpec,
 };
 
-/// A configuration that clients can read and not change. Its tensors are those of the graph.
+/// A configuration that clients can read but not change. Its tensors are those of the graph.
 #[derive(Clone, Debug)]
 pub(crate) struct ModelConfiguration {
     pub name: String,
-    /// The requested version, or the stable one.
+    /// The requested version, or the stable version if the request names none.
     pub version: String,
-    /// 0 if requests do not share runs. Otherwise the `dims` of the tensors leave out the leading
-    /// dimension.
+    /// Maximum batch size. 0 if requests do not share runs. Otherwise the `dims` of the tensors
+    /// leave out the first dimension.
     pub max_batch_size: usize,
     pub inputs: Vec<ConfiguredTensor>,
     pub outputs: Vec<ConfiguredTensor>,
     pub instances: usize,
-    /// Present if requests share runs.
+    /// Maximum delay of a run in microseconds. `None` if requests do not share runs.
     pub max_queue_delay_us: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct ConfiguredTensor {
     pub name: String,
-    /// `TYPE_FP32`, `TYPE_STRING`.
+    /// Triton's name of the datatype, like `TYPE_FP32` or `TYPE_STRING`.
     pub data_type: String,
-    /// -1 for a free dimension.
+    /// The sizes of the dimensions. -1 for a dynamic dimension.
     pub dims: Vec<i64>,
-    /// The file with the names of its classes; empty if there is none.
+    /// The file with the names of the classes. Empty if there is none.
     pub label_filename: String,
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn model_configuration(
 
 fn configured_tensor(spec: &TensorSpec, batched: bool) -> ConfiguredTensor {
     let data_type = match spec.datatype.protocol_name() {
-        // Triton calls the same type by two names.
+        // Triton has two names for this type.
         "BYTES" => "TYPE_STRING".to_owned(),
         name => format!("TYPE_{name}"),
     };
@@ -74,7 +74,7 @@ fn configured_tensor(spec: &TensorSpec, batched: bool) -> ConfiguredTensor {
         .shape
         .0
         .iter()
-        // Triton leaves the batch dimension out of `dims` if a model batches.
+        // Triton leaves the batch dimension out of `dims` if the model supports batching.
         .skip(usize::from(batched))
         .map(|dim| dim_to_wire(*dim))
         .collect();

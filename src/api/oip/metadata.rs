@@ -9,12 +9,11 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct ModelMetadata {
     pub name: String,
-    /// The versions that are loaded.
+    /// The loaded versions.
     pub versions: Vec<String>,
     pub inputs: Vec<TensorSpec>,
     pub outputs: Vec<TensorSpec>,
-    /// The graph's names of dimensions; empty if callers see fields of a schema instead of the
-    /// tensors of the graph.
+    /// The graph's names of dimensions. Empty if the tensors are fields of a schema.
     pub symbols: Symbols,
 }
 
@@ -34,7 +33,7 @@ pub(crate) fn model_metadata(
     Ok(ModelMetadata {
         versions: versions.map(|(version, _)| version.to_string()).collect(),
         name: name.to_string(),
-        // Optional inputs belong to graphs; a schema marks optional fields itself.
+        // Only graphs have optional inputs. A schema marks optional fields itself.
         inputs: match servable.fields() {
             Some(_) => offered.inputs.clone(),
             None => offered

@@ -1,5 +1,5 @@
-//! The Open Inference Protocol v2 with Triton's extensions, as far as HTTP and gRPC share it:
-//! values, without the form of either.
+//! The parts of the Open Inference Protocol v2 with Triton's extensions that HTTP and gRPC share:
+//! the values, without their encoding.
 
 mod classification;
 mod configuration;
@@ -34,7 +34,7 @@ pub(super) const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(super) const PLATFORM: &str = "onnxruntime_onnx";
 pub(super) const BACKEND: &str = "onnxruntime";
 
-/// The supported extensions of the protocol. Clients choose their calls by this list.
+/// The supported extensions of the protocol. Clients select their calls by this list.
 pub(super) const EXTENSIONS: [&str; 7] = [
     "classification",
     "model_repository",
@@ -45,17 +45,17 @@ pub(super) const EXTENSIONS: [&str; 7] = [
     "statistics",
 ];
 
-/// An output that a request names.
+/// An output that a request asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RequestedOutput {
     pub name: String,
-    /// Whether its data is sent as bytes. `None`: as the request sets it for all outputs.
+    /// Whether its data is sent as bytes. `None`: the option of the request applies.
     pub binary: Option<bool>,
-    /// The number of classes to send instead of the values; 0 means the values.
+    /// The number of classes to send instead of the values. 0 means the values.
     pub classification: usize,
 }
 
-/// The version that a request for a document of a model refers to.
+/// Finds the version for a request for a document about a model.
 pub(super) fn find(snapshot: &Snapshot, target: Target<'_>) -> Result<Arc<Servable>, Refusal> {
     route(snapshot, target, Instant::now())
         .map(|routed| routed.servable)
@@ -65,10 +65,10 @@ pub(super) fn find(snapshot: &Snapshot, target: Target<'_>) -> Result<Arc<Servab
         })
 }
 
-/// Whether a model, or one version of it, answers. An error if it is unknown.
+/// Whether a model, or one version of it, answers. Returns an error if it is unknown.
 pub(super) fn is_ready(snapshot: &Snapshot, target: Target<'_>) -> Result<bool, Refusal> {
     match find(snapshot, target) {
-        // A loaded version is not ready while it can run nothing.
+        // A loaded version is not ready while it can't run requests.
         Ok(servable) => Ok(servable.batcher.unready_reason(Instant::now()).is_none()),
         Err(Refusal {
             code: ErrorCode::NotReady,
@@ -78,7 +78,7 @@ pub(super) fn is_ready(snapshot: &Snapshot, target: Target<'_>) -> Result<bool, 
     }
 }
 
-/// A dimension in the protocol: -1 if it is free.
+/// Converts a dimension to the protocol. A dynamic dimension becomes -1.
 pub(super) fn dim_to_wire(dim: Dim) -> i64 {
     match dim {
         Dim::Fixed(size) => i64::try_from(size).unwrap_or(i64::MAX),
@@ -86,7 +86,8 @@ pub(super) fn dim_to_wire(dim: Dim) -> i64 {
     }
 }
 
-/// The HTTP status of an error in this protocol and in those that follow it. They do not use 422.
+/// The HTTP status of an error in this protocol and in the protocols that follow it. They do not
+/// use 422.
 pub(super) fn error_status(code: ErrorCode) -> u16 {
     if code == ErrorCode::Invalid {
         400

@@ -2,14 +2,14 @@
 
 use crate::registry::{Snapshot, VersionState};
 
-/// A version in the repository.
+/// A version in the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IndexEntry {
     pub name: String,
     pub version: String,
-    /// READY, LOADING, UNLOADING or UNAVAILABLE.
+    /// The state: READY, LOADING, UNLOADING or UNAVAILABLE.
     pub state: &'static str,
-    /// Why it does not answer; empty if it answers.
+    /// The reason why the version does not answer. Empty if it answers.
     pub reason: String,
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn statistics(
     if let Some(name) = model
         && !snapshot.models.contains_key(name)
     {
-        // An unknown model: the error of `find` lists the known ones.
+        // The model is unknown. The error of `find` lists the known models.
         return find(snapshot, Target { model, version }).map(|_| Vec::new());
     }
     let chosen =

@@ -1,4 +1,4 @@
-//! The time and memory of a graph, measured in a separate process.
+//! Measures the time and memory of a graph in a separate process.
 
 use std::{
     io::Read,

@@ -1,5 +1,5 @@
-//! `predictd compat`: checks whether callers of one version can use another, in both directions,
-//! and compares time, memory, evaluation and training data of the two.
+//! `predictd compat`: checks in both directions whether callers of one version can use the other.
+//! It also compares time, memory, evaluation and training data of both versions.
 
 mod measurement;
 mod tables;
@@ -30,20 +30,20 @@ pub(super) struct Args {
     /// Directory of the version that callers use today
     #[arg(value_name = "OLD")]
     old: PathBuf,
-    /// Directory of the version that would replace it
+    /// Directory of the version that is to replace it
     #[arg(value_name = "NEW")]
     new: PathBuf,
     /// Print JSON for programs
     #[arg(long)]
     json: bool,
-    /// Compare for callers that see the graph's own inputs and outputs
+    /// Compare for callers of the graph's own inputs and outputs
     ///
     /// Use it if the server sets model.NAME.oip = "graph".
     #[arg(long)]
     raw: bool,
-    /// Accept a difference that is not proved harmless
+    /// Accept a difference that is not proved to be harmless
     ///
-    /// POINTER is a JSON pointer, as in /age or input:/age. May be repeated.
+    /// POINTER is a JSON pointer, like /age or input:/age. May be repeated.
     #[arg(long, value_name = "POINTER", requires = "reason")]
     accept_unproved: Vec<String>,
     /// The reason why the difference is harmless

@@ -132,7 +132,7 @@ pub(super) fn evaluated(evaluation: &Evaluations, text: &mut String) {
         } else {
             format!("{slice} {name}")
         };
-        // Counts and shares are in the same column.
+        // Counts and shares are shown in the same column.
         let counts = old
             .iter()
             .chain(new)

@@ -1,4 +1,4 @@
-//! A version on disk, opened for the comparison.
+//! Opens a version on disk for the comparison.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -42,8 +42,8 @@ pub(super) struct Opener<'a> {
 }
 
 impl Opener<'_> {
-    /// Opens a version that passes the load gate. Its graph is opened in this process only after
-    /// the gate has passed it.
+    /// Runs the load gate for a version, and then opens it. The graph is opened in this process
+    /// only after the version passed the gate.
     pub(super) fn version(&mut self, directory: &Path) -> anyhow::Result<Version> {
         let bare = bare::id_of(directory)
             .filter(|id| bare::is_bare(directory, id))

@@ -1,5 +1,4 @@
-//! The description of an entry: who decided what, at which step of a rollout, and with which
-//! evidence.
+//! The description of an entry: the actor, the decision, the step of the rollout, and the evidence.
 
 use std::fmt::Write;
 
@@ -17,7 +16,8 @@ use crate::{
     },
 };
 
-/// The plan and the step at an entry. Only the entries that start a rollout or a step contain them.
+/// The plan and the step at the time of an entry. Only entries that start a rollout or a step
+/// contain them.
 #[derive(Default)]
 pub(super) struct RolloutPosition {
     plan: Option<RolloutPlan>,
@@ -46,7 +46,7 @@ impl RolloutPosition {
         }
     }
 
-    /// `plan medium, step 2 of 6 (canary 1 %)`
+    /// Describes the position, like `plan medium, step 2 of 6 (canary 1 %)`.
     fn describe(&self, strategy: &str) -> String {
         let plan = self.plan.as_ref().filter(|plan| plan.name == strategy);
         match plan.and_then(|plan| Some((plan.steps.len(), plan.steps.get(self.step)?))) {
@@ -84,7 +84,7 @@ pub(super) fn describe(
         .as_ref()
         .map(|strategy| format!("; {}", position.describe(strategy)))
         .unwrap_or_default();
-    // A renamed file contains another number than its name.
+    // If the file was renamed, the number in the entry differs from the number in the file's name.
     let renamed = if entry.seq == seq {
         String::new()
     } else {
@@ -112,7 +112,7 @@ pub(super) fn describe(
     }
 }
 
-/// The main figures of the evidence for a decision.
+/// The most important figures of the evidence for a decision.
 pub(super) fn figures(entry: &Entry) -> Vec<String> {
     // An entry of another version of predictd may contain evidence in another format. It is listed
     // without evidence.

@@ -1,5 +1,5 @@
-//! `predictd history`: shows who decided what, when and why, and checks whether the journal was
-//! altered.
+//! `predictd history`: lists all decisions about a model with their actors and reasons, and checks
+//! whether the journal was altered.
 
 mod entry_text;
 mod stored;

@@ -26,6 +26,7 @@ use crate::{
 pub(crate) struct StoredJournal {
     texts: BTreeMap<u64, Vec<u8>>,
     /// The last entry that the server has read or written, even if its file was removed since.
+    /// `None` without a server.
     head: Option<ChainHead>,
 }
 
@@ -52,7 +53,8 @@ pub(crate) fn fetch(
         stored.texts.extend(texts);
         stored.head = Some(page.head.into());
         from += number;
-        // A gap of a whole page may be of any length: a renamed file can claim any number.
+        // A renamed file can claim any number, so a gap of a whole page may be of any length. Stop
+        // here.
         if !page.truncated || !found {
             return Ok(stored);
         }
@@ -101,7 +103,7 @@ impl StoredJournal {
             .filter_map(|text| serde_json::from_slice(text).ok())
     }
 
-    /// The end of the chain, if all entries are valid.
+    /// Checks the chain. Returns its end, or the first invalid entry.
     pub(super) fn verify(&self, model: &str) -> Result<ChainHead, InvalidEntry> {
         let mut head = ChainHead::default();
         while head.seq < self.last() {
@@ -215,8 +217,8 @@ mod tests {
         },
     };
 
-    /// Five decisions in the form in which a server writes them, and the last entry that it has
-    /// seen.
+    /// A journal of five decisions in the stored form, with the last entry that the server has
+    /// read.
     fn stored() -> StoredJournal {
         let journal = Journal::new(Store::memory().unwrap());
         let mut head = ChainHead::default();

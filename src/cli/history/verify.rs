@@ -1,4 +1,4 @@
-//! `--verify`: reports whether the entries form a valid chain.
+//! `--verify`: reports whether the entries form a valid hash chain.
 
 use std::fmt::Write;
 

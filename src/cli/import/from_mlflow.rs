@@ -22,7 +22,8 @@ use crate::{
     package::import::{external, mlflow, mlmodel::MlModel},
 };
 
-/// An input example has a few rows. A larger file is not an input example.
+/// Maximum size of an input example in bytes. An input example has a few rows; a larger file is
+/// something else.
 pub(super) const MAX_EXAMPLE_BYTES: u64 = 16 << 20;
 
 #[derive(clap::Args)]
@@ -117,8 +118,8 @@ pub(super) fn example(directory: &Path, model: &MlModel) -> anyhow::Result<Optio
     let Some(info) = &model.saved_input_example_info else {
         return Ok(None);
     };
-    // The format of the serving API's file is unambiguous. The other file is ambiguous if it
-    // contains a dict of tensors.
+    // Prefer the file for the serving API, because its format is unambiguous. The other file is
+    // ambiguous if it contains a dict of tensors.
     let Some(path) = info
         .serving_input_path
         .as_ref()

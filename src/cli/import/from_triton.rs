@@ -1,4 +1,4 @@
-//! `predictd import triton`: a model repository of Triton, or one model of it.
+//! `predictd import triton`: imports a model repository of Triton, or one model in it.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,4 @@
-//! Golden examples of an import: the predictions of the model for the instances that were saved
-//! with it.
+//! Golden examples of an import: the model's predictions for the instances that were saved with it.
 
 use serde_json::{Value, json};
 
@@ -10,8 +9,8 @@ use crate::{
     registry::gate::OWN_LIMITS,
 };
 
-/// The model's predictions for the instances that were saved with it. An instance that fails is
-/// skipped, with a note.
+/// Computes the model's predictions for the instances that were saved with it. An instance that
+/// fails is skipped, with a note.
 pub(super) fn golden_lines(
     parts: &Parts,
     transform: &Transform,

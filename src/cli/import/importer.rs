@@ -29,11 +29,11 @@ use crate::{
 pub(super) struct Place<'a> {
     pub(super) id: &'a ModelId,
     pub(super) graph: &'a Path,
-    /// No file outside this directory is read.
+    /// The source directory. Files outside this directory are not read.
     pub(super) root: &'a Path,
 }
 
-/// A finished package.
+/// A package that was created.
 pub(super) struct CreatedPackage {
     directory: PathBuf,
     digest: String,
@@ -47,7 +47,7 @@ pub(super) struct Importer<'a> {
     packer: Packer,
     runtime: Runtime,
     made: usize,
-    /// Packages without golden examples.
+    /// The number of packages without golden examples.
     without_golden: usize,
     failed: usize,
 }

@@ -13,8 +13,8 @@ pub(super) struct OwnDirectory {
 }
 
 impl OwnDirectory {
-    /// `None` for a models directory. A whole number, such as a year, counts as a version only in a
-    /// directory with the model's `name`.
+    /// Parses an `--output`. Returns `None` for a models directory. A whole number, such as a year,
+    /// counts as a version only in a directory with the model's `name`.
     pub(super) fn read(output: &Path, name: &str) -> Option<OwnDirectory> {
         let version = Version::parse(output.file_name()?.to_str()?)?;
         let absolute = std::path::absolute(output).ok()?;

@@ -9,7 +9,7 @@ use crate::{
     tensor::signature::{Signature, Symbols},
 };
 
-/// Writes the documents next to the graph, without the marks of guesses.
+/// Writes the documents next to the graph and removes the guess markers.
 pub(super) fn write_draft(
     directory: &Path,
     drafted: &Draft,

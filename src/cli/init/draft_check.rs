@@ -1,4 +1,4 @@
-//! Checks of a draft: whether it accepts the rows that it was made from, and whether it reproduces
+//! Checks of a draft: whether it accepts the rows from which it was made, and whether it reproduces
 //! the golden examples.
 
 use std::path::Path;
@@ -23,8 +23,8 @@ use crate::{
     tensor::signature::Signature,
 };
 
-/// Whether the draft accepts the rows that it was made from. If it does not, the reason becomes a
-/// note.
+/// Checks whether the draft accepts the rows from which it was made. If it does not, the reason
+/// becomes a note.
 pub(super) fn try_draft(
     directory: &Path,
     graph: &Graph,
@@ -47,7 +47,7 @@ pub(super) fn try_draft(
     }
 }
 
-/// Why a draft can't be used yet.
+/// The reason why a draft can't be used yet.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DraftFault {
     #[error("`pack` will reject the draft as it is: {0}")]
@@ -65,7 +65,7 @@ pub(super) fn bind(
     Ok((parts, transform))
 }
 
-/// Decodes and preprocesses the rows that the draft was made from.
+/// Decodes and preprocesses the rows from which the draft was made.
 pub(super) fn take_rows(
     parts: &Parts,
     transform: &Transform,
@@ -99,7 +99,7 @@ pub(super) fn take_rows(
     Ok(())
 }
 
-/// Runs the load gate on the draft. The manifest is removed afterwards, because `pack` writes the
+/// Runs the load gate on the draft. Removes the manifest afterwards, because `pack` writes the
 /// final one.
 pub(super) fn check_golden(
     packer: &Packer,
@@ -118,8 +118,8 @@ pub(super) fn check_golden(
     }
 }
 
-/// The guesses that no golden example proved. If there is one, the marks are written into
-/// preprocessing.json.
+/// Returns the guesses that no golden example proved. If there are any, writes the guess markers
+/// into preprocessing.json.
 pub(super) fn remaining_guesses(
     directory: &Path,
     drafted: &mut Draft,

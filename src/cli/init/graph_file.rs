@@ -1,4 +1,4 @@
-//! The graph of a draft, as its file describes it.
+//! The graph of a draft, according to its ONNX file.
 
 use std::path::Path;
 
@@ -15,16 +15,16 @@ use crate::{
     tensor::signature::{Signature, Symbols},
 };
 
-/// The graph, as its file describes it.
+/// The graph, according to its ONNX file.
 pub(super) struct Graph {
     pub(super) signature: Signature,
     pub(super) symbols: Symbols,
-    /// The outputs that were maps, each with its keys.
+    /// The outputs that were maps before the maps were removed, each with its keys.
     pub(super) maps: Vec<(String, Vec<Value>)>,
     pub(super) labels: Vec<(String, Vec<Value>)>,
 }
 
-/// Reads the graph at `path`. If its outputs are maps, they are removed from the file. `takes` says
+/// Reads the graph at `path`. If outputs are maps, the maps are removed from the file. `takes`:
 /// whether an input with a default is a field.
 pub(super) fn read_graph(
     packer: &Packer,

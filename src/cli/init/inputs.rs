@@ -1,4 +1,4 @@
-//! The inputs of a draft besides the graph: the user's hints, golden examples and sample rows.
+//! The inputs of a draft other than the graph: the user's hints, golden examples and sample rows.
 
 use std::path::Path;
 
@@ -13,12 +13,12 @@ use crate::{
     },
 };
 
-/// The user's inputs besides the graph.
+/// The inputs of a draft other than the graph.
 pub(super) struct Inputs {
     pub(super) hints: Vec<FieldHint>,
     /// Instances with predictions from training.
     pub(super) examples: Vec<ExampleRow>,
-    /// The rows of the sample. Without a sample, the instances of `examples`.
+    /// The rows of the sample. Without a sample: the instances of `examples`.
     pub(super) rows: Vec<Value>,
 }
 

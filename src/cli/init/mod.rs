@@ -79,14 +79,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let packer = Packer::new(args.config.load()?)?;
     let staging = Staging::beside(&directory, &format!("init-{name}"))?;
     copy_graph(&args.model, None, staging.path())?;
-    // The user does not know the name of the copy.
+    // Errors must not mention the path of the copy, which the user does not know.
     let graph = read_graph(&packer, &staging.path().join(MODEL_FILE), |name| {
         inputs.rows.iter().any(|row| row.get(name).is_some())
     })
     .with_context(|| args.model.display().to_string())?;
     let mut drafted = draft_package(&graph, &inputs)?;
     let golden = golden_lines(args.golden.as_deref(), &inputs.examples, &drafted)?;
-    // The draft is tried without the marks of its guesses, because a package with marks is
+    // The draft is tried without its guess markers, because a package with guess markers is
     // rejected.
     let card = card(name.as_str(), &graph.signature, &graph.symbols);
     write_draft(staging.path(), &drafted, &golden, &card)?;
@@ -122,7 +122,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     Ok(CommandOutcome::Done)
 }
 
-/// The name of the model and the directory of the new package.
+/// Returns the name of the model and the directory of the new package.
 fn destination(args: &Args) -> anyhow::Result<(ModelName, PathBuf)> {
     let name = match &args.name {
         Some(name) => name.clone(),

@@ -1,4 +1,4 @@
-//! The guesses of `predictd init` in preprocessing.json, which golden examples can prove.
+//! The guesses of `predictd init` in preprocessing.json. Golden examples can prove them.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// preprocessing.json without the marks of its guesses. The marks are restored unless the package
+/// preprocessing.json without its guess markers. The markers are restored unless the package
 /// passes.
 pub(super) struct SettledGuesses {
     path: PathBuf,
@@ -37,17 +37,17 @@ impl SettledGuesses {
 impl Drop for SettledGuesses {
     fn drop(&mut self) {
         if let Some((_, text)) = self.marked.take() {
-            // The same text was on the disk before, and `drop` can't report an error.
+            // The same text was on disk before, and `drop` can't report an error.
             let _ = fs_err::write(&self.path, text);
         }
     }
 }
 
-/// Accepts the guesses that golden examples can prove. If there are others, reports them and
+/// Accepts the guesses that golden examples can prove. If there are other guesses, reports them and
 /// returns `None`.
 pub(super) fn settle_guesses(directory: &Path) -> anyhow::Result<Option<SettledGuesses>> {
     let path = directory.join(PREPROCESSING_FILE);
-    // The check of the parts reports a file that is missing or not JSON.
+    // A file that is missing or not JSON is reported by the check of the parts.
     let text = fs_err::read(&path).unwrap_or_default();
     let mut document: Value = serde_json::from_slice(&text).unwrap_or_default();
     let golden = fs_err::read_to_string(directory.join(GOLDEN_FILE))

@@ -51,7 +51,7 @@ pub(super) fn identity(
     Ok(ModelId { name, version })
 }
 
-/// The next version that is neither in the directory nor in the journal.
+/// Returns the next version that is neither in the directory nor in the journal.
 pub(super) fn next_version(
     directory: &Path,
     decided: &BTreeMap<String, String>,
@@ -81,7 +81,7 @@ pub(super) fn next_version(
 }
 
 /// The digests of the versions in the journal. Reads the journal in the configured state directory
-/// and that of a running server; both are optional.
+/// and the journal of a running server. Both are optional.
 pub(super) fn known_digests(
     config: &Config,
     server: &ServerArgs,

@@ -75,7 +75,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         .and_then(|text| serde_json::from_slice(text).ok());
     let mut id = identity::identity(args, &origin, known.as_ref())?;
     let decided = known_digests(&config, &args.server, &id.name);
-    // --bump packs a copy, so that a package that was served is never changed.
+    // --bump packs a copy, because a package that was served must never change.
     let bumped = if args.bump {
         id.version = next_version(&origin, &decided)?;
         Some(copy_parts(&origin)?)
@@ -99,7 +99,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let manifest = match sealed {
         Sealed::Passed(manifest) => manifest,
         Sealed::Refused(error) => {
-            // A manifest marks a package as complete, and this one did not pass.
+            // A manifest marks a package as complete, but this package did not pass the checks.
             match before {
                 Some(text) => fs_err::write(directory.join(manifest::FILE), text)?,
                 None => fs_err::remove_file(directory.join(manifest::FILE))?,
@@ -126,8 +126,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     Ok(CommandOutcome::Done)
 }
 
-/// The provenance from the command line. A value that is missing there is taken from the earlier
-/// manifest.
+/// Takes the provenance from the command line. Missing values are taken from the earlier manifest.
 fn provenance(args: &Args, known: Option<Manifest>) -> Provenance {
     let kept = known.map(|known| known.provenance).unwrap_or_default();
     Provenance {
@@ -185,7 +184,7 @@ fn copy_parts(directory: &Path) -> anyhow::Result<Staging> {
 
 fn normalize_schema(directory: &Path) -> anyhow::Result<bool> {
     let path = directory.join(SCHEMA_FILE);
-    // The check of the parts reports a file that is missing or not JSON.
+    // A file that is missing or not JSON is reported by the check of the parts.
     let Ok(text) = fs_err::read_to_string(&path) else {
         return Ok(false);
     };
@@ -200,7 +199,7 @@ fn normalize_schema(directory: &Path) -> anyhow::Result<bool> {
     Ok(changed)
 }
 
-/// Suggestions to improve a valid package.
+/// Returns suggestions to improve a valid package.
 fn hints(directory: &Path, parts: &Parts, manifest: &Manifest) -> Vec<String> {
     let mut hints = Vec::new();
     let missing = |file: &str| !directory.join(file).exists();

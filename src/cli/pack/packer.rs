@@ -36,7 +36,7 @@ impl Packer {
         })
     }
 
-    /// The path of ONNX Runtime.
+    /// The path of the ONNX Runtime library.
     pub(crate) fn library(&self) -> &Path {
         &self.library
     }
@@ -69,7 +69,7 @@ impl Packer {
     }
 }
 
-/// The time of creation: now, or SOURCE_DATE_EPOCH for reproducible packages.
+/// The time of creation: the current time, or SOURCE_DATE_EPOCH for reproducible packages.
 pub(crate) fn created() -> String {
     let epoch = std::env::var_os("SOURCE_DATE_EPOCH").and_then(|epoch| epoch.into_string().ok());
     clock::now_rfc3339(epoch.as_deref())

@@ -86,9 +86,9 @@ struct Start {
     /// A rollback would break callers that use new fields or values of the candidate.
     #[arg(long, requires = "reason")]
     allow_forward_only: bool,
-    /// Accept a difference that is not proved harmless
+    /// Accept a difference that is not proved to be harmless
     ///
-    /// POINTER is a JSON pointer, as in /age or input:/age. May be repeated.
+    /// POINTER is a JSON pointer, like /age or input:/age. May be repeated.
     #[arg(long, value_name = "POINTER", requires = "reason")]
     accept_unproved: Vec<String>,
     /// The reason, kept in the journal

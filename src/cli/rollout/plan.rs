@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// The step as text: `shadow 10 %`, `canary 5 %`, `ab 50 % 30 %`, `blue-green`.
+/// Describes a step: `shadow 10 %`, `canary 5 %`, `ab 50 % 30 %`, `blue-green`.
 pub(crate) fn describe_step(step: &PlanStep) -> String {
     let shares: Vec<f64> = match step {
         PlanStep::Shadow { share, .. } => vec![*share],

@@ -113,7 +113,7 @@ fn print_verdict(rollout: &RolloutStatus, paint: Paint, text: &mut String) {
         Verdict::Inconclusive => Style::Doubtful,
         Verdict::Hold => Style::Plain,
     };
-    // One line for each condition that is not met yet.
+    // Print one line for each condition that is not met yet.
     for (index, part) in reasons.split("; ").enumerate() {
         let title = if index == 0 {
             format!("\n  {} ", paint.paint(Style::Dim, "verdict  "))
@@ -127,7 +127,7 @@ fn print_verdict(rollout: &RolloutStatus, paint: Paint, text: &mut String) {
 fn next_command(model: &str, rollout: &RolloutStatus) -> Option<String> {
     match rollout.phase {
         RolloutPhase::AwaitsApproval => Some(format!(
-            "predictd rollout approve {model}   (by another operator than {})",
+            "predictd rollout approve {model}   (by an operator other than {})",
             rollout.starter
         )),
         RolloutPhase::Paused => Some(format!(
@@ -191,7 +191,7 @@ fn steps(status: &ModelStatus, rollout: &RolloutStatus) -> Table {
     table
 }
 
-/// The units of the arm with the fewest units. The step waits for this arm.
+/// The number of units in the arm with the fewest units. The step waits for this arm.
 fn fewest_units(status: &ModelStatus, rollout: &RolloutStatus, least: String) -> String {
     let units = |version: &str| {
         let evidence = rollout.evidence.as_ref();

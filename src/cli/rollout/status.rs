@@ -12,8 +12,8 @@ use crate::{
     },
 };
 
-/// A text that changes with every change that a watcher should see. It leaves out figures, which
-/// change all the time.
+/// A string that changes whenever a watcher should see a new status. It leaves out figures, because
+/// they change all the time.
 pub(crate) fn fingerprint(status: &ModelStatus) -> String {
     let rollout = status.rollout.as_ref().map(|rollout| {
         let guards: Vec<_> = rollout
@@ -96,7 +96,7 @@ fn facts(status: &ModelStatus, paint: Paint) -> Vec<(&'static str, String)> {
         let to = pending.to.as_ref();
         let to = to.map(|to| format!(" {}", to.version)).unwrap_or_default();
         let line = format!(
-            "{}{to} is in force on this server, and not written yet",
+            "{}{to} applies on this server, but is not written yet",
             pending.action.name()
         );
         facts.push(("PENDING", bad(&line)));
@@ -124,7 +124,8 @@ fn facts(status: &ModelStatus, paint: Paint) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// The text after the model's name if its stable version does not answer.
+/// Text for the line of the model's name if the stable version does not answer. Empty if it
+/// answers.
 fn outage(status: &ModelStatus) -> String {
     match (&status.not_answering, &status.answers, &status.stable) {
         (Some(reason), ..) => format!("  DOES NOT ANSWER: {reason}"),
@@ -142,7 +143,7 @@ fn can_roll_back(status: &ModelStatus) -> bool {
     status.trouble.is_none() || status.only_urgent
 }
 
-/// The effect of a rollback, and whether it would work.
+/// Describes the effect of a rollback, and whether it would work.
 fn way_back(status: &ModelStatus, paint: Paint) -> String {
     let ends_rollout = match (&status.rollout, &status.stable) {
         (Some(rollout), Some(stable))
@@ -214,7 +215,7 @@ mod tests {
             "evidence": {"arms": {
                 "1.0.0": {"requests": 4011, "units": 4011, "seconds": 5.0, "compute_seconds": 3.2},
                 "1.1.0": {"requests": 200, "units": 200, "errors": {"inference": 6}, "seconds": 0.5, "compute_seconds": 0.25}}},
-            "verdict": "hold", "text": "holds at step 2 (5 %): 250 s of 600 s; 200 of 500 requests of 1.1.0",
+            "verdict": "hold", "text": "stays at step 2 (5 %): 250 s of 600 s; 200 of 500 requests of 1.1.0",
             "guards": [
                 {"guard": "errors", "candidate": "1.1.0", "unit": "requests", "count": 200, "share": 0.03, "stable_count": 4011,
                  "stable_share": 0.0, "margin": 0.005, "e_value": 671.0, "limit": 2300.0, "e_value_fine": 0.1, "limit_fine": 100.0,
@@ -265,7 +266,7 @@ mod tests {
             "  guard                   candidate  stable  margin  e-value of limit  state",
             "  errors        3 % of 200 requests     0 %  +0.5 %       671 of 2300  open: the evidence that it is no worse is 0.1 of 100",
             "  disagreement                    -       -       -                 -  not judged: no pairs in this step",
-            "  verdict   holds at step 2 (5 %): 250 s of 600 s",
+            "  verdict   stays at step 2 (5 %): 250 s of 600 s",
             "              200 of 500 requests of 1.1.0",
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");
@@ -282,7 +283,7 @@ mod tests {
         assert!(!print(status()).contains("next "));
         assert!(
             print(with("/rollout/phase", json!("awaits-approval")))
-                .contains("predictd rollout approve churn   (by another operator than ann)")
+                .contains("predictd rollout approve churn   (by an operator other than ann)")
         );
         let mut paused = with("/rollout/phase", json!("paused"));
         paused["rollout"]["why"] = json!("judge: inconclusive");

@@ -21,7 +21,7 @@ use crate::{
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The time for which the server may be unreachable. A restart takes less.
+/// Maximum time for which the server may be unreachable. A restart takes less.
 const MAX_ABSENCE: Duration = Duration::from_secs(60);
 
 /// The decisions that end a rollout.
@@ -32,7 +32,8 @@ const ENDS: [Action; 4] = [
     Action::Repair,
 ];
 
-/// The watched rollouts by model: the rollout's id, and the last entry at which it was running.
+/// The watched rollouts: for each model, the rollout's id and the last entry at which the rollout
+/// was running.
 type Watched = BTreeMap<String, (String, u64)>;
 
 pub(super) fn run(
@@ -51,7 +52,8 @@ pub(super) fn run(
     loop {
         let answer = match client.get(&path(model)) {
             Ok(answer) => answer,
-            // The command waits for a server that restarts, but the first request must be answered.
+            // The command waits for a server that restarts. However, the first request must be
+            // answered.
             Err(error) if watched.is_some() && error.is_transient() => {
                 wait_for_server(&mut unreachable_since, error)?;
                 continue;
@@ -65,7 +67,7 @@ pub(super) fn run(
             Some(watched) => watched,
             None => {
                 let now: Watched = models.iter().filter_map(running).collect();
-                // If no rollout runs, the operator may mean the last one.
+                // If no rollout is in progress, the operator may mean the last one.
                 if let (true, Some(model)) = (now.is_empty(), model) {
                     return Ok(last_end(client, model, json)?);
                 }
@@ -128,7 +130,7 @@ fn report_ends(
     Ok(outcome)
 }
 
-/// The output. A status is printed again only if it changed.
+/// The output. It prints a status only if the status changed.
 struct Screen {
     terminal: bool,
     json: bool,
@@ -156,7 +158,7 @@ impl Screen {
     }
 }
 
-/// Overwrites the screen line by line, because clearing it first would flicker.
+/// Overwrites the screen line by line. Clearing the screen first would flicker.
 fn redraw(text: &str) {
     let mut screen = String::from("\x1b[H");
     for line in text.lines() {
@@ -166,8 +168,8 @@ fn redraw(text: &str) {
     say!("{screen}\x1b[J");
 }
 
-/// Reports the end of a rollout that was running at entry `seq`: the first decision after `seq`
-/// that ends a rollout.
+/// Reports the end of a rollout that was running at entry `seq`. The first entry after `seq` that
+/// ends a rollout is its end.
 fn end(
     client: &Client,
     status: &ModelStatus,
@@ -195,7 +197,7 @@ fn end(
     Ok(CommandOutcome::Failed)
 }
 
-/// Reports the end of the last rollout of a model, if there was one.
+/// Reports the end of the model's last rollout, if there was one.
 fn last_end(client: &Client, model: &ModelName, json: bool) -> Result<CommandOutcome, ClientError> {
     let journal = history::fetch(client, model.as_str(), 1)?;
     let mut ended = None;

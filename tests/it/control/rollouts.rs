@@ -275,7 +275,7 @@ fn a_plan_with_approval_needs_tokens_of_two_operators() {
         &output,
         &[
             "1.1.0 waits for the approval of a second operator",
-            "predictd rollout approve churn   (by another operator than ann)",
+            "predictd rollout approve churn   (by an operator other than ann)",
         ],
     );
     assert_contains(

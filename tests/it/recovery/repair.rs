@@ -84,7 +84,7 @@ fn an_interrupted_repair_can_be_finished() {
     );
     assert_contains(
         &server.readiness(),
-        &["journal damaged at entry 3, which was set aside without an entry that says so"],
+        &["journal damaged at entry 3, which was moved aside without an entry that says so"],
     );
     assert_contains(
         &server.command_output(&["history", "churn", "--repair", "--reason", "cut off"]),

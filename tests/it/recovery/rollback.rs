@@ -85,7 +85,7 @@ fn a_rollback_takes_effect_before_it_can_be_written() {
     assert_contains(&text, &["rolled back 1.1.0 -> 1.0.0", "(not written yet)"]);
 
     assert!(
-        text.contains("PENDING   rollback 1.0.0 is in force on this server, and not written yet"),
+        text.contains("PENDING   rollback 1.0.0 applies on this server, but is not written yet"),
         "{text}"
     );
     assert_eq!(server.answering_version(CHURN, &customer()), "1.0.0");
@@ -96,14 +96,14 @@ fn a_rollback_takes_effect_before_it_can_be_written() {
     );
     assert_contains(
         &server.readiness(),
-        &["rollback 1.0.0 is in force on this server only"],
+        &["rollback 1.0.0 applies on this server only"],
     );
     assert_eq!(
         server.metric(r#"predictd_journal_pending{model="churn"}"#),
         1.0
     );
     assert!(
-        !server.logged("a decision can't be written yet; it is in force on this server, and will be written as soon as possible").is_empty()
+        !server.logged("a decision can't be written yet; it applies on this server, and will be written as soon as possible").is_empty()
     );
     // A decision that does not protect callers is refused until the rollback is written.
     let (status, detail) = server.refused_decision(

@@ -67,7 +67,7 @@ fn a_full_disk_has_room_for_a_rollback() {
             .0,
         503
     );
-    server.wait_for_readiness("it has no room for urgent decisions");
+    server.wait_for_readiness("no space is reserved for urgent decisions");
     // Once there is space, the reserve is restored.
     fs_err::remove_file(&fill).unwrap();
     wait_until("the reserve is restored", || state.join("reserve").exists());
@@ -145,18 +145,18 @@ fn only_an_operator_starts_a_new_journal_after_the_state_vanished() {
     deployment.wait_for_copies("churn", 1);
     let journal = deployment.state().join("journal");
     fs_err::remove_dir_all(&journal).unwrap();
-    server.wait_for_readiness("the state vanished: entry 1 of churn");
+    server.wait_for_readiness("the journal vanished from the state directory: entry 1 of churn");
     assert_eq!(server.answering_version(CHURN, &customer()), "1.0.0");
     assert_eq!(
         server.get("/readyz").status(),
         200,
-        "decisions that the server knows stay in force"
+        "decisions that the server knows still apply"
     );
     drop(server);
     // Version 1.1.0 is the highest, and no decision made it stable.
     let server = deployment.start_unready();
     server.wait_for_readiness(
-        "is missing, though the state has packages or evidence of earlier decisions",
+        "is missing, though the state directory has packages or evidence of earlier decisions",
     );
     assert_ne!(server.predict(CHURN, &customer()).status(), 200);
     server.repair("churn", "the disk was lost");

@@ -82,13 +82,13 @@ fn other_refusals() -> Vec<Refusal> {
             "churn/rollback",
             json!({"to": "1.1.0"}),
             422,
-            "never was stable",
+            "was never stable",
         ),
         (
             "churn/rollback",
             json!({"to": "1.1.0", "never_stable": true}),
             422,
-            "never was stable",
+            "was never stable",
         ),
         (
             "churn/rollback",
@@ -256,7 +256,7 @@ fn a_forward_only_change_needs_consent() {
         let detail = answer["error"].as_str().unwrap();
         assert!(
             code == 422
-                && detail.contains("callers that adopt what is new")
+                && detail.contains("callers who use the new values")
                 && detail.contains("forward-only: output"),
             "{detail}"
         );

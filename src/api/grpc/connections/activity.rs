@@ -1,5 +1,5 @@
-//! The activity of a connection, so that one that is idle, or whose client does not read, can be
-//! closed.
+//! The activity of a connection. It is used to close connections that are idle, or whose client
+//! does not read.
 
 use std::{
     pin::Pin,
@@ -16,20 +16,20 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::Notify;
 use tonic::body::Body;
 
-/// The largest piece of a response that hyper gets at once. It asks for the next one when the
-/// client has taken the last: with one large piece, a client that stops reading could not be
-/// noticed.
+/// Maximum size of a piece of a response that hyper gets at once. Hyper requests the next piece
+/// when the client has taken the last one. With larger pieces, the server could not notice that a
+/// client stops reading.
 const PIECE_BYTES: usize = 64 << 10;
 
 pub(super) struct ConnectionActivity {
     origin: Instant,
     /// The number of calls whose response is not complete.
     open: AtomicUsize,
-    /// The number of responses with a piece that the client has not taken.
+    /// The number of responses with a piece that the client has not taken yet.
     unread: AtomicUsize,
-    /// The time of the last change of these numbers, in milliseconds since `origin`.
+    /// The time of the last change of `open` or `unread`, in milliseconds since `origin`.
     changed: AtomicU64,
-    /// Notified by the first call while the server drains: clients then move to another server
+    /// Notified by the first call while the server drains. Its client then moves to another server
     /// before the listener closes.
     pub leave: Notify,
 }
@@ -46,12 +46,13 @@ impl ConnectionActivity {
     }
 
     fn touch(&self) {
-        // Relaxed is enough for all these numbers: they only decide about time limits.
+        // Relaxed ordering is enough for all these numbers, because only time limits depend on
+        // them.
         self.changed
             .store(self.origin.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// The time since the last change.
+    /// The time since the last change of `open` or `unread`.
     pub(super) fn quiet_for(&self) -> Duration {
         self.origin
             .elapsed()
@@ -85,11 +86,11 @@ impl Drop for OpenCall {
     }
 }
 
-/// The body of a response, in pieces that the client can be seen to take.
+/// The body of a response, in pieces. The server can observe whether the client takes each piece.
 pub(super) struct ResponseBody {
     inner: Body,
     rest: Bytes,
-    /// Whether the last piece is still with hyper: it has not asked for the next one.
+    /// Whether hyper still holds the last piece: it has not requested the next one.
     is_unread: bool,
     open: OpenCall,
 }

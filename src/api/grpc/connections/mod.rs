@@ -1,4 +1,4 @@
-//! The connections of the gRPC listener, with limits on their number and on time.
+//! The connections of the gRPC listener. Their number and their idle time are limited.
 
 mod activity;
 mod service;
@@ -32,20 +32,21 @@ use tokio::{
 /// The first bytes of every HTTP/2 connection (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The interval at which an incomplete preface is looked at again.
+/// The interval of checks for the rest of an incomplete preface.
 const PREFACE_TICK: Duration = Duration::from_millis(10);
 
-/// The time that a client may leave a response unread, even if it may be silent for longer.
+/// Time that a client may leave a response unread. It applies even if a longer silence is allowed.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// The time that a client has to close an idle connection after the server asked it to (GOAWAY).
+/// Time that a client has to close an idle connection after the server sent GOAWAY.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Checks of a connection in its shortest time limit: a limit is noticed with a delay of at most an
-/// eighth of it.
+/// Number of checks of a connection per shortest time limit. A limit is noticed with a delay of at
+/// most one eighth of it.
 const CHECKS_PER_TIMEOUT: u32 = 8;
 
-/// A peer that disappeared without closing the connection is found by a ping without an answer.
+/// The interval of pings. A ping without an answer shows that the client disappeared without
+/// closing the connection.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -53,18 +54,18 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const HTTP1_RESPONSE: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\ncontent-length: 35\r\nconnection: close\r\n\r\nthis port speaks gRPC, over HTTP/2\n";
 const HTTP1_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The bytes that a client may send before they are read: on one stream, and on all streams of a
-/// connection together. The limit for the connection is larger, so that one stream that is not read
-/// does not stop the others.
+/// Maximum number of unread bytes that a client may send, on one stream and on all streams of a
+/// connection. The limit for the connection is larger, so that one unread stream does not block the
+/// others.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
-/// Concurrent calls on one connection; clients queue further ones. A bound on memory: each call may
-/// hold messages and responses.
+/// Maximum number of concurrent calls on one connection. Clients queue further calls. This limits
+/// memory, because each call may hold messages and responses.
 const MAX_STREAMS: u32 = 256;
 
-/// The limit for the size of header fields as HTTP/2 counts it. The library itself refuses larger
-/// ones, with a 431 without a body.
+/// Maximum size of the header fields, in the way HTTP/2 counts it. The library refuses larger
+/// headers with status 431 and no body.
 const MAX_HEADER_LIST: u32 = request_head::MAX_PARSED_BYTES as u32;
 
 /// Accepts connections until `stop` turns true. Returns when every connection has finished its
@@ -81,8 +82,8 @@ pub(crate) async fn serve(
     let all = u32::try_from(options.max_connections).unwrap_or(u32::MAX);
     let stopped = stop.clone();
     let take = |stream: TcpStream| {
-        // Without a slot the connection is closed at once: gRPC has no error response outside of a
-        // call.
+        // If there is no free slot, the connection is closed at once, because gRPC has no error
+        // response outside of a call.
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
             return options.metrics.unrouted().observe_error(
                 Protocol::Grpc,
@@ -100,7 +101,7 @@ pub(crate) async fn serve(
         tokio::spawn(connection.run(stream));
     };
     accept(listener, &mut stop, take).await;
-    // All slots are free when all connections have ended.
+    // All slots are free once all connections have ended.
     let _ = slots.acquire_many(all).await;
 }
 
@@ -114,7 +115,7 @@ struct Connection {
 impl Connection {
     async fn run(self, mut stream: TcpStream) {
         self.options.metrics.server.connections.inc();
-        // Responses are written as a whole: waiting for more bytes to fill a packet would only
+        // Responses are written as a whole. Waiting for more bytes to fill a packet would only
         // delay them.
         let _ = stream.set_nodelay(true);
         match tokio::time::timeout(self.options.read_timeout, has_preface(&stream)).await {
@@ -123,7 +124,7 @@ impl Connection {
                 tokio::time::timeout(HTTP1_RESPONSE_TIMEOUT, stream.write_all(HTTP1_RESPONSE))
                     .await,
             ),
-            // The client sent nothing in time, or is gone: there is nobody to answer.
+            // The client sent nothing in time, or disconnected, so nobody would receive a response.
             Ok(Err(_)) | Err(_) => {}
         }
         self.options.metrics.server.connections.dec();
@@ -153,9 +154,9 @@ impl Connection {
         let mut check = tokio::time::interval(shortest / CHECKS_PER_TIMEOUT);
         loop {
             let leave = tokio::select! {
-                // The connection first: its end makes all other events pointless.
+                // Check the connection first: when it ends, all other events are irrelevant.
                 biased;
-                // A broken connection needs no response, and its calls were counted.
+                // If the connection is broken, nobody needs a response, and its calls were counted.
                 _ = &mut connection => return,
                 _ = stop.wait_for(|stop| *stop), if leaving.is_none() => true,
                 () = activity.leave.notified(), if leaving.is_none() => true,
@@ -173,7 +174,7 @@ impl Connection {
     }
 
     /// Compares the activity of the connection with its time limits. `leaving`: the time at which
-    /// the client was asked to close it.
+    /// the server sent GOAWAY to the client.
     fn check(&self, activity: &ConnectionActivity, leaving: Option<Instant>) -> ConnectionCheck {
         let idle_timeout = self.options.idle_timeout;
         let quiet_for = activity.quiet_for();
@@ -190,7 +191,7 @@ impl Connection {
     }
 }
 
-/// The result of a check of a connection.
+/// The result of checking a connection.
 enum ConnectionCheck {
     Keep,
     /// Ask the client to close the connection.
@@ -210,8 +211,8 @@ async fn has_preface(stream: &TcpStream) -> std::io::Result<bool> {
         match length {
             0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
             length if length == PREFACE.len() => return Ok(true),
-            // Peeked bytes stay in the socket: it counts as readable already, and can't be waited
-            // for.
+            // Peeked bytes stay in the socket, so the socket already counts as readable, and
+            // waiting for readability would return at once.
             _ => tokio::time::sleep(PREFACE_TICK).await,
         }
     }

@@ -1,4 +1,4 @@
-//! The services on one connection, with the bookkeeping of its open calls.
+//! The services on one connection. Counts the connection's open calls.
 
 use std::{
     convert::Infallible,
@@ -41,8 +41,7 @@ impl Service<Request<Incoming>> for ConnectionService {
     }
 }
 
-/// A call until the head of its response; from there on, the body of the response keeps the call
-/// open.
+/// A call until the head of its response. Afterwards the body of the response keeps the call open.
 pub(super) struct CallFuture {
     inner: BoxFuture<Response<Body>, Infallible>,
     open: Option<OpenCall>,
@@ -55,7 +54,7 @@ impl Future for CallFuture {
         let Poll::Ready(Ok(response)) = self.inner.as_mut().poll(context) else {
             return Poll::Pending;
         };
-        // Absent only if the future is polled again after its end, which hyper does not do.
+        // `None` only if the future is polled again after its end, which hyper does not do.
         let Some(open) = self.open.take() else {
             return Poll::Pending;
         };

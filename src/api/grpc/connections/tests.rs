@@ -1,4 +1,4 @@
-//! Connections of real clients, to a server without models.
+//! Tests of connections with real clients, to a server without models.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -49,7 +49,8 @@ struct TestServer {
 }
 
 impl TestServer {
-    /// A server without models. `idle_timeout` limits silent streams and unread responses alike.
+    /// Starts a server without models. `idle_timeout` limits both silent streams and unread
+    /// responses.
     async fn new(read_timeout: Duration, idle_timeout: Duration) -> TestServer {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap();
         let (metrics, registry) = (Metrics::new(0.0).unwrap(), Registry::default());
@@ -238,7 +239,7 @@ async fn a_silent_stream_is_ended() {
         "{end}"
     );
 
-    // A stream whose own deadline is earlier.
+    // The deadline of this stream is earlier than the idle timeout.
     client.ready().await.unwrap();
     let path = PathAndQuery::from_static("/inference.GRPCInferenceService/ModelStreamInfer");
     let codec: ProstCodec<ModelInferRequest, ModelStreamInferResponse> = ProstCodec::default();
@@ -277,7 +278,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The flow-control window of the client is empty, so that the response can't be sent: the
+/// The flow-control window of the client is empty, so the response can't be sent, and the
 /// connection is closed.
 #[tokio::test]
 async fn a_connection_whose_client_does_not_read_is_closed() {

@@ -1,4 +1,4 @@
-//! A `ModelInferRequest`, checked as far as that is possible without its model.
+//! A `ModelInferRequest`, checked as far as possible without its model.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -23,40 +23,41 @@ use crate::{
     tensor::DataType,
 };
 
-/// The parameter by which Triton's clients name memory that they share with the server, instead of
-/// sending elements.
+/// The parameter with which Triton's clients refer to memory that they share with the server,
+/// instead of sending elements.
 const SHARED_MEMORY: &str = "shared_memory_region";
 
 /// A request whose tensors are not decoded yet.
 #[derive(Debug, Default)]
 pub(super) struct InferRequest {
     pub model: String,
-    /// Empty if the server chooses the version.
+    /// The requested version. Empty if the server chooses the version.
     pub version: String,
-    /// Echoed.
+    /// The request id, which the response repeats.
     pub id: String,
     pub inputs: Vec<WireTensor>,
-    /// In the order of the response; empty means all outputs.
+    /// The requested outputs in the order of the response. Empty means all outputs.
     pub outputs: Vec<RequestedOutput>,
     pub priority: Priority,
-    /// The time limit in the message, besides `grpc-timeout`.
+    /// The time limit in the message, in addition to `grpc-timeout`. `None` if the message sets
+    /// none.
     pub timeout: Option<Duration>,
     pub form: ContentsForm,
 }
 
-/// The place of the elements in a message. The response has the form of the request: a client that
-/// sends typed elements reads typed ones, and Triton's client reads only raw ones, except for
-/// texts.
+/// The place of the elements in a message. The response uses the same place as the request, because
+/// clients rely on it: a client that sends typed elements expects typed elements. Triton's client
+/// reads only raw elements, except for strings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum ContentsForm {
-    /// In `raw_input_contents`, as little-endian bytes.
+    /// In `raw_input_contents`, in little-endian byte order.
     #[default]
     Raw,
     /// In the `contents` of each tensor.
     Typed,
 }
 
-/// Why an input can't be read.
+/// The reason why an input can't be parsed.
 #[derive(Debug, thiserror::Error)]
 enum InputError {
     #[error("there is no datatype {}", shorten(.0))]
@@ -71,7 +72,7 @@ enum InputError {
     Contents(#[from] TypedContentsError),
 }
 
-/// A parameter that must be a whole number.
+/// The error for a parameter that must be a whole number.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} must be a whole number, not negative")]
 struct NotWholeNumber(&'static str);
@@ -91,14 +92,15 @@ pub(super) fn read(request: ModelInferRequest) -> Result<InferRequest, Refusal> 
     } else {
         ContentsForm::Typed
     };
-    // Paired by order: one missing entry would give every later input the wrong bytes.
+    // Entries and inputs are matched by their order. If an entry were missing, all later inputs
+    // would get the wrong bytes.
     if form == ContentsForm::Raw && raw_input_contents.len() != inputs.len() {
         let (given, wanted) = (raw_input_contents.len(), inputs.len());
         return Err(Refusal::malformed(format!(
             "raw_input_contents must have an entry for each input: {wanted} inputs, {given} entries"
         )));
     }
-    // Empty for typed contents: every input then reads its own.
+    // This is empty for typed contents. In that case every input contains its own elements.
     let mut raw = raw_input_contents.into_iter();
     let inputs = inputs
         .into_iter()
@@ -127,8 +129,8 @@ pub(super) fn read(request: ModelInferRequest) -> Result<InferRequest, Refusal> 
 }
 
 fn read_input(mut input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTensor, Refusal> {
-    // Without a name an input would count as the only one, whose datatype and shape come from the
-    // model's signature.
+    // An input without a name would count as the only input of the model, whose datatype and shape
+    // come from the signature.
     if input.name.is_empty() {
         return Err(Refusal::malformed("input `` has no name"));
     }
@@ -145,9 +147,9 @@ fn read_input(mut input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTen
     }
 }
 
-/// Reads the datatype, the shape and the elements of a tensor, whose name the caller adds. The
-/// number of elements is compared with the shape for typed contents only: raw ones are checked
-/// against the signature of the model.
+/// Reads the datatype, the shape and the elements of a tensor. The caller adds the name. The number
+/// of elements is compared with the shape only for typed contents. Raw contents are checked against
+/// the model's signature.
 fn read_tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTensor, InputError> {
     let InferInputTensor {
         name,
@@ -187,7 +189,7 @@ fn read_output(
     }
     let count = whole_number(parameters, "classification")
         .map_err(|error| Refusal::malformed(format!("output `{}`: {error}", shorten(&name))))?;
-    // A count beyond the address space means all classes.
+    // A count that does not fit into `usize` means all classes.
     let classification = count.map_or(0, |count| usize::try_from(count).unwrap_or(usize::MAX));
     Ok(RequestedOutput {
         name,
@@ -203,7 +205,7 @@ fn no_shared_memory() -> Refusal {
     )
 }
 
-/// The value of a parameter; `None` if it is absent.
+/// The value of a parameter. `None` if it is absent.
 fn whole_number(
     parameters: &BTreeMap<String, InferParameter>,
     name: &'static str,

@@ -1,4 +1,4 @@
-//! Messages of requests and responses, over all datatypes.
+//! Tests of request and response messages with all datatypes.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -78,7 +78,7 @@ fn parameter(choice: ParameterChoice) -> InferParameter {
     }
 }
 
-/// The tensor for an input of a graph.
+/// Decodes the tensor for an input of a graph.
 fn tensor(request: &InferRequest) -> Result<Tensor, String> {
     let [input] = &request.inputs[..] else {
         panic!("one input")
@@ -92,7 +92,7 @@ fn tensor(request: &InferRequest) -> Result<Tensor, String> {
     input.to_tensor(&spec).map_err(|error| error.to_string())
 }
 
-/// Two elements of each datatype: its extremes, if it has some.
+/// Two elements of each datatype, if possible its extremes.
 fn samples() -> Vec<Data> {
     vec![
         Data::Bool(vec![true, false]),
@@ -135,7 +135,7 @@ fn a_response_can_be_sent_as_a_request() {
         for form in [ContentsForm::Raw, ContentsForm::Typed] {
             let response = respond(vec![named(data.clone())], form);
             let output = response.outputs[0].clone();
-            // Encoded and decoded, as if a client sent it on.
+            // Encode and decode the output, as if a client sent it on.
             let message = request(
                 vec![input(&output.datatype, &output.shape, output.contents)],
                 &[],
@@ -318,7 +318,7 @@ fn malformed_messages_are_refused() {
             other => panic!("{other:?} instead of {expected:?}"),
         }
     }
-    // The number of raw elements is checked against the signature of the model.
+    // The number of raw elements is checked against the model's signature.
     for raw in [&four[..3], &[0; 5][..]] {
         assert!(tensor(&read(request(vec![input("FP32", &[1], None)], &[raw])).unwrap()).is_err());
     }

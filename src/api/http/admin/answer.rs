@@ -1,4 +1,4 @@
-//! Answers of the operators' listener: documents, and refusals with a suggestion.
+//! Answers of the admin listener: documents, and refusals with a suggestion.
 
 use axum::{body::to_bytes, extract::Request, response::Response};
 use bytes::Bytes;
@@ -18,10 +18,10 @@ use crate::{
     suggestion::Suggestion,
 };
 
-/// An order has a model's name in its path and little in its body; a plan takes a few KiB.
+/// Maximum size of the body of an order. A plan takes a few KiB; other bodies are shorter.
 const MAX_BODY: usize = 64 << 10;
 
-/// Why an order was refused, and what the operator can do about it.
+/// A refused order, with the suggestion for the operator.
 pub(super) struct AdminRefusal {
     refusal: Refusal,
     suggestion: Option<Suggestion>,
@@ -45,7 +45,7 @@ impl From<OperateError> for AdminRefusal {
     }
 }
 
-/// Reads the body of an order. The request that is returned has none.
+/// Reads the body of an order. The returned request has no body.
 pub(super) async fn read_body(request: Request) -> (Request, Result<Bytes, Refusal>) {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, MAX_BODY).await.map_err(|_| {
@@ -74,7 +74,7 @@ pub(super) fn document(request: &Request, document: &impl Serialize) -> Response
     }
 }
 
-/// A refusal, with the status numbers of the protocol that the path belongs to.
+/// Creates the response for a refusal, with the status of the protocol that the path belongs to.
 pub(super) fn refuse(request: &Request, refusal: impl Into<AdminRefusal>) -> Response {
     let AdminRefusal {
         refusal: Refusal { code, detail },

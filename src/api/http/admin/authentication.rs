@@ -1,4 +1,4 @@
-//! Authentication of operators: a request needs a token, and must not come from a web page of
+//! Authentication of operators: a request requires a token, and must not come from a web page of
 //! another origin.
 
 use std::{
@@ -23,9 +23,10 @@ use crate::{
     security::tokens::Operators,
 };
 
-/// The rules for a request to the operators' listener.
+/// The rules for authenticating a request to the admin listener.
 pub(crate) struct Authentication {
-    /// `None`: no token is required, which the configuration allows on loopback only.
+    /// The operators and their tokens. `None`: no token is required, which the configuration allows
+    /// only on loopback.
     pub operators: Option<Operators>,
     /// The address of the listener.
     pub address: SocketAddr,
@@ -61,8 +62,8 @@ impl Authentication {
     }
 
     fn check_origin(&self, host: &str, origin: Option<&str>) -> Result<(), Refusal> {
-        // DNS rebinding: a foreign page whose name suddenly resolves to this address still sends
-        // its own name as Host.
+        // Prevents DNS rebinding: a foreign web page whose name suddenly resolves to this address
+        // still sends its own name as Host.
         if self.operators.is_none() && !self.is_own(host) {
             return Err(Refusal::new(
                 ErrorCode::Forbidden,
@@ -98,7 +99,7 @@ impl Authentication {
     }
 }
 
-/// The layer that lets authenticated requests through, with their `Actor`.
+/// Middleware that authenticates requests, and adds their `Actor`.
 pub(super) async fn authenticate(
     State(admin): State<Arc<Admin>>,
     mut request: Request,

@@ -1,4 +1,4 @@
-//! `/admin/models/...`: what is decided about a model, and orders to decide.
+//! `/admin/models/...`: the decisions about a model, and orders for new decisions.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(super) fn routes() -> Router<Arc<Admin>> {
         .route("/admin/models/{name}/rollout/{order}", post(decide))
 }
 
-/// A path that is no valid text names no model.
+/// The model name in a path. It is an error if the path is not valid UTF-8; then no model is found.
 type Name = Result<Path<String>, PathRejection>;
 
 async fn statuses(State(admin): State<Arc<Admin>>, request: Request) -> Response {
@@ -113,7 +113,7 @@ async fn promote(
     .await
 }
 
-/// The orders whose body holds a reason and nothing else.
+/// Handles the orders whose body contains only a reason.
 async fn decide(
     State(admin): State<Arc<Admin>>,
     Extension(actor): Extension<Actor>,
@@ -138,7 +138,7 @@ fn name(path: Name) -> String {
     path.map(|Path(name)| name).unwrap_or_default()
 }
 
-/// An empty body counts as an empty object.
+/// Parses the body of an order. An empty body counts as an empty object.
 fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, OperateError> {
     if body.trim_ascii().is_empty() {
         return Ok(T::default());
@@ -146,7 +146,7 @@ fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, OperateError> 
     serde_json::from_slice(body).map_err(OperateError::Body)
 }
 
-/// Runs `work` away from the network threads: it may write to a disk or a bucket.
+/// Runs `work` on a separate thread, because it may write to a disk or a bucket.
 async fn answer<T: Serialize + Send + 'static>(
     admin: &Arc<Admin>,
     request: Request,
@@ -161,7 +161,7 @@ async fn answer<T: Serialize + Send + 'static>(
     match tokio::task::spawn_blocking(move || work(&operator, &body)).await {
         Ok(Ok(answer)) => document(&request, &answer),
         Ok(Err(error)) => refuse(&request, error),
-        // The work panicked; the log has the place.
+        // The work panicked. The log contains the place.
         Err(_) => {
             let detail = "the order could not be carried out";
             refuse(&request, Refusal::new(ErrorCode::Internal, detail))

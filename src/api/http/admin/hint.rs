@@ -1,17 +1,17 @@
-//! Hints: suggestions in the words of the admin API.
+//! Hints: suggestions as requests of the admin API.
 
 use crate::suggestion::Suggestion;
 
-/// What a client of the API can send instead.
+/// Describes the request that a client of the API can send instead.
 pub(super) fn hint(suggestion: &Suggestion) -> Option<String> {
     let text = match suggestion {
         Suggestion::NameCandidate => "name the version in \"to\"".to_owned(),
         Suggestion::GiveReason => "add a \"reason\"".to_owned(),
         Suggestion::AllowForwardOnly => {
-            "to start all the same, send \"allow_forward_only\": true with a \"reason\"".to_owned()
+            "to start anyway, send \"allow_forward_only\": true with a \"reason\"".to_owned()
         }
         Suggestion::PromoteWithoutWayBack => {
-            "to promote all the same, send \"without_way_back\": true with a \"reason\"".to_owned()
+            "to promote anyway, send \"without_way_back\": true with a \"reason\"".to_owned()
         }
         Suggestion::AbortRollout => "POST /admin/models/{name}/rollout/abort".to_owned(),
         Suggestion::StartRollout { to } => start(to),
@@ -23,7 +23,7 @@ pub(super) fn hint(suggestion: &Suggestion) -> Option<String> {
         }
         Suggestion::RollOutOrBack { to } => format!("{}; or {}", start(to), never_stable(to)),
         Suggestion::RepairJournal => {
-            "POST /admin/models/{name}/history/repair with a \"reason\" sets the damaged end aside"
+            "POST /admin/models/{name}/history/repair with a \"reason\" moves the damaged end aside"
                 .to_owned()
         }
         Suggestion::ConfigureOperators => {

@@ -1,4 +1,4 @@
-//! The operators' listener. It alone changes what the server does, and has its own address and
+//! The admin listener. Only this listener changes what the server does. It has its own address and
 //! authentication.
 
 mod answer;
@@ -31,7 +31,7 @@ use crate::{
     registry::Commander,
 };
 
-/// What the handlers share.
+/// The state that the handlers share.
 pub(crate) struct Admin {
     pub api: Arc<Api>,
     pub commander: Commander,

@@ -1,5 +1,5 @@
-//! `GET /admin/openapi.json`: the OpenAPI document of the admin API, built from the types of its
-//! documents.
+//! `GET /admin/openapi.json`: the OpenAPI document of the admin API. It is generated from the types
+//! of the API's documents.
 
 use std::sync::LazyLock;
 
@@ -24,18 +24,18 @@ use crate::{
 
 const COMPONENTS: &str = "/components/schemas";
 
-/// The document never changes while the server runs.
+/// The document. It never changes while the server runs.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(build);
 
 pub(super) async fn openapi(request: Request) -> Response {
     document(&request, &*DOCUMENT)
 }
 
-/// Collects the schemas of the documents.
+/// Collects the schemas of the API's documents.
 struct Schemas {
-    /// Documents that the server writes: every member is present.
+    /// Schemas of documents that the server writes. Every member is present.
     answers: SchemaGenerator,
-    /// Documents that the server reads: a member may be absent.
+    /// Schemas of documents that the server reads. A member may be absent.
     requests: SchemaGenerator,
 }
 
@@ -69,7 +69,7 @@ impl Schemas {
         json!({"get": {"operationId": id, "summary": summary, "responses": responses}})
     }
 
-    /// An order that answers with the status of the model.
+    /// Describes an order whose answer is the status of the model.
     fn post<B: JsonSchema>(&mut self, id: &str, summary: &str) -> Value {
         let answer = self.answer::<ModelStatus>("The order was carried out.");
         json!({"post": {
@@ -86,7 +86,7 @@ impl Schemas {
 
     fn into_components(mut self) -> Map<String, Value> {
         let mut all = self.answers.take_definitions(true);
-        // No type is both read and written, so that no schema replaces another one.
+        // No type is both read and written, so no schema replaces another one.
         all.extend(self.requests.take_definitions(true));
         all.sort_keys();
         all
@@ -124,7 +124,7 @@ fn build() -> Value {
     })
 }
 
-/// Declares the parameter `name` of a path that has it.
+/// Declares the parameter `name` if the path contains it.
 fn with_model_parameter(path: &str, mut item: Value) -> Value {
     if let (true, Some(members)) = (path.contains("{name}"), item.as_object_mut()) {
         let model = json!([{
@@ -151,14 +151,14 @@ fn reads(schemas: &mut Schemas) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// The paths that change what is served.
+/// The paths of orders.
 fn orders(schemas: &mut Schemas) -> Vec<(&'static str, Value)> {
     vec![
         (
             "/admin/models/{name}/history/repair",
             schemas.post::<ReasonRequest>(
                 "repairHistory",
-                "Set the damaged end of the journal aside. Requires a reason.",
+                "Move the damaged end of the journal aside. Requires a reason.",
             ),
         ),
         (

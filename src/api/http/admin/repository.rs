@@ -30,7 +30,7 @@ pub(super) fn routes() -> Router<Arc<Admin>> {
         .route("/v2/repository/models/{name}/unload", post(unload))
 }
 
-/// A path that is no valid text names no model.
+/// The model name in a path. It is an error if the path is not valid UTF-8; then no model is found.
 type Name = Result<Path<String>, PathRejection>;
 
 async fn load(
@@ -95,8 +95,8 @@ async fn carry_out(
     })
 }
 
-/// The protocol lets a client send a configuration and files. Here both come from the models
-/// directory only.
+/// The protocol lets a client send a configuration and files. Here both come only from the models
+/// directory.
 fn check_parameters(body: &[u8]) -> Result<(), Refusal> {
     if body.trim_ascii().is_empty() {
         return Ok(());

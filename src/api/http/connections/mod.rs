@@ -1,5 +1,5 @@
-//! The connections of an HTTP listener, with limits on their number and on time that `axum::serve`
-//! does not have.
+//! The connections of an HTTP listener. Their number and their time are limited, unlike with
+//! `axum::serve`.
 
 mod monitored_stream;
 mod progress;
@@ -32,12 +32,12 @@ use crate::{
     error::ErrorCode,
 };
 
-/// After the stop: the time that a connection may still be silent, and the interval of its checks.
+/// After the stop: the time that a connection may be silent, and the interval of checks.
 const STOP_IDLE: Duration = Duration::from_millis(1000);
 const STOP_TICK: Duration = Duration::from_millis(100);
 
-/// Checks of a connection in its shortest time limit: a limit is noticed with a delay of at most a
-/// quarter of it.
+/// Number of checks of a connection per shortest time limit. A limit is noticed with a delay of at
+/// most a quarter of it.
 const CHECKS_PER_TIMEOUT: u32 = 4;
 
 /// Accepts connections until `stop` turns true. Returns when every connection has finished its
@@ -70,7 +70,7 @@ pub(crate) async fn serve(
         }
     };
     accept(listener, &mut stop, take).await;
-    // All slots are free when all connections have ended.
+    // All slots are free once all connections have ended.
     let _ = slots.acquire_many(all).await;
 }
 
@@ -81,13 +81,13 @@ struct Connection {
     _slot: OwnedSemaphorePermit,
 }
 
-/// How a connection ended.
+/// The end of a connection.
 enum ConnectionEnd {
-    /// Nothing is left to be written.
+    /// The connection is closed, and nothing is left to write.
     Closed,
     /// The head of a request did not arrive in time.
     TimedOut(TcpStream),
-    /// hyper could not parse a request. `is_unanswered`: hyper's own response was dropped.
+    /// Hyper could not parse a request. `is_unanswered`: whether hyper's own response was dropped.
     Unparsed {
         stream: TcpStream,
         refusal: Refusal,
@@ -99,7 +99,7 @@ impl Connection {
     async fn run(self, stream: TcpStream) {
         let metrics = self.options.metrics.clone();
         metrics.server.connections.inc();
-        // Responses are written as a whole: waiting for more bytes to fill a packet would only
+        // Responses are written as a whole. Waiting for more bytes to fill a packet would only
         // delay them.
         let _ = stream.set_nodelay(true);
         match self.serve(stream).await {
@@ -129,8 +129,8 @@ impl Connection {
             metrics: self.options.metrics.clone(),
         };
         let mut builder = http1::Builder::new();
-        // Without `pipeline_flush`: with it, hyper writes neither the response to a head that it
-        // refuses nor the responses before.
+        // `pipeline_flush` is not set. With it, hyper would write neither the response to a head
+        // that it refuses nor the responses before it.
         builder.max_header_size(request_head::MAX_PARSED_BYTES);
         let mut connection = builder.serve_connection(io, service);
         let mut stop = self.stop.clone();
@@ -138,15 +138,15 @@ impl Connection {
         let mut check = Box::pin(sleep(self.check_every()));
         let ended = loop {
             let is_check_due = tokio::select! {
-                // The connection first: a response that is ready is written, even if a limit passes
-                // now.
+                // Poll the connection first, so that a finished response is written even if a time
+                // limit passes at the same moment.
                 biased;
                 ended = &mut connection => break ended,
                 _ = stop.wait_for(|stop| *stop), if !stopping => false,
                 () = &mut check => true,
             };
             if !is_check_due {
-                // The limits are shorter from here on, so that the next check comes earlier.
+                // The time limits are shorter after the stop, so the next check comes earlier.
                 stopping = true;
                 check.as_mut().reset(Instant::now() + STOP_TICK);
                 continue;
@@ -170,7 +170,7 @@ impl Connection {
                     stream: stream.stream,
                 }
             }
-            // A broken connection needs no response, and its requests were counted.
+            // If the connection is broken, nobody needs a response, and its requests were counted.
             _ => ConnectionEnd::Closed,
         }
     }
@@ -182,8 +182,8 @@ impl Connection {
     /// Compares the phase of the connection with its time limits.
     fn check(&self, progress: &ConnectionProgress, stopping: bool) -> ConnectionCheck {
         // A draining server closes each connection with its next response. A connection without a
-        // request gets a moment: hyper's graceful shutdown would close it at once, while a request
-        // may be on its way.
+        // request is closed a moment later: hyper's graceful shutdown would close it at once,
+        // although a request may be on its way.
         let idle_timeout = if stopping {
             STOP_IDLE.min(self.options.idle_timeout)
         } else {
@@ -200,7 +200,7 @@ impl Connection {
     }
 }
 
-/// The result of a check of a connection.
+/// The result of checking a connection.
 enum ConnectionCheck {
     /// The next check is due after this time.
     Keep(Duration),

@@ -1,4 +1,4 @@
-//! `MonitoredStream`: the socket of a connection.
+//! `MonitoredStream`: the socket of a connection, which notices requests and hyper's own responses.
 
 use std::{
     io::IoSlice,
@@ -17,13 +17,12 @@ use crate::api::{
     request_head,
 };
 
-/// A socket that notices when a request begins to arrive. It drops the response that hyper itself
-/// writes to a head that it refuses, because that response explains nothing: the connection then
-/// writes its own.
+/// A socket that notices when a request begins to arrive. If hyper refuses a head, this type drops
+/// hyper's own response, because it explains nothing. The connection then writes a better response.
 pub(super) struct MonitoredStream {
     pub stream: TcpStream,
     progress: Arc<ConnectionProgress>,
-    /// Whether a response of hyper was dropped.
+    /// Whether one of hyper's own responses was dropped.
     pub has_dropped_refusal: bool,
 }
 
@@ -36,10 +35,10 @@ impl MonitoredStream {
         }
     }
 
-    /// The number of bytes before a response of hyper itself. It is the last thing that hyper
-    /// writes on a connection.
+    /// The number of bytes before a response that hyper itself created. Such a response is always
+    /// the last one on a connection.
     fn own_bytes(&self, bytes: &[u8]) -> usize {
-        // While a handler works, hyper writes nothing of its own.
+        // While a handler works, hyper writes no response of its own.
         if self.progress.phase() == ConnectionPhase::Busy {
             bytes.len()
         } else {
@@ -56,7 +55,8 @@ impl AsyncRead for MonitoredStream {
     ) -> Poll<std::io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        // Bytes that arrive while a handler works are its body or the next request: no new phase.
+        // Bytes that arrive while a handler works belong to the body or to the next request. They
+        // don't start a new phase.
         if buffer.filled().len() > before && self.progress.phase() == ConnectionPhase::Idle {
             self.progress.set(ConnectionPhase::Head);
         }
@@ -72,7 +72,7 @@ impl AsyncWrite for MonitoredStream {
     ) -> Poll<std::io::Result<usize>> {
         match self.own_bytes(bytes) {
             0 if !bytes.is_empty() => {
-                // Reported as written, so that hyper goes on to shut down.
+                // The bytes are reported as written, so that hyper continues with its shutdown.
                 self.has_dropped_refusal = true;
                 Poll::Ready(Ok(bytes.len()))
             }
@@ -96,7 +96,8 @@ impl AsyncWrite for MonitoredStream {
             (own, _) if own == last.len() => {
                 Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
             }
-            // The slices before are written first; hyper offers the last one again.
+            // The slices before hyper's response are written first. Hyper offers the last slice
+            // again.
             (_, Some(before)) if before.iter().any(|slice| !slice.is_empty()) => {
                 Pin::new(&mut self.stream).poll_write_vectored(cx, before)
             }

@@ -1,12 +1,12 @@
-//! `ConnectionProgress`: the phase of a connection, which decides the time limit that holds.
+//! `ConnectionProgress`: the phase of a connection. The phase determines which time limit applies.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-/// The phase of a connection, and the time since it began. One atomic number: the socket and the
-/// service change it on every request.
+/// The phase of a connection, and the time since it began. Both are in one atomic number, because
+/// the socket and the service change it on every request.
 pub(super) struct ConnectionProgress {
     origin: Instant,
     /// The time of the last change in milliseconds since `origin`, times 4, plus the phase.
@@ -15,7 +15,7 @@ pub(super) struct ConnectionProgress {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionPhase {
-    /// Between requests.
+    /// No request is in progress.
     Idle = 0,
     /// The head of a request is arriving.
     Head = 1,
@@ -55,7 +55,7 @@ impl ConnectionProgress {
 
 fn phase_of(state: u64) -> ConnectionPhase {
     match state & 3 {
-        // Two bits hold the phase.
+        // Two bits contain the phase.
         0 => ConnectionPhase::Idle,
         1 => ConnectionPhase::Head,
         _ => ConnectionPhase::Busy,

@@ -1,5 +1,5 @@
 //! Refusals of connections, and of requests that do not reach the router. They are counted and
-//! logged like refused requests.
+//! logged like other refused requests.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::{
     metrics::{Metrics, Protocol},
 };
 
-/// The time for writing a response to a connection that is then closed. A client that does not read
-/// must not hold its slot.
+/// Maximum time for writing a response to a connection that is then closed. A client that does not
+/// read must not keep its connection slot.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Refuses a connection on which no request has reached hyper.
@@ -29,8 +29,8 @@ pub(super) async fn refuse_connection(mut stream: TcpStream, refusal: Refusal, m
     .await;
 }
 
-/// Refuses a connection whose request hyper could not parse. `is_unanswered`: hyper's own response
-/// was dropped; it writes none to another protocol than HTTP/1.
+/// Refuses a connection whose request hyper could not parse. `is_unanswered`: whether hyper's own
+/// response was dropped. Hyper writes no response if the protocol is not HTTP/1.
 pub(super) async fn refuse_unparsed(
     mut stream: TcpStream,
     refusal: Refusal,
@@ -46,18 +46,19 @@ pub(super) async fn refuse_unparsed(
 
 /// Counts and logs the refusal. Returns the bytes of its response.
 fn count(refusal: &Refusal, metrics: &Metrics) -> String {
-    // No head was parsed: the request gets a new request id.
+    // No head was parsed, so the request gets a new request id.
     let context = Context::new(&HeaderMap::new());
     count_refusal(refusal, &context, metrics);
     response_text(refusal, &context)
 }
 
-/// Counts and logs a refusal without a model.
+/// Counts and logs a refusal that concerns no model.
 fn count_refusal(refusal: &Refusal, context: &Context, metrics: &Metrics) {
     let Refusal { code, detail } = refusal;
     let status = code.http_status();
     let elapsed = context.started.elapsed();
-    // Counted for predictd's own dialect: without a path the dialect is unknown.
+    // The refusal is counted for the native protocol, because the dialect is unknown without a
+    // path.
     metrics
         .unrouted()
         .observe_error(Protocol::Predict, *code, status, elapsed);
@@ -65,7 +66,7 @@ fn count_refusal(refusal: &Refusal, context: &Context, metrics: &Metrics) {
     tracing::warn!(target: "predictd::request", status, request_id, error = code.slug(), detail, "refused");
 }
 
-/// A whole HTTP/1.1 response, for a connection without a request that hyper could answer.
+/// A complete HTTP/1.1 response, for a connection whose request hyper can't answer.
 fn response_text(refusal: &Refusal, context: &Context) -> String {
     let code = refusal.code;
     let body = Problem::from(refusal).to_json(context);
@@ -108,7 +109,7 @@ pub(super) fn refuse_head(refusal: &Refusal, headers: &HeaderMap, metrics: &Metr
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
     );
-    // The body was not read: this connection can't carry another request.
+    // The body was not read, so this connection can't carry another request.
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     context.write_headers(headers);
     response

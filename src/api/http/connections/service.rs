@@ -1,4 +1,4 @@
-//! The router on one connection.
+//! The service on one connection: routes its requests.
 
 use std::{
     convert::Infallible,
@@ -26,7 +26,7 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Routes requests, and keeps the phase of the connection.
+/// Routes requests, and updates the phase of the connection.
 pub(super) struct ConnectionService {
     pub router: Router,
     pub progress: Arc<ConnectionProgress>,
@@ -42,7 +42,7 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     fn call(&self, request: Request<Incoming>) -> ResponseFuture {
         self.progress.set(ConnectionPhase::Busy);
         let response = match request_head::check(request.uri(), request.headers()) {
-            // A router is always ready, and cloning it only counts a reference.
+            // A router is always ready. Cloning it only increases a reference count.
             Ok(()) => PendingResponse::Routed(self.router.clone().call(request.map(Body::new))),
             Err(refusal) => {
                 let response = refuse_head(&refusal, request.headers(), &self.metrics);
@@ -74,14 +74,14 @@ impl Future for ResponseFuture {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut polled = match &mut self.response {
             PendingResponse::Routed(routed) => Pin::new(routed).poll(cx),
-            // Absent only if the future is polled again after its end, which hyper does not do.
+            // `None` only if the future is polled again after its end, which hyper does not do.
             PendingResponse::Refused(response) => response
                 .take()
                 .map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
         };
         if let Poll::Ready(Ok(response)) = &mut polled {
             self.progress.set(ConnectionPhase::Idle);
-            // Clients move to another server before the listener closes.
+            // The header makes clients move to another server before the listener closes.
             if self.draining.load(Ordering::Relaxed) {
                 response
                     .headers_mut()

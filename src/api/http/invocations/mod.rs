@@ -42,7 +42,8 @@ use crate::{
 const TARGET_MODEL: &str = "x-amzn-sagemaker-target-model";
 const CUSTOM_ATTRIBUTES: HeaderName = HeaderName::from_static("x-amzn-sagemaker-custom-attributes");
 
-/// Takes rows, answers with predictions; errors are `{"error_code": "...", "message": "..."}`.
+/// The dialect of SageMaker and MLflow. Requests contain rows, responses contain predictions.
+/// Errors are `{"error_code": "...", "message": "..."}`.
 #[derive(Clone, Copy)]
 pub(super) struct Invocations;
 
@@ -50,9 +51,9 @@ pub(super) struct Invocations;
 pub(super) struct ResponseOptions {
     layout: ResponseLayout,
     format: Format,
-    /// The name of `format` that the caller uses: three names mean JSON Lines.
+    /// The media type of `format` that the caller uses. Three media types mean JSON Lines.
     media_type: &'static str,
-    /// Echoed.
+    /// The request's header with custom attributes, which the response repeats.
     custom_attributes: Option<HeaderValue>,
 }
 
@@ -63,7 +64,8 @@ enum Format {
     JsonLines,
 }
 
-/// More concurrent requests of one batch transform do not make a server faster.
+/// Maximum number of concurrent requests of a batch transform. More requests do not make a server
+/// faster.
 const MAX_TRANSFORMS: usize = 64;
 
 /// All routes of the dialect.
@@ -85,7 +87,7 @@ pub(super) fn routes() -> Router<Arc<Api>> {
 }
 
 async fn invoke(State(api): State<Arc<Api>>, request: Request) -> Response {
-    // A name that is not valid text names no model. Without the header, the default model is meant.
+    // A name that is not valid UTF-8 finds no model. Without the header, the default model answers.
     let target = request
         .headers()
         .get(TARGET_MODEL)
@@ -102,7 +104,7 @@ async fn invoke(State(api): State<Arc<Api>>, request: Request) -> Response {
     .await
 }
 
-/// Whether the server is ready, as a status without a document.
+/// Reports whether the server is ready as a status, without a document.
 pub(super) async fn ping(State(api): State<Arc<Api>>) -> Response {
     let mut response = Response::new(Body::from("\n"));
     let headers = response.headers_mut();
@@ -113,7 +115,7 @@ pub(super) async fn ping(State(api): State<Arc<Api>>) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if !api.is_ready() {
         headers.insert(header::RETRY_AFTER, RETRY_AFTER);
-        // SageMaker looks at the status only.
+        // SageMaker reads only the status.
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
     response
@@ -127,7 +129,7 @@ async fn version(request: Request) -> Response {
     )
 }
 
-/// The limits by which a SageMaker batch transform sizes its requests.
+/// The limits with which a SageMaker batch transform sizes its requests.
 async fn execution_parameters(State(api): State<Arc<Api>>, request: Request) -> Response {
     // SageMaker expects whole megabytes, at least one.
     let megabytes = (api.config.max_body_bytes >> 20).max(1);
@@ -168,7 +170,7 @@ fn format_of(media_type: &str) -> Option<Format> {
 
 const JSON: &str = "application/json";
 
-/// The media types of a response of rows.
+/// The media types of responses that contain rows.
 const RESPONSE_TYPES: [&str; 5] = [
     JSON,
     "text/csv",
@@ -177,14 +179,14 @@ const RESPONSE_TYPES: [&str; 5] = [
     "application/x-ndjson",
 ];
 
-/// The format that `Accept` chooses, and its media type.
+/// The format that the `Accept` header selects, and its media type.
 fn accepted(headers: &HeaderMap) -> Result<(Format, &'static str), Refusal> {
     let chosen = negotiation::choose(headers, &RESPONSE_TYPES)?;
     Ok((format_of(chosen).unwrap_or(Format::Json), chosen))
 }
 
-/// The parameter of `text/csv; header=present|absent`, which tells whether the first line is a
-/// header (RFC 4180).
+/// Reads the parameter of `text/csv; header=present
+/// absent`. It says whether the first line is a header (RFC 4180).
 fn header_of(parameters: Option<&str>) -> Result<Header, Refusal> {
     let mut parameters = parameters
         .unwrap_or_default()
@@ -216,7 +218,7 @@ impl Dialect for Invocations {
             Some(Format::Csv | Format::JsonLines) => body::check_charset(headers),
             _ => body::check_content_type(headers),
         }
-        // One text for all formats: the checks name only their own.
+        // The message lists all formats, because each check knows only its own format.
         .map_err(|refusal| {
             let detail = "send application/json, text/csv or application/jsonlines, in UTF-8";
             Refusal::new(refusal.code, detail)
@@ -243,7 +245,7 @@ impl Dialect for Invocations {
         };
         let (format, media_type) = accepted(headers)?;
         if let RequestData::Tensors(_) = data {
-            // Tensors are answered with tensors, which have no CSV form.
+            // The response contains tensors, which have no CSV form.
             negotiation::choose(headers, &[JSON])?;
         }
         let custom_attributes = headers.get(CUSTOM_ATTRIBUTES).cloned();
@@ -273,7 +275,7 @@ impl Dialect for Invocations {
     }
 
     fn write_error(self, error: &ErrorReport<'_>, _: &Context) -> (&'static str, Vec<u8>) {
-        // The error codes of MLflow's REST API.
+        // These are the error codes of MLflow's REST API.
         let code = match error.code {
             ErrorCode::NotFound => "RESOURCE_DOES_NOT_EXIST",
             ErrorCode::Overloaded | ErrorCode::NotReady | ErrorCode::DeadlineExceeded => {

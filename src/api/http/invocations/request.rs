@@ -20,7 +20,7 @@ use crate::{
 pub(super) fn read_json(body: &Bytes) -> Result<RequestData, Refusal> {
     let members = RequestMembers::read(body)?;
     if let Some(params) = members.get("params")
-        // Clients of MLflow may send the member without content.
+        // Clients of MLflow may send an empty member.
         && !is_empty_object(params)
     {
         return Err(Refusal::malformed(
@@ -42,7 +42,7 @@ pub(super) fn read_json(body: &Bytes) -> Result<RequestData, Refusal> {
         Some(_) => members.inputs(),
         // An object without any of these members is one row.
         None => {
-            // As an array of one row, so that all rows are decoded alike.
+            // The row is wrapped in an array, so that all rows are decoded in the same way.
             let text = Bytes::from([b"[", &body[..], b"]"].concat());
             Ok(RequestData::Rows(Input::Rows(JsonRows {
                 text,
@@ -54,7 +54,7 @@ pub(super) fn read_json(body: &Bytes) -> Result<RequestData, Refusal> {
     }
 }
 
-/// Reads `dataframe_split`, the form of pandas' `orient="split"`.
+/// Reads `dataframe_split`, the format of pandas' `orient="split"`.
 fn read_split(members: &RequestMembers) -> Result<RequestData, Refusal> {
     let split = members.inner("dataframe_split")?;
     let member = |name: &str| {
@@ -71,7 +71,8 @@ fn read_split(members: &RequestMembers) -> Result<RequestData, Refusal> {
     ))
 }
 
-/// Rows of a data frame. `names`: the names of its columns, unless each row has them.
+/// Creates the rows of a data frame. `names`: the names of its columns. `None` if each row contains
+/// them.
 fn frame(text: Bytes, names: Option<Vec<String>>, origin: RowOrigin) -> RequestData {
     RequestData::Rows(Input::Rows(JsonRows {
         text,
@@ -87,8 +88,8 @@ fn is_empty_object(text: &[u8]) -> bool {
             .is_ok_and(|object| object.is_empty())
 }
 
-/// Reads one row from each line. Each line is checked alone: the lines are joined to one array, in
-/// which a line with `1],[2` would become two rows.
+/// Reads one row from each line. Each line is checked alone, because the lines are joined to one
+/// array: a line with `1],[2` would become two rows.
 pub(super) fn read_lines(body: &Bytes) -> Result<Input, Refusal> {
     let text =
         std::str::from_utf8(body).map_err(|_| Refusal::malformed("the body is not UTF-8"))?;
@@ -100,7 +101,7 @@ pub(super) fn read_lines(body: &Bytes) -> Result<Input, Refusal> {
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())
     {
-        // Checked without building a value.
+        // This checks the syntax without building a value.
         if let Err(error) = serde_json::from_str::<&RawValue>(line) {
             let why = not_finite(&error, line.as_bytes())
                 .map(|why| format!(": {why}{}", pointer_at(line.as_bytes(), &error)))
@@ -114,7 +115,7 @@ pub(super) fn read_lines(body: &Bytes) -> Result<Input, Refusal> {
             rows.push(b',');
         }
         rows.extend_from_slice(line.trim().as_bytes());
-        // Empty lines are skipped: errors must name the number of the line as sent.
+        // Empty lines are skipped, but errors must contain the line number in the caller's body.
         numbers.push(index + 1);
     }
     rows.push(b']');

@@ -25,7 +25,8 @@ pub(super) fn write(
     if let ResponseLayout::Tensors(options) = &options.layout {
         return v2::response::write(options, prediction);
     }
-    // Room for the usual row. The bound keeps a huge batch from one huge allocation.
+    // The capacity for rows of the usual size. The limit prevents one huge allocation for a huge
+    // batch.
     let mut text = Vec::with_capacity(64 + prediction.rows.min(65_536) * 64);
     match (options.format, &options.layout) {
         (Format::Json, ResponseLayout::Columns) => {

@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// Different instances that the model accepts: the example in the schema, then golden examples. If
-/// there are none, an instance made from the schema. Golden examples may come from real people, and
-/// are not shown if a field is personal.
+/// there are none, an instance is generated from the schema. Golden examples may come from real
+/// people, so they are not shown if a field is personal.
 pub(crate) fn examples(servable: &Servable) -> Vec<Value> {
     let Contents::Package(packaged) = &servable.contents else {
         return Vec::new();
@@ -41,17 +41,17 @@ pub(crate) fn examples(servable: &Servable) -> Vec<Value> {
                 .filter(|input| !examples.contains(input)),
         );
     }
-    // An example that the model would refuse is worse than none.
+    // An example that the model would refuse is worse than no example.
     if examples.is_empty() {
         examples.extend(made_from_schema(packaged));
     }
     examples
 }
 
-/// The number of instances in the example of a request with several.
+/// The number of instances in the example of a request with several instances.
 pub(super) const SEVERAL: usize = 2;
 
-/// An instance made from the schema, if the model's preprocessing accepts it.
+/// Generates an instance from the schema. `None` if the model's preprocessing refuses it.
 fn made_from_schema(packaged: &Packaged) -> Option<Value> {
     let parts = &packaged.package.parts;
     let (text, _) = warmup_instance::instance(&parts.input, parts.profile.as_ref());

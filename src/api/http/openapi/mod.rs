@@ -1,5 +1,5 @@
 //! `GET /openapi.json`: an OpenAPI 3.1 document with the schemas of each served model, and with
-//! examples that work.
+//! working examples.
 
 mod examples;
 mod operations;
@@ -21,8 +21,8 @@ use crate::{
     registry::{ServedModel, Snapshot},
 };
 
-/// The routes of the other protocols, which are the same for every model: `tags`, `paths` and
-/// `schemas`.
+/// The routes of the other protocols: `tags`, `paths` and `schemas`. They are the same for every
+/// model.
 const PROTOCOLS: &str = include_str!("protocols.json");
 
 pub(super) async fn document(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -33,7 +33,7 @@ pub(super) async fn document(State(api): State<Arc<Api>>, request: Request) -> R
 fn build(snapshot: &Snapshot) -> Value {
     let mut document = Document::new();
     document.add_default_model(snapshot);
-    // A model without a stable version has no routes that work.
+    // A model without a stable version is skipped, because its routes would not work.
     for (name, model) in &snapshot.models {
         document.add_model(name, model);
     }
@@ -47,7 +47,7 @@ struct Document {
     tags: Vec<Value>,
     paths: Map<String, Value>,
     schemas: Map<String, Value>,
-    /// Added at the end: predictd's own routes come first.
+    /// The paths of other protocols. They are added at the end, after predictd's own routes.
     protocol_paths: Map<String, Value>,
 }
 
@@ -63,7 +63,7 @@ impl Document {
             schemas: Map::new(),
             protocol_paths: Map::new(),
         };
-        // A test parses the text, so that parsing can't fail here.
+        // A test parses this text, so parsing can't fail here.
         let mut protocols: Map<String, Value> = serde_json::from_str(PROTOCOLS).unwrap_or_default();
         if let Some(Value::Object(schemas)) = protocols.remove("schemas") {
             document.schemas.extend(schemas);
@@ -97,7 +97,7 @@ impl Document {
         }
     }
 
-    /// The schemas of a model are those of its stable version.
+    /// Adds the schemas of a model, which are those of its stable version.
     fn add_model(&mut self, name: &ModelName, model: &ServedModel) {
         let Some(stable) = &model.stable else {
             return;

@@ -1,4 +1,4 @@
-//! Operations of the document.
+//! Operations of the OpenAPI document.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
     registry::servable::Servable,
 };
 
-/// The errors that a request for a prediction never gets.
+/// The errors that never answer a prediction request.
 const NOT_FOR_PREDICTIONS: [ErrorCode; 5] = [
     ErrorCode::MethodNotAllowed,
     ErrorCode::Unauthenticated,
@@ -22,7 +22,7 @@ const NOT_FOR_PREDICTIONS: [ErrorCode; 5] = [
     ErrorCode::Cancelled,
 ];
 
-/// A prediction of a model.
+/// Describes the prediction operation of a model.
 pub(super) fn prediction(servable: &Servable, summary: &str, id: &str) -> Value {
     let name = servable.id().name.as_str();
     let description = servable
@@ -46,7 +46,7 @@ pub(super) fn prediction(servable: &Servable, summary: &str, id: &str) -> Value 
     })
 }
 
-/// A read of a document about models.
+/// Describes the operation that reads a document about models.
 pub(super) fn document(tag: &str, id: &str, summary: &str) -> Value {
     json!({
         "tags": [tag], "operationId": id, "summary": summary,
@@ -57,7 +57,7 @@ pub(super) fn document(tag: &str, id: &str, summary: &str) -> Value {
     })
 }
 
-/// A probe, whose status is its result.
+/// Describes a probe. Its status is its result.
 pub(super) fn probe(id: &str, summary: &str) -> Value {
     let content = json!({"application/json": {"schema": {"type": "object"}}});
     json!({
@@ -73,7 +73,7 @@ pub(super) fn metrics() -> Value {
     })
 }
 
-/// A path item of one `GET` operation with parameters in the path.
+/// Creates a path item with one `GET` operation and path parameters.
 pub(super) fn with_parameters(operation: &Value, names: &[&str]) -> Value {
     let parameters: Vec<Value> =
         names.iter().map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})).collect();
@@ -84,7 +84,8 @@ fn request_examples(servable: &Servable) -> Map<String, Value> {
     let mut named = Map::new();
     let examples = examples(servable);
     if let Some(first) = examples.first() {
-        // One example may repeat: the request shows the form of several instances.
+        // If there is only one example, it is repeated, because the request must show several
+        // instances.
         let several: Vec<&Value> = examples.iter().cycle().take(SEVERAL).collect();
         named.insert(
             "one".to_owned(),
@@ -95,8 +96,7 @@ fn request_examples(servable: &Servable) -> Map<String, Value> {
     named
 }
 
-/// The responses to a request for a prediction: the prediction, and one entry for each status of an
-/// error.
+/// The responses to a prediction request: the prediction, and one entry per error status.
 fn prediction_responses(model: &str) -> Map<String, Value> {
     let mut responses = Map::new();
     let prediction = json!({
@@ -114,7 +114,7 @@ fn prediction_responses(model: &str) -> Map<String, Value> {
         .into_iter()
         .filter(|code| !NOT_FOR_PREDICTIONS.contains(code))
     {
-        // Several errors share a status; the first one names it.
+        // Several errors share a status. The first one gives the description.
         titles.entry(code.http_status()).or_insert(code.title());
     }
     for (status, title) in titles {

@@ -1,4 +1,4 @@
-//! The documents of the dialect besides predictions: the list of models, their status and their
+//! The documents of the dialect other than predictions: the list of models, their status and their
 //! metadata.
 
 use std::{
@@ -74,7 +74,8 @@ pub(super) async fn status_of_label(
     }
 }
 
-/// KServe's `name` and `ready`, and TensorFlow Serving's `model_version_status`.
+/// Returns the status of a model: `name` and `ready` like KServe, and `model_version_status` like
+/// TensorFlow Serving.
 fn status(api: &Api, request: &Request, target: Target<'_>) -> Response {
     let snapshot = api.registry.snapshot();
     let ready = match oip::is_ready(&snapshot, target) {
@@ -102,7 +103,7 @@ fn status(api: &Api, request: &Request, target: Target<'_>) -> Response {
     let statuses: Vec<Value> = versions
         .map(|(version, status)| version_status(version, status))
         .collect();
-    // A draining server answers requests, but should get no new ones.
+    // A draining server still answers requests, but reports not ready so that it gets no new ones.
     let ready = ready && !api.draining.load(Ordering::Relaxed);
     respond(
         request,
@@ -111,7 +112,7 @@ fn status(api: &Api, request: &Request, target: Target<'_>) -> Response {
 }
 
 fn version_status(version: &Version, status: &VersionStatus) -> Value {
-    // The states of TensorFlow Serving: START, LOADING, AVAILABLE, UNLOADING, END.
+    // TensorFlow Serving has the states START, LOADING, AVAILABLE, UNLOADING and END.
     let state = match &status.state {
         VersionState::Available(_) => "AVAILABLE",
         VersionState::Loading => "LOADING",
@@ -119,7 +120,7 @@ fn version_status(version: &Version, status: &VersionStatus) -> Value {
         VersionState::Incomplete { .. } | VersionState::Idle => "START",
         VersionState::Refused(_) => "END",
     };
-    // TensorFlow Serving reports a version that failed to load as an error of its status.
+    // TensorFlow Serving reports a version that failed to load as an error in its status.
     let (code, message) = match &status.state {
         VersionState::Refused(error) => ("FAILED_PRECONDITION", error.to_string()),
         _ => ("OK", String::new()),
@@ -201,7 +202,8 @@ fn tensor_info(spec: &TensorSpec) -> Value {
     json!({"dtype": dtype, "tensor_shape": {"dim": dims, "unknown_rank": false}, "name": &*spec.name})
 }
 
-/// Refuses a `GET` of a path with a verb, which answers only `POST`.
+/// Refuses a `GET` request to a path that ends in a verb, such as `:predict`. Such paths accept
+/// only `POST`.
 fn refuse_get(api: &Api, request: &Request) -> Response {
     let detail = format!(
         "{} does not answer {}",

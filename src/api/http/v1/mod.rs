@@ -41,7 +41,8 @@ use crate::{
 /// The name of the only signature. TensorFlow models may have several; an ONNX graph has one.
 const SIGNATURE: &str = "serving_default";
 
-/// Takes instances, answers with predictions; errors are `{"error": "..."}`.
+/// The dialect of KServe v1 and TensorFlow Serving. Requests contain instances, responses contain
+/// predictions. Errors are `{"error": "..."}`.
 #[derive(Clone, Copy)]
 pub(super) struct V1;
 
@@ -74,7 +75,7 @@ pub(super) fn routes() -> Router<Arc<Api>> {
         )
 }
 
-/// Splits `churn:predict` at the last colon. Neither names nor versions have a colon.
+/// Splits `churn:predict` at the last colon. Names and versions never contain a colon.
 fn split_verb(text: &str) -> (&str, &str) {
     text.rsplit_once(':').unwrap_or((text, ""))
 }
@@ -101,7 +102,7 @@ async fn predict_version(
 
 async fn predict_label(State(api): State<Arc<Api>>, path: TwoParts, request: Request) -> Response {
     let (name, part) = two(path);
-    // Before the verb: without a known label there is no target.
+    // Check the label before the verb: without a known label there is no target.
     let (label, verb) = split_verb(&part);
     match check_label(label) {
         Ok(()) => carry_out(&api, verb, target(&name, Some(label)), request).await,
@@ -120,7 +121,7 @@ fn check_label(label: &str) -> Result<(), Refusal> {
     VersionLabel::parse(label).map(drop).ok_or_else(unknown)
 }
 
-/// Carries out the verb of a path: `predict` is the only one.
+/// Handles the verb of a path. The only verb is `predict`.
 async fn carry_out(api: &Arc<Api>, verb: &str, target: Target<'_>, request: Request) -> Response {
     let refusal = match verb {
         "predict" => return exchange(api, V1, target, request).await,
@@ -128,7 +129,7 @@ async fn carry_out(api: &Arc<Api>, verb: &str, target: Target<'_>, request: Requ
             ErrorCode::Unsupported,
             format!("the verb {verb} is not supported; the supported verb is predict"),
         ),
-        // An empty name is a path that is not valid UTF-8, and is not found.
+        // An empty name means that the path is not valid UTF-8. It is not found.
         "" if target.model.is_some_and(|name| !name.is_empty()) => {
             let refusal = Refusal::new(
                 ErrorCode::MethodNotAllowed,
@@ -144,7 +145,7 @@ async fn carry_out(api: &Arc<Api>, verb: &str, target: Target<'_>, request: Requ
     refuse(api, &request, &refusal)
 }
 
-/// The default model, under the route that Vertex AI names.
+/// Handles predictions of the default model under the route that Vertex AI sets.
 pub(super) async fn default_model(api: &Arc<Api>, request: Request) -> Response {
     exchange(api, V1, Target::default(), request).await
 }
@@ -189,7 +190,8 @@ impl Dialect for V1 {
         layout: &ResponseLayout,
         prediction: &mut Prediction,
     ) -> Result<EncodedResponse, Refusal> {
-        // Room for the usual row. The bound keeps a huge batch from one huge allocation.
+        // The capacity for rows of the usual size. The limit prevents one huge allocation for a
+        // huge batch.
         let mut text = Vec::with_capacity(64 + prediction.rows.min(65_536) * 64);
         match layout {
             ResponseLayout::Tensors(options) => return v2::response::write(options, prediction),

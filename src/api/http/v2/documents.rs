@@ -1,4 +1,4 @@
-//! The documents of the Open Inference Protocol besides predictions: metadata, readiness,
+//! The documents of the Open Inference Protocol other than predictions: metadata, readiness,
 //! configuration, statistics, index.
 
 use std::sync::{Arc, atomic::Ordering};
@@ -27,7 +27,7 @@ use crate::{
     tensor::signature::TensorSpec,
 };
 
-/// The body of an index request holds one option.
+/// Maximum size of the body of an index request. The body contains one option.
 const MAX_INDEX_BODY: usize = 64 << 10;
 
 pub(crate) async fn server(request: Request) -> Response {
@@ -82,8 +82,8 @@ pub(crate) async fn metadata(
     answer(&api, &request, document)
 }
 
-/// Tensors with the members of the protocol, and with the graph's names of the dimensions as a
-/// parameter.
+/// Describes tensors with the members of the protocol. A parameter contains the graph's names of
+/// the dimensions.
 fn tensors(specs: &[TensorSpec], symbols: &[Vec<String>]) -> Vec<Value> {
     let tensor = |(index, spec): (usize, &TensorSpec)| {
         let shape: Vec<i64> = spec
@@ -137,7 +137,7 @@ fn configuration_document(configuration: &ModelConfiguration) -> Value {
         "instance_group": [instances],
         "default_model_filename": "model.onnx",
     });
-    // Absent if requests do not share runs, as in Triton's own configurations.
+    // The delay is absent if requests do not share runs, as in Triton's own configurations.
     let delay = configuration.max_queue_delay_us;
     if let (Some(delay), Some(members)) = (delay, document.as_object_mut()) {
         let batching = json!({"max_queue_delay_microseconds": delay});
@@ -181,7 +181,7 @@ fn statistics_document(models: Vec<oip::ModelStatistics>) -> Value {
     let model = |model: &oip::ModelStatistics| {
         let numbers = &model.numbers;
         let batches = numbers.batches.iter().map(|(rows, infer)| {
-            // Only the whole run is timed.
+            // Only the whole run is timed, not its parts.
             json!({"batch_size": rows, "compute_input": none, "compute_infer": total(infer), "compute_output": none})
         });
         json!({
@@ -208,7 +208,7 @@ fn statistics_document(models: Vec<oip::ModelStatistics>) -> Value {
 
 pub(crate) async fn index(State(api): State<Arc<Api>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    // The response still needs the headers of the request.
+    // The response needs the headers of the request.
     let request = Request::from_parts(parts, Body::empty());
     let only_ready = match to_bytes(body, MAX_INDEX_BODY).await {
         Ok(body) => wants_ready_only(&body),
@@ -224,8 +224,8 @@ pub(crate) async fn index(State(api): State<Arc<Api>>, request: Request) -> Resp
     answer(&api, &request, document)
 }
 
-/// Reads `{"ready": true}`, which asks for the versions that answer. A request without a body asks
-/// for all.
+/// Whether the body is `{"ready": true}`, which selects only the versions that answer. Without a
+/// body, the index contains all versions.
 fn wants_ready_only(body: &[u8]) -> Result<bool, Refusal> {
     if body.trim_ascii().is_empty() {
         return Ok(false);
@@ -258,7 +258,7 @@ fn probe(request: &Request, member: &str, is_good: bool) -> Response {
     with_status(request, &json!({member: is_good}), is_good)
 }
 
-/// A probe must see the current state, so that no cache may keep the response.
+/// Creates a response that no cache may keep, because a probe must see the current state.
 fn with_status(request: &Request, document: &Value, is_good: bool) -> Response {
     let mut response = respond(request, document);
     response

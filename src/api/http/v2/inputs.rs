@@ -1,5 +1,5 @@
-//! Inputs of an inference request: each tensor's data is in the JSON, or in the binary data after
-//! it.
+//! Inputs of an inference request. The data of each tensor is in the JSON, or in the binary data
+//! after it.
 
 use std::borrow::Cow;
 
@@ -32,8 +32,8 @@ pub(super) struct InputDocument<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// Reads the dimensions of a shape. serde's own error for a negative or huge number would quote the
-/// number.
+/// Reads the dimensions of a shape. The error does not quote a negative or huge number, unlike
+/// serde's own error.
 fn dimensions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<usize>>, D::Error> {
     let Some(given) = Option::<Vec<Number>>::deserialize(deserializer)? else {
         return Ok(None);
@@ -44,7 +44,7 @@ fn dimensions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u
     sizes.map(Some).ok_or_else(wrong)
 }
 
-/// Why an input can't be read.
+/// The reason why an input can't be read.
 #[derive(Debug, thiserror::Error)]
 enum InputError {
     #[error("has no name")]
@@ -63,15 +63,15 @@ enum InputError {
     TooFewBytes { size: usize, left: usize },
 }
 
-/// The two parts of a body. Inputs take their binary data in the order in which the JSON lists
-/// them.
+/// Reads the inputs from the two parts of a body. Inputs take their binary data in the order in
+/// which the JSON lists them.
 pub(super) struct InputReader {
     text: Bytes,
     binary: Bytes,
 }
 
 impl InputReader {
-    /// `text`: the JSON that the documents of the inputs borrow from.
+    /// Creates a reader. `text`: the JSON from which the documents of the inputs borrow.
     pub(super) fn new(text: Bytes, binary: Bytes) -> InputReader {
         InputReader { text, binary }
     }
@@ -87,7 +87,7 @@ impl InputReader {
         let wrong =
             |error: InputError| Refusal::malformed(format!("input `{}` {error}", shorten(&name)));
         let datatype = read_datatype(datatype).map_err(wrong)?;
-        // Only a body without JSON may leave the shape to the signature.
+        // Only in a body without JSON the shape may be missing. It then comes from the signature.
         if shape.is_none() {
             return Err(wrong(InputError::NoShape));
         }
@@ -124,7 +124,7 @@ impl InputReader {
                 let text = self.text.slice_ref(data.get().as_bytes());
                 Ok(Elements::Json(text))
             }
-            // `split_to` panics beyond the end.
+            // `split_to` panics if the size is beyond the end.
             (None, Some(size)) if size > self.binary.len() => Err(InputError::TooFewBytes {
                 size,
                 left: self.binary.len(),
@@ -133,8 +133,8 @@ impl InputReader {
         }
     }
 
-    /// Checks that the inputs used all binary data: bytes that are left mean that a size is wrong,
-    /// and every later tensor with it.
+    /// Checks that the inputs used all binary data. If bytes are left, a size is wrong, and so is
+    /// every later tensor.
     pub(super) fn finish(self) -> Result<(), Refusal> {
         match self.binary.len() {
             0 => Ok(()),

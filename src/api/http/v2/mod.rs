@@ -38,13 +38,14 @@ use crate::{
     predict::{Input, Prediction},
 };
 
-/// Takes tensors, answers with tensors; errors are `{"error": "..."}`.
+/// The dialect of the Open Inference Protocol v2. Requests and responses contain tensors. Errors
+/// are `{"error": "..."}`.
 #[derive(Clone, Copy)]
 pub(crate) struct V2;
 
 /// The parts of a request that its response depends on.
 pub(crate) struct ResponseOptions {
-    /// Echoed.
+    /// The request id, which the response repeats. `None` if the request has none.
     id: Option<String>,
     outputs: Vec<RequestedOutput>,
     /// Whether outputs are sent as bytes, unless an output has its own option.
@@ -85,12 +86,13 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
         .route("/v2/repository/models/{name}/unload", post(refuse_control))
 }
 
-/// The name and, if the path has one, the version.
+/// The path parameters: the name and, in some routes, the version.
 type ModelPath = Result<Path<Vec<(String, String)>>, PathRejection>;
 
-/// A path that is not valid UTF-8 names no model: the empty name is unknown.
+/// Returns the name and the version. A path that is not valid UTF-8 gives the empty name, which no
+/// model has.
 fn name_and_version(path: ModelPath) -> (String, Option<String>) {
-    // One route parameter or two: one handler serves both routes.
+    // One handler serves both routes: the one with a version and the one without.
     let mut parts = path
         .map(|Path(parts)| parts)
         .unwrap_or_default()
@@ -104,7 +106,7 @@ async fn infer(State(api): State<Arc<Api>>, path: ModelPath, request: Request) -
     exchange(&api, V2, target(&name, version.as_deref()), request).await
 }
 
-/// Loading and unloading change what is served; this listener changes nothing.
+/// Refuses to load or unload a model. This listener never changes which models are served.
 async fn refuse_control(State(api): State<Arc<Api>>, request: Request) -> Response {
     let refusal = Refusal::new(
         ErrorCode::Unsupported,
@@ -124,7 +126,7 @@ impl Dialect for V2 {
         body::check_any_json(headers)
     }
 
-    /// The body of the request, and not `Accept`, chooses between the two.
+    /// The body of the request, not the `Accept` header, selects one of the two types.
     fn response_types(self) -> &'static [&'static str] {
         &["application/json", "application/octet-stream"]
     }
@@ -159,8 +161,8 @@ impl Dialect for V2 {
     }
 }
 
-/// A request of this dialect, or one inside a request of another dialect, which adds its own
-/// options.
+/// Converts a request of this dialect, or one inside a request of another dialect. The caller adds
+/// its own options.
 pub(crate) fn into_request<O>(
     request: InferRequest,
     options: impl FnOnce(ResponseOptions) -> O,
@@ -190,9 +192,9 @@ pub(crate) fn error_text(error: &ErrorReport<'_>) -> Vec<u8> {
 }
 
 /// The value of `Inference-Header-Content-Length`: the number of bytes of JSON before the binary
-/// data.
+/// data. `None` without the header.
 fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
-    // Without the header the whole body is JSON.
+    // Without the header, the whole body is JSON.
     let Some(value) = headers.get(response::HEADER_LENGTH) else {
         return Ok(None);
     };

@@ -1,4 +1,4 @@
-//! An inference request of the Open Inference Protocol: JSON, with binary data after it.
+//! An inference request of the Open Inference Protocol: JSON, followed by binary data.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct InferRequest {
     pub(crate) id: Option<String>,
-    /// The input tensors, in the order of the body.
+    /// The input tensors, in the order in which the body contains them.
     pub inputs: Vec<WireTensor>,
     pub(crate) outputs: Vec<RequestedOutput>,
     /// Whether outputs are sent as bytes, unless an output has its own option.
@@ -53,8 +53,7 @@ struct OutputDocument<'a> {
     parameters: Option<Object<Parameters>>,
 }
 
-/// The known parameters of a request, an input or an output. Clients may send others, which are
-/// ignored.
+/// The known parameters of a request, an input or an output. Unknown parameters are ignored.
 #[derive(Default, Deserialize)]
 pub struct Parameters {
     pub(crate) binary_data_size: Option<usize>,
@@ -62,7 +61,7 @@ pub struct Parameters {
     binary_data_output: Option<bool>,
     classification: Option<usize>,
     priority: Option<u64>,
-    /// Microseconds; 0 means no limit.
+    /// The timeout in microseconds. 0 means no limit.
     timeout: Option<u64>,
     pub(crate) shared_memory_region: Option<String>,
 }
@@ -88,7 +87,7 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
             body.len()
         )));
     }
-    // Both share the memory of the body.
+    // Both parts share the memory of the body.
     let (text, binary) = (body.slice(..length), body.slice(length..));
     let Object(document): Object<RequestDocument<'_>> =
         serde_json::from_slice(&text).map_err(|error| {
@@ -112,12 +111,12 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
         .map(|Object(output)| read_output(output));
     let parameters = Parameters::from(document.parameters);
     Ok(InferRequest {
-        // An empty id is not echoed.
+        // An empty id is not repeated in the response.
         id: document.id.map(Cow::into_owned).filter(|id| !id.is_empty()),
         inputs,
         outputs: outputs.collect::<Result<_, Refusal>>()?,
         binary_output: parameters.binary_data_output.unwrap_or(false),
-        // 0 is the default priority of the protocol.
+        // 0 means the default priority in the protocol.
         priority: Priority::from_protocol(parameters.priority.unwrap_or(0)),
         timeout: parameters
             .timeout
@@ -126,8 +125,8 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
     })
 }
 
-/// A body of raw data for the only input; the model's signature gives its name, its datatype and
-/// its shape.
+/// Creates a request from raw data for the only input. The model's signature gives the input's
+/// name, datatype and shape.
 fn without_json(body: &Bytes) -> InferRequest {
     let only = WireTensor {
         name: String::new(),

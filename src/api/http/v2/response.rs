@@ -1,4 +1,4 @@
-//! An inference response of the Open Inference Protocol: JSON, with binary data after it.
+//! An inference response of the Open Inference Protocol: JSON, followed by binary data.
 
 use std::sync::Arc;
 
@@ -49,12 +49,13 @@ pub(crate) fn write(
         if index > 0 {
             text.push(b',');
         }
-        // Each output chooses for itself; the request sets the default.
+        // Each output may have its own option. The request sets the default.
         let binary = is_binary.then_some(&mut binary);
         write_output(named, binary, &mut text);
     }
     text.extend_from_slice(b"]}");
-    // A request for binary outputs gets the binary form, even if all outputs chose JSON.
+    // If the request asks for binary outputs, the response has the binary form, even if all outputs
+    // are JSON.
     if binary.is_empty() && !options.binary_output {
         return Ok(EncodedResponse::json(text));
     }
@@ -67,7 +68,7 @@ pub(crate) fn write(
     })
 }
 
-/// The approximate length of the JSON. Numbers have about eight characters each.
+/// The approximate length of the JSON. A number takes about eight characters.
 fn text_capacity(options: &ResponseOptions, tensors: &[NamedTensor]) -> usize {
     let is_all_binary = options.binary_output
         && options
@@ -81,7 +82,7 @@ fn text_capacity(options: &ResponseOptions, tensors: &[NamedTensor]) -> usize {
 /// Writes the members before `outputs`, without the closing brace.
 fn write_head(options: &ResponseOptions, prediction: &Prediction, text: &mut Vec<u8>) {
     let id = prediction.servable.id();
-    // Names and versions hold no character that JSON escapes.
+    // Names and versions contain no characters that JSON escapes.
     text.extend_from_slice(b"{\"model_name\":\"");
     text.extend_from_slice(id.name.as_str().as_bytes());
     text.extend_from_slice(b"\",\"model_version\":\"");
@@ -100,7 +101,8 @@ fn write_head(options: &ResponseOptions, prediction: &Prediction, text: &mut Vec
     }
 }
 
-/// Writes one output. Its data goes into the JSON, or to the end of `binary` if that is given.
+/// Writes one output. If `binary` is given, the data is appended to it; otherwise the data becomes
+/// a part of the JSON.
 fn write_output(named: NamedTensor, binary: Option<&mut Vec<Bytes>>, text: &mut Vec<u8>) {
     text.extend_from_slice(b"{\"name\":");
     write_text(&named.name, text);
@@ -129,6 +131,6 @@ fn write_output(named: NamedTensor, binary: Option<&mut Vec<Bytes>>, text: &mut 
 
 /// Writes a string as JSON.
 fn write_text(value: &str, text: &mut Vec<u8>) {
-    // Writing a string to memory can't fail.
+    // Writing a string to memory does not fail.
     let _ = serde_json::to_writer(text, value);
 }
