@@ -78,7 +78,10 @@ fn false_aborts(rollouts: u64) {
     let zipf = Zipf::new(20_000, 1.1);
     let cases = [
         (Traffic::Independent, "independent"),
-        (Traffic::Keys, "Zipf keys that fail by key"),
+        (
+            Traffic::Keys,
+            "Zipf-distributed keys; failures depend on the key",
+        ),
         (Traffic::Batches, "failures shared by batches"),
         (
             Traffic::KeysCountedSingly,

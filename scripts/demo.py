@@ -173,14 +173,14 @@ def play(server, load):
     asked = sum(count for (version, _), count in counts.items() if version == "1.3.0")
     failed = sum(count for (version, code), count in counts.items() if version == "1.3.0" and code != 200)
     print(f"{took:.1f} s after the start: {now['last']['reason']}")
-    print(f"requests to 1.3.0: {asked}, of which {failed} failed; all requests meanwhile: {sum(counts.values())}")
+    print(f"requests to 1.3.0: {asked}, of which {failed} failed; all requests in this time: {sum(counts.values())}")
 
     say("Roll back to 1.0.0 under load.")
     load.take()
     _, took = run("rollback", "churn", "--reason", "a complaint at 3 a.m.")
     time.sleep(1)
     counts = load.take()
-    print(f"the command took {took * 1000:.0f} ms; answers meanwhile, by version and status: " + ", ".join(f"{version} {code}: {count}" for (version, code), count in sorted(counts.items(), key=str)))
+    print(f"the command took {took * 1000:.0f} ms; answers in this time, by version and status: " + ", ".join(f"{version} {code}: {count}" for (version, code), count in sorted(counts.items(), key=str)))
     if any(code != 200 for _, code in counts):
         sys.exit("a request failed during the rollback")
     load.end()

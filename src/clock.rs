@@ -1,4 +1,4 @@
-//! Wall time. No other module reads it, so that tests can give times as arguments.
+//! Wall-clock time. Only this module reads the clock, so that tests can pass times as arguments.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -17,7 +17,7 @@ pub(crate) fn text_with_sources(error: &dyn std::error::Error) -> String {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
-    /// The body is not JSON, or its layout is not that of a request.
+    /// The body is not JSON, or does not have the layout of a request.
     Malformed,
     /// The caller has no valid credentials.
     Unauthenticated,

@@ -46,8 +46,8 @@ pub struct Version {
 }
 
 impl Version {
-    // Build metadata is refused: semver orders versions without regard to it, so two versions could
-    // be equal.
+    // Build metadata is refused. Semantic versioning ignores it in comparisons, so two different
+    // versions could compare as equal.
     /// Parses a version. `None` for any other string, and for a string of more than 128 bytes.
     pub fn parse(text: &str) -> Option<Version> {
         let semver = match semver::Version::parse(text) {
@@ -70,7 +70,8 @@ impl Version {
         &self.text
     }
 
-    /// The next version: the next integer, the next patch, or the release of a pre-release.
+    /// Returns the next version: the next integer, the next patch version, or the release of a
+    /// pre-release.
     #[must_use]
     pub fn next(&self) -> Version {
         if let Some(number) = whole_number(&self.text) {

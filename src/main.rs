@@ -13,8 +13,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
     reason = "an environment variable must be set before the first thread exists"
 )]
 fn main() -> ExitCode {
-    // ONNX Runtime's vendor telemetry is on unless this is set before the library is loaded.
-    // SAFETY: this is the first statement of the process; no other thread exists that could read
+    // ONNX Runtime sends vendor telemetry unless this variable is set before the library is loaded.
+    // SAFETY: this is the first statement of the process, so no other thread exists that could read
     // the environment.
     unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
     predictd::cli::run()

@@ -126,7 +126,7 @@ fn read_journals(
     Ok((decided, readable))
 }
 
-/// The server that this configuration would start.
+/// The server that this configuration would start, as far as the checks need it.
 struct WouldBeServer<'a> {
     config: &'a Config,
     runtime: Runtime,

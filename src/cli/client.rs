@@ -1,4 +1,4 @@
-//! `Client`: requests to a server's admin listener.
+//! `Client`: sends requests to a server's admin listener.
 
 use std::{io, time::Duration};
 

@@ -49,7 +49,7 @@ const LIMITS: DecodeLimits = DecodeLimits {
 
 /// The deadline of a prediction. It is long enough to have no effect. It is finite because an
 /// `Instant` can't be infinite.
-const PATIENCE: Duration = Duration::from_secs(30 * 86_400);
+const TIME_LIMIT: Duration = Duration::from_secs(30 * 86_400);
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -263,7 +263,7 @@ async fn predict(predictor: &Predictor, text: Bytes) -> Result<Prediction, Predi
         },
         input: Input::Instances(text),
         wanted: &[],
-        deadline: Instant::now() + PATIENCE,
+        deadline: Instant::now() + TIME_LIMIT,
         priority: Priority::default(),
         header: &|_| None,
         answering: &AnsweringVersion::default(),

@@ -41,7 +41,8 @@ pub fn document() -> String {
         }
         wrap(&key.description, &mut text);
         let default = defaults.get(table).and_then(|values| values.get(name));
-        // Every key has a default: the types have no optional values outside of `[model.NAME]`.
+        // Every key outside of `[model.NAME]` has a default, because only that table has optional
+        // values.
         let default = default.map(value).unwrap_or_default();
         // Writing to a String does not fail.
         let _ = writeln!(text, "{name} = {default}");

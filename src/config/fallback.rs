@@ -64,7 +64,7 @@ impl FallbackOn {
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
 pub(crate) enum FallbackTo {
-    /// The previous stable version; for a candidate, the stable version.
+    /// The previous stable version. For a candidate: the stable version.
     Previous,
     /// The stable version of another model.
     Model(String),

@@ -47,7 +47,7 @@ fn collect(schema: &Value, prefix: &str, keys: &mut Vec<KnownKey>) {
 }
 
 fn collect_property(property: &Value, path: String, keys: &mut Vec<KnownKey>) {
-    // An optional table is one of several alternatives.
+    // An optional table is one of several alternatives (`anyOf`).
     let alternatives = property.get("anyOf").and_then(Value::as_array);
     let tables = alternatives.into_iter().flatten().chain([property]);
     let mut is_table = false;

@@ -85,7 +85,8 @@ impl Config {
                 apply_variable(name, text, (section, key), &mut table)?;
             }
         }
-        // The platform decides which port it uses, so its variables override those of the image.
+        // The platform decides which port the container uses, so its variables override those of
+        // the image.
         let platform = apply_platform(&environment, &mut table)?;
         Ok(Config {
             platform,

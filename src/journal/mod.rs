@@ -120,13 +120,13 @@ impl Journal {
     }
 
     /// A new directory for damaged entries.
-    pub(crate) fn new_place_aside(model: &str) -> String {
+    pub(crate) fn new_damaged_directory(model: &str) -> String {
         format!("damaged/{model}/{}", id::PredictionId::new())
     }
 
     /// Moves the entries from `first` on to the directory `place`. Returns the number of moved
     /// entries.
-    pub(crate) fn set_aside(
+    pub(crate) fn move_aside(
         &self,
         model: &str,
         first: u64,
@@ -149,7 +149,7 @@ impl Journal {
     }
 
     /// All directories with damaged entries of the model.
-    pub(crate) fn places_aside(&self, model: &str) -> Result<Vec<String>, StoreError> {
+    pub(crate) fn damaged_directories(&self, model: &str) -> Result<Vec<String>, StoreError> {
         let directory = format!("damaged/{model}");
         Ok(self
             .store
@@ -202,7 +202,7 @@ impl Journal {
         }
     }
 
-    /// Checks that the entry at `head` is still the last known one.
+    /// Checks that the entry at `head` still exists unchanged.
     fn check_predecessor(&self, model: &str, head: &ChainHead) -> Result<(), JournalError> {
         if head.seq == 0 {
             return Ok(());

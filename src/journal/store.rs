@@ -177,7 +177,7 @@ impl SharedStore {
         open_directory(directory, opened)
     }
 
-    /// The time until which calls of this kind fail at once.
+    /// The time until which calls with this kind of operation fail at once.
     fn back_off(&self, operation: StoreOperation) -> &Mutex<Option<Instant>> {
         match operation {
             StoreOperation::Write => &self.no_writes_until,
@@ -274,7 +274,7 @@ impl Store {
         )
     }
 
-    /// Whether the last attempt to reserve room failed.
+    /// Whether the last attempt to reserve disk space failed.
     pub(crate) fn lacks_reserve(&self) -> bool {
         self.shared.lacks_reserve.load(Ordering::Relaxed)
     }

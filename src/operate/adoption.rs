@@ -1,4 +1,4 @@
-//! Adoption: the first choice of a stable version, when a server meets a model for the first time.
+//! Adoption: the first choice of a stable version, when a server finds a model without a journal.
 
 use crate::{
     actor::Actor,

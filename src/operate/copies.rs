@@ -102,7 +102,7 @@ impl Operator {
         if !wanted.is_due(self.settings.models.rehearse_interval()) {
             return;
         }
-        // No lock is held here: copying gigabytes must not delay a decision.
+        // No lock is held during the copy, because copying gigabytes must not delay a decision.
         let Some((complete, failed)) = self.copy(name, &wanted) else {
             return;
         };

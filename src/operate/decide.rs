@@ -134,7 +134,7 @@ impl Operator {
         );
     }
 
-    /// Lets an entry that was written take effect.
+    /// Lets a written entry take effect.
     pub(super) fn take(
         &self,
         model: &mut ModelControl,

@@ -27,7 +27,7 @@ pub(crate) enum OperateError {
     Plan(#[source] PlanError),
     #[error("the body: {0}")]
     Body(#[source] serde_json::Error),
-    /// The order is refused without a reason.
+    /// The order requires a reason, but contains none.
     #[error("{0} requires a reason")]
     ReasonRequired(&'static str),
 
@@ -136,7 +136,7 @@ pub(crate) enum OperateError {
 
     #[error("{0} is the stable version already")]
     AlreadyStable(String),
-    /// The same decision was made before.
+    /// A decision with the same effect was made earlier.
     #[error("{0}")]
     AlreadyDecided(String),
     #[error("{}there is no previous stable version{}", already.as_ref().map(|already| format!("{already}; ")).unwrap_or_default(), if suggestion.is_none() { ", and no other loaded version to roll back to" } else { "" })]
@@ -150,13 +150,13 @@ pub(crate) enum OperateError {
     HighRisk(String),
     #[error("the journal of {0} is intact: there is nothing to repair")]
     NothingToRepair(String),
-    /// The decision does not follow from the decisions before it.
+    /// The decision is not possible after the decisions before it.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
 }
 
 impl OperateError {
-    /// The kind of refusal, as every front end reports it.
+    /// The error code of the refusal, which is the same in every front end.
     pub(crate) fn code(&self) -> ErrorCode {
         match self {
             OperateError::UnknownModel(_) | OperateError::UnknownOrder(_) => ErrorCode::NotFound,
@@ -178,7 +178,7 @@ impl OperateError {
         }
     }
 
-    /// What the operator can do about it.
+    /// The action that the operator can take. `None` if there is no suggestion.
     pub(crate) fn suggestion(&self) -> Option<Suggestion> {
         match self {
             OperateError::NoCandidate | OperateError::SeveralCandidates => {

@@ -117,7 +117,8 @@ impl Operator {
             self.read_others(&model.name, &mut running);
             self.write_share(&model.name, &mut running, &own);
         }
-        // Floating-point sums depend on their order: by name it is the same in every process.
+        // Floating-point sums depend on the order. Sorting by name gives the same order in every
+        // process.
         let mut shares: Vec<(&str, &EvidenceShare)> = running
             .others
             .iter()

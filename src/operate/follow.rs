@@ -6,7 +6,7 @@ use crate::{
     operate::{
         Operator,
         model::ModelControl,
-        repair::{UNNAMED, VERIFY_INTERVAL},
+        repair::{UNLISTED, VERIFY_INTERVAL},
         trouble::Trouble,
     },
     rollout::state::EntryProblem,
@@ -43,7 +43,7 @@ impl Operator {
         } else if model.head.seq == before && reading == Reading::Follow && model.known {
             return;
         }
-        // The part of a damaged journal before the damage is known.
+        // A damaged journal also counts as known: its entries before the damage were read.
         model.known |= !matches!(model.trouble, Some(Trouble::Unreadable(_)));
         if model.head.seq != before {
             let dropped = model.settle();
@@ -162,10 +162,10 @@ impl Operator {
             Ok(_) => return self.damaged(&model.name, seq, "is missing".to_owned()),
             Err(error) => return unreadable(error),
         }
-        match self.unnamed_places(model) {
+        match self.unlisted_directories(model) {
             Ok(places) if !places.is_empty() => Some(Trouble::Damaged {
                 seq,
-                detail: UNNAMED.to_owned(),
+                detail: UNLISTED.to_owned(),
                 further: true,
             }),
             Ok(_) if model.head.seq == 0 => self.lost_beginning(&model.name),

@@ -1,4 +1,4 @@
-//! Loading a version for an order: the order waits until the registry has loaded it.
+//! Loads a version for an order. The order waits until the version is loaded.
 
 use std::{
     sync::Arc,
@@ -125,7 +125,7 @@ impl Operator {
         traffic::available(&self.registry.snapshot().models.get(name)?.versions, named).cloned()
     }
 
-    /// The versions that are loaded, the lowest first.
+    /// The loaded versions, lowest first.
     pub(super) fn available(&self, name: &ModelName) -> Vec<String> {
         let snapshot = self.registry.snapshot();
         snapshot

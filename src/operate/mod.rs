@@ -77,7 +77,7 @@ pub(crate) struct Operator {
     webhook: Option<Webhook>,
     commander: OnceLock<Commander>,
     models: Mutex<BTreeMap<ModelName, Arc<Mutex<ModelControl>>>>,
-    /// `REPLICA-BOOT`: the name under which this process writes its evidence.
+    /// The name under which this process writes its evidence: `REPLICA-BOOT`.
     process: String,
     /// The time of the last check that disk space is reserved for urgent decisions.
     reserve_checked: Mutex<Option<Instant>>,
@@ -136,7 +136,7 @@ impl Operator {
         }
     }
 
-    /// Connects the registry's loop, which loads the versions that decisions need.
+    /// Connects the loop of the registry that loads the versions that decisions need.
     pub(crate) fn connect(&self, commander: Commander) {
         // Only the composition root calls this, and only once.
         let _ = self.commander.set(commander);

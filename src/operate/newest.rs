@@ -70,7 +70,7 @@ impl Operator {
     fn newest(&self, model: &ModelControl) -> Option<VersionRef> {
         let snapshot = self.registry.snapshot();
         let versions = &snapshot.models.get(&model.name)?.versions;
-        // A version that is still loading may be newer than the ones that are loaded.
+        // A version that is still loading may be newer than the loaded versions.
         if versions
             .values()
             .any(|status| matches!(status.state, VersionState::Loading))

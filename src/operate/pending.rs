@@ -81,7 +81,7 @@ impl Operator {
                     tracing::warn!(model = %model.name, seq = entry.seq, action = entry.action.name(), "a pending decision is written");
                 }
                 Err(error) => {
-                    // Another replica decided first: its decision may make this one pointless.
+                    // Another replica decided first. Its decision may make this one pointless.
                     if error == JournalError::Lost {
                         self.adopt_repair(model);
                         self.follow(model);

@@ -67,7 +67,7 @@ impl Operator {
     }
 }
 
-/// The candidate to promote.
+/// Returns the candidate to promote.
 fn winner(rollout: &RolloutState, to: Option<&str>) -> Result<VersionRef, OperateError> {
     match (to, rollout.candidates.as_slice()) {
         (None, [only]) => Ok(only.clone()),

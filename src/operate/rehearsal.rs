@@ -26,7 +26,7 @@ use crate::{
     tensor::Tensors,
 };
 
-/// How long one answer may take.
+/// Timeout of one answer.
 const RUN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum number of golden examples that a rehearsal replays. This is enough to find a broken
 /// version, and takes little time of the engine.

@@ -29,7 +29,7 @@ pub(super) const VERIFY_INTERVAL: Duration = Duration::from_secs(2);
 const REREAD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The problem with entries that a repair moved aside before it failed to write its own entry.
-pub(super) const UNNAMED: &str = "was moved aside without an entry that says so";
+pub(super) const UNLISTED: &str = "was moved aside without an entry that says so";
 
 impl Operator {
     /// Moves the damaged end of a journal aside, and writes an entry about this. Nothing is
@@ -50,7 +50,7 @@ impl Operator {
         let (seq, detail) = damage(&model)?;
         let answering = model.state.stable.clone();
         let places = self
-            .set_aside(&model, seq)
+            .move_aside(&model, seq)
             .map_err(OperateError::JournalUnreadable)?;
         tracing::warn!(model = %name, seq, detail, place = ?places, actor = %actor, "the damaged end of the journal is moved aside");
         model.trouble = None;
@@ -71,7 +71,7 @@ impl Operator {
             // Without this entry, no reader would know that the journal was longer.
             model.trouble = Some(Trouble::Damaged {
                 seq,
-                detail: UNNAMED.to_owned(),
+                detail: UNLISTED.to_owned(),
                 further: true,
             });
             self.enforce(&mut model);
@@ -83,11 +83,11 @@ impl Operator {
 
     /// Moves the entries from `seq` on aside. Returns all directories of moved entries that no
     /// `Repair` entry lists yet.
-    fn set_aside(&self, model: &ModelControl, seq: u64) -> Result<Vec<String>, StoreError> {
+    fn move_aside(&self, model: &ModelControl, seq: u64) -> Result<Vec<String>, StoreError> {
         // An earlier repair that did not finish also moved entries.
-        let mut places = self.unnamed_places(model)?;
-        let place = Journal::new_place_aside(model.name.as_str());
-        let moved = self.journal.set_aside(model.name.as_str(), seq, &place)?;
+        let mut places = self.unlisted_directories(model)?;
+        let place = Journal::new_damaged_directory(model.name.as_str());
+        let moved = self.journal.move_aside(model.name.as_str(), seq, &place)?;
         if moved > 0 || places.is_empty() {
             places.push(place);
         }
@@ -125,8 +125,11 @@ impl Operator {
     }
 
     /// The directories of entries that a repair moved aside, but that no `Repair` entry lists.
-    pub(super) fn unnamed_places(&self, model: &ModelControl) -> Result<Vec<String>, StoreError> {
-        let mut places = self.journal.places_aside(model.name.as_str())?;
+    pub(super) fn unlisted_directories(
+        &self,
+        model: &ModelControl,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut places = self.journal.damaged_directories(model.name.as_str())?;
         places.retain(|place| !model.written.set_aside.contains(place));
         Ok(places)
     }
@@ -216,7 +219,7 @@ impl Operator {
         }
         for name in self.names() {
             let controlled = self.controlled(&name);
-            // No lock is held while the disk is read: a rollback must not wait for it.
+            // No lock is held while the disk is read, because a rollback must not wait for it.
             let head = lock(&controlled).head.clone();
             let Ok(Some(trouble)) = self.overwritten(&name, &head) else {
                 continue;

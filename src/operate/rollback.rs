@@ -1,5 +1,5 @@
-//! Rolling back: an earlier version becomes stable again, or the rollout in progress ends. The
-//! version that is kept loaded answers the next request.
+//! Rolling back: restores an earlier stable version, or ends the rollout in progress. The restored
+//! version is still loaded, so it answers the next request.
 
 use serde_json::json;
 

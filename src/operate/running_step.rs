@@ -34,8 +34,8 @@ pub(super) struct RunningStep {
     /// The sum of the evidence of all processes.
     pub evidence: Evidence,
     pub judgement: Option<Judgement>,
-    /// Engine runs of each arm that this process lost, by the window in which each loss was
-    /// noticed.
+    /// The number of engine runs of each arm that this process lost, by the window in which the
+    /// loss was noticed.
     pub lost: BTreeMap<String, BTreeMap<u32, u64>>,
 }
 

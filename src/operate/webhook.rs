@@ -37,7 +37,7 @@ pub(crate) struct Webhook {
 }
 
 impl Webhook {
-    /// Returns `None` if no URL is configured.
+    /// Starts the thread that posts decisions. Returns `None` if no URL is configured.
     pub(crate) fn start(url: &WebhookUrl, metrics: &Metrics) -> io::Result<Option<Webhook>> {
         let Some(address) = url.as_str() else {
             return Ok(None);
@@ -130,7 +130,7 @@ impl Poster {
             .content_type("application/json")
             .send(body)
             .map_err(|error| match error {
-                // The texts of these errors contain the URL, which is a secret.
+                // These errors contain the URL, which is a secret, so their text is not used.
                 ureq::Error::BadUri(_)
                 | ureq::Error::Http(_)
                 | ureq::Error::RequireHttpsOnly(_) => PostError::Url,
@@ -144,7 +144,7 @@ impl Poster {
     }
 }
 
-/// Why an attempt failed.
+/// The reason why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 enum PostError {
     #[error("the URL can't be used")]

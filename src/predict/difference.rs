@@ -6,7 +6,7 @@ use crate::{
     transform::outputs::OutputColumn,
 };
 
-/// How a candidate's answer differs from the stable version's.
+/// The difference between a candidate's answer and the stable version's answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct AnswerDifference {
     pub differs: bool,

@@ -1,4 +1,4 @@
-//! `PredictError`: why a request got no prediction.
+//! `PredictError`: the reason why a request got no prediction.
 
 use crate::{
     engine::{

@@ -218,7 +218,8 @@ impl Predictor {
             urgency: request.urgency,
             offload: &self.offload,
             timing,
-            // The event is about the assigned version.
+            // The event describes only the assigned version, so the fallback's runs are not
+            // recorded.
             share: &mut RunShare::default(),
             running: None,
         };

@@ -46,7 +46,7 @@ pub(super) fn from_rows(
     })
 }
 
-/// Checks tensors against the graph.
+/// Checks tensors against the graph's signature.
 pub(super) fn from_tensors(
     servable: &Servable,
     given: Vec<WireTensor>,

@@ -33,9 +33,9 @@ pub(super) enum RequestData {
 pub(super) enum ResponseLayout {
     /// One prediction per row.
     Rows,
-    /// All values of an output together.
+    /// One array per output, with the values of all rows.
     Columns,
-    /// Tensors of the Open Inference Protocol.
+    /// The layout of the Open Inference Protocol.
     Tensors(v2::ResponseOptions),
 }
 

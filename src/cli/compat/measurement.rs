@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use crate::{app, cli::measure::Measured};
 
 /// The time limit of a measurement process.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs the graph in a separate process, because memory is measured per process.
 pub(super) fn measure(
@@ -46,13 +46,13 @@ pub(super) fn measure(
             // After a timeout the receiver no longer exists.
             let _ = sender.send(stdout.read_to_string(&mut text).map(|_| text));
         })?;
-    let Ok(text) = text.recv_timeout(PATIENCE) else {
+    let Ok(text) = text.recv_timeout(TIME_LIMIT) else {
         let _ = child.kill();
         let _ = child.wait();
         bail!(
             "measuring {} took longer than {} s",
             directory.display(),
-            PATIENCE.as_secs()
+            TIME_LIMIT.as_secs()
         );
     };
     let (text, status) = (text?, child.wait()?);

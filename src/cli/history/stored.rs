@@ -135,7 +135,7 @@ impl StoredJournal {
         Ok(head)
     }
 
-    /// The number of the first entry that is listed.
+    /// The number of the first entry to list.
     fn first(&self, limit: Option<usize>) -> u64 {
         let shown = limit.and_then(|limit| self.texts.keys().rev().take(limit).next_back());
         match (limit, shown) {

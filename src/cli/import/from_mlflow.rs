@@ -1,4 +1,4 @@
-//! `predictd import mlflow`: a model that MLflow saved with the onnx flavor.
+//! `predictd import mlflow`: imports a model that MLflow saved with the onnx flavor.
 
 use std::{
     io::Read,

@@ -1,4 +1,4 @@
-//! The files of a draft.
+//! Writes the files of a draft.
 
 use std::{fmt::Write, path::Path};
 

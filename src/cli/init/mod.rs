@@ -144,7 +144,8 @@ fn destination(args: &Args) -> anyhow::Result<(ModelName, PathBuf)> {
     Ok((model, directory))
 }
 
-/// The identity for the load gate. If the directory's name is not a version, the version is 1.0.0.
+/// Returns the identity for the load gate. If the directory's name is not a version, the version is
+/// 1.0.0.
 fn identity(name: ModelName, directory: &Path) -> anyhow::Result<ModelId> {
     let version = directory
         .file_name()

@@ -1,4 +1,4 @@
-//! The name and the version of a package, and the next free version.
+//! Determines the name and the version of a package, and the next free version.
 
 use std::{collections::BTreeMap, path::Path};
 

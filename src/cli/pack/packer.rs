@@ -41,8 +41,8 @@ impl Packer {
         &self.library
     }
 
-    /// Writes the manifest, runs the load gate, and adds its findings to the manifest. After a
-    /// failure the manifest still exists.
+    /// Writes the manifest, runs the load gate, and adds the gate's findings to the manifest. The
+    /// manifest stays even if the gate fails.
     pub(crate) fn seal(
         &self,
         mut manifest: Manifest,

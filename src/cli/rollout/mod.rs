@@ -220,7 +220,7 @@ fn text(statuses: &[ModelStatus], paint: Paint) -> String {
     texts.join("\n").trim_end().to_owned()
 }
 
-/// Prints the effect of a request.
+/// Prints the effect of an order.
 fn report(args: &Args, answer: &Answer) -> anyhow::Result<CommandOutcome> {
     if args.json {
         say!("{}", serde_json::to_string_pretty(answer.value())?);

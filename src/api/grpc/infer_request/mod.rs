@@ -53,7 +53,7 @@ pub(super) enum ContentsForm {
     /// In `raw_input_contents`, in little-endian byte order.
     #[default]
     Raw,
-    /// In the `contents` of each tensor.
+    /// In the `contents` of each input tensor.
     Typed,
 }
 

@@ -98,7 +98,7 @@ async function versions(name) {
     if (current.name === name) note.textContent = `The versions could not be read: ${error.message}`;
     return;
   }
-  // Another model may have been chosen meanwhile, or the same one again.
+  // The user may have chosen another model during the request, or the same one again.
   if (current.name !== name) return;
   const { rollout } = model;
   const given = rollout ? rollout.candidates.reduce((sum, one) => sum + one.weight, 0) : 0;
