@@ -158,7 +158,7 @@ impl ErrorCode {
             ErrorCode::Overloaded => "Overloaded",
             ErrorCode::NotReady => "Not ready",
             ErrorCode::DeadlineExceeded => "The deadline passed",
-            ErrorCode::Cancelled => "The caller left before the answer",
+            ErrorCode::Cancelled => "The caller disconnected before the answer",
         }
     }
 

@@ -18,7 +18,7 @@ const BUFFERED_LINES: usize = 16_384;
 pub(crate) enum TelemetryError {
     #[error("`telemetry.log_level`: {0}")]
     Level(#[source] tracing_subscriber::filter::ParseError),
-    #[error("installing the log: {0}")]
+    #[error("the log can't be installed: {0}")]
     Installed(#[source] tracing_subscriber::util::TryInitError),
 }
 

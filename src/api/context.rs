@@ -70,7 +70,7 @@ fn read_timeout(value: &HeaderValue) -> Result<Duration, Refusal> {
         // The text is cut, because the header may be as long as the head of a request.
         let given: String = text.chars().take(2 * MAX_DIGITS).collect();
         Refusal::malformed(format!(
-            "the header {TIMEOUT} must be a whole number of milliseconds from 1 to 99999999, given \"{given}\""
+            "the header {TIMEOUT} must be a whole number of milliseconds from 1 to 99999999, got \"{given}\""
         ))
     };
     number.map(Duration::from_millis).ok_or_else(fault)
@@ -203,7 +203,7 @@ mod tests {
             assert_eq!(code.http_status(), 400);
             assert!(
                 detail.contains("x-request-timeout-ms")
-                    && detail.ends_with(&format!("given \"{wrong}\"")),
+                    && detail.ends_with(&format!("got \"{wrong}\"")),
                 "{detail}"
             );
         }

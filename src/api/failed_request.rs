@@ -97,7 +97,7 @@ impl FailedRequest {
             self.code == ErrorCode::DeadlineExceeded && context.started.elapsed() >= *timeout
         }) {
             self.detail = format!(
-                "{}: the header {TIMEOUT} gave it {} ms",
+                "{}: the header {TIMEOUT} allowed {} ms",
                 self.detail,
                 timeout.as_millis()
             );

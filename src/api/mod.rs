@@ -46,7 +46,7 @@ pub(crate) struct Api {
     pub draining: Arc<AtomicBool>,
     /// The number of hanging engine threads from which on the server no longer counts as alive.
     pub max_wedged: usize,
-    /// Returns the number of lines that the log's writer has dropped so far.
+    /// A function that returns the number of lines that the log's writer has dropped so far.
     pub dropped_log_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
     inflight: Inflight,
     log: RequestLogger,

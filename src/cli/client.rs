@@ -168,7 +168,8 @@ impl Client {
             // A redirect must not send the token to another server.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            // A server that has restarted has closed its old connections.
+            // Connections are not reused, because a server that restarted has closed its old
+            // connections.
             .max_idle_connections(0)
             .timeout_connect(Some(CONNECT))
             .timeout_global(Some(ANSWER))

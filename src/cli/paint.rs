@@ -134,7 +134,7 @@ impl Table {
     }
 }
 
-/// Formats a count with separators: `4,011`.
+/// Formats a count with thousands separators, like `4,011`.
 pub(super) fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();

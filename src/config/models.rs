@@ -37,8 +37,8 @@ pub(crate) struct ModelsConfig {
     /// Number of versions of each model that are loaded, newest first. A pinned version is always
     /// loaded. Incomplete and rejected versions don't count.
     pub keep_versions: usize,
-    /// A version whose files are incomplete and have not changed for this long is rejected until
-    /// they change.
+    /// Time after which a version whose files are incomplete and unchanged is rejected, until its
+    /// files change.
     pub copy_timeout_ms: u64,
     /// Time limit of the load gate, the child process that checks a package before the server loads
     /// it.

@@ -34,7 +34,7 @@ pub(crate) struct ServerConfig {
     /// Deadline of a request, from its first byte to its answer. A client may set a shorter one
     /// with x-request-timeout-ms.
     pub request_timeout_ms: u64,
-    /// After SIGTERM, the server reports not ready but still serves for this long, so that load
+    /// Time after SIGTERM in which the server reports not ready but still serves, so that load
     /// balancers stop sending requests.
     pub drain_grace_ms: u64,
     /// Time limit for finishing the requests in flight, after drain_grace_ms.

@@ -21,15 +21,15 @@ pub(crate) struct ChainError {
 pub(crate) enum ChainFault {
     #[error("can't be read: {0}")]
     Unreadable(String),
-    #[error("says that it is entry {0}: entries were renamed")]
+    #[error("contains the number {0}: entries were renamed")]
     OtherNumber(u64),
-    #[error("is of the model {0}")]
+    #[error("belongs to the model {0}")]
     OtherModel(String),
     #[error(
         "does not follow from the one before it: one of the two was altered, or one between them is missing"
     )]
     OtherPredecessor,
-    #[error("was altered: its content does not have the hash that it names")]
+    #[error("was altered: its content does not match its hash")]
     Altered,
 }
 

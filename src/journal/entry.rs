@@ -31,8 +31,8 @@ pub(crate) enum Action {
     Promote,
     /// The rollout ends, and the candidate gets no more traffic.
     Abort,
-    /// A former stable version becomes stable again. If a rollout is in progress, the rollout ends
-    /// instead and the stable version stays.
+    /// A former stable version becomes stable again. If a rollout is in progress: the rollout ends,
+    /// and the stable version stays.
     Rollback,
     /// Damaged entries were moved aside, and a rollout that was in progress ended.
     Repair,

@@ -20,7 +20,7 @@ impl Adopter for Operator {
         if model.state.stable.is_some() || forbidden {
             return;
         }
-        tracing::info!(model = %name, version = %version, "the first choice of a stable version");
+        tracing::info!(model = %name, version = %version, "the first stable version is chosen");
         let mut draft = draft(Action::Adopt, Actor::Configuration, Some(version));
         draft.reason = Some("the first start with this model".to_owned());
         let trouble = model

@@ -22,7 +22,7 @@ const TICK: Duration = Duration::from_millis(200);
 const RESERVE_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Operator {
-    /// Does once all work that no order triggers.
+    /// Does all work that does not need an order, once.
     pub(crate) fn tick(&self) {
         self.check_reserve();
         self.reread();

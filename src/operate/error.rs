@@ -23,9 +23,9 @@ pub(crate) enum OperateError {
     DuplicateCandidate(String),
     #[error("there is no plan \"{0}\"; use {builtin}, or the path of a plan file", builtin = RolloutPlan::BUILTIN.join(", "))]
     UnknownPlan(String),
-    #[error("the plan: {0}")]
+    #[error("invalid plan: {0}")]
     Plan(#[source] PlanError),
-    #[error("the body: {0}")]
+    #[error("invalid body: {0}")]
     Body(#[source] serde_json::Error),
     /// The order requires a reason, but contains none.
     #[error("{0} requires a reason")]
@@ -44,7 +44,7 @@ pub(crate) enum OperateError {
     )]
     Superseded { last: Option<String> },
 
-    /// No decision can be written now, and this decision is not urgent.
+    /// A problem with the journal prevents this decision.
     #[error("{detail}")]
     Trouble {
         detail: String,
@@ -54,7 +54,7 @@ pub(crate) enum OperateError {
     NotWritten(#[source] JournalError),
     #[error("the journal can't be read: {0}")]
     JournalUnreadable(#[source] StoreError),
-    #[error("the decision does not follow from the journal: {0}")]
+    #[error("the decision contradicts the journal: {0}")]
     Inconsistent(#[source] JournalError),
 
     #[error("\"{0}\" is not a version")]

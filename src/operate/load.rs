@@ -30,8 +30,8 @@ impl Operator {
     ) -> Result<VersionRef, OperateError> {
         let parsed = Version::parse(version)
             .ok_or_else(|| OperateError::InvalidVersion(version.to_owned()))?;
-        // Keep the version before the first check. Otherwise it could be unloaded between the check
-        // and this call.
+        // Keep the version loaded before the first check. If this happened after the check, the
+        // version could be unloaded in between.
         self.hold_loaded(name, &parsed);
         let outcome = self.wait_until_loaded(name, version);
         if outcome.is_err() {

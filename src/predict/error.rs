@@ -45,7 +45,7 @@ pub(crate) enum PredictError {
     Closed,
     #[error("the answer was not ready by the deadline")]
     DeadlineExceeded,
-    #[error("the caller left before the answer")]
+    #[error("the caller disconnected before the answer")]
     Cancelled,
     /// The server has a defect.
     #[error("the server could not finish this request")]

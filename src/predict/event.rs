@@ -38,7 +38,7 @@ pub(crate) struct RunShare {
     pub core_seconds: f64,
 }
 
-/// A request after its answer or its failure.
+/// The outcome of one request, after its answer or its failure.
 #[allow(
     dead_code,
     reason = "the event is complete, and the current observers read a part of it"

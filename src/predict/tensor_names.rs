@@ -77,7 +77,7 @@ pub(super) fn check_wanted(wanted: &[String], offered: &Signature) -> Result<(),
     let known: Vec<&str> = offered.outputs.iter().map(|spec| &*spec.name).collect();
     let unknown = shorten(unknown);
     Err(PredictError::Malformed(format!(
-        "there is no output `{unknown}`; the model gives {}",
+        "there is no output `{unknown}`; the outputs of the model are {}",
         list(&known)
     )))
 }

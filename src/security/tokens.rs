@@ -31,9 +31,9 @@ pub(crate) enum OperatorsError {
 pub(crate) enum LineFault {
     #[error("must be NAME TOKEN")]
     Form,
-    #[error("the token has less than {MIN_TOKEN_LENGTH} characters")]
+    #[error("the token has fewer than {MIN_TOKEN_LENGTH} characters")]
     ShortToken,
-    #[error("this name is the server's own")]
+    #[error("this name is reserved for the server")]
     ReservedName,
     #[error("the name occurs twice")]
     DuplicateName,

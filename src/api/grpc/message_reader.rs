@@ -188,7 +188,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageReader<B> {
     /// Returns the message of a call that takes exactly one message.
     pub(super) async fn only(&mut self) -> Result<ReceivedMessage, Refusal> {
         let one =
-            |count: &str| Refusal::malformed(format!("the call takes one message, given {count}"));
+            |count: &str| Refusal::malformed(format!("the call takes one message, got {count}"));
         let message = self.next().await?.ok_or_else(|| one("none"))?;
         if self.has_more().await? {
             Err(one("more"))

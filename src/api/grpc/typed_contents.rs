@@ -13,13 +13,13 @@ use crate::{
 pub(super) enum TypedContentsError {
     #[error("{0} has no typed contents: send it in raw_input_contents")]
     NoField(&'static str),
-    #[error("{datatype} belongs in {field}, given {given}")]
+    #[error("{datatype} belongs in {field}, got {given}")]
     WrongField {
         datatype: &'static str,
         field: &'static str,
         given: &'static str,
     },
-    #[error("its shape takes {expected} elements, given {given}")]
+    #[error("its shape takes {expected} elements, got {given}")]
     ElementCount { expected: usize, given: usize },
     #[error("element {index} is out of range for {datatype}")]
     OutOfRange {

@@ -22,7 +22,8 @@ use crate::{
     package::import::{external, mlflow, mlmodel::MlModel},
 };
 
-/// Maximum size of an input example in bytes. An input example has a few rows; a larger file is
+/// Maximum size of an input example in bytes. An input example has a few rows, so a larger file is
+/// not an input example.
 /// something else.
 pub(super) const MAX_EXAMPLE_BYTES: u64 = 16 << 20;
 

@@ -103,7 +103,7 @@ fn every_change_of_the_journal_is_found() {
     journal.restore();
     journal.write(2, &journal.texts[2]);
     journal.write(3, &journal.texts[1]);
-    journal.check_damage(2, "says that it is entry 3: entries were renamed");
+    journal.check_damage(2, "contains the number 3: entries were renamed");
     journal.restore();
     for seq in [3, 1] {
         journal.remove(seq);

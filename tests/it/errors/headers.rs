@@ -112,7 +112,7 @@ fn a_missed_deadline_is_reported_with_its_origin() {
     };
     let answer = ask("x-request-timeout-ms: 1\r\n");
     assert!(
-        answer.starts_with("HTTP/1.1 504 ") && answer.contains("x-request-timeout-ms gave it 1 ms"),
+        answer.starts_with("HTTP/1.1 504 ") && answer.contains("x-request-timeout-ms allowed 1 ms"),
         "{answer}"
     );
     for patient in ["", "x-request-timeout-ms: 60000\r\n"] {

@@ -237,19 +237,19 @@ fn malformed_messages_are_refused() {
         (request(vec![], &[&four]), "0 inputs, 1 entries"),
         (
             request(vec![input("FP32", &[2], fp32(&[1.0]))], &[]),
-            "2 elements, given 1",
+            "2 elements, got 1",
         ),
         (
             request(vec![input("FP32", &[1], None)], &[]),
-            "1 elements, given 0",
+            "1 elements, got 0",
         ),
         (
             request(vec![input("FP32", &[1], ints(&[1]))], &[]),
-            "FP32 belongs in fp32_contents, given int_contents",
+            "FP32 belongs in fp32_contents, got int_contents",
         ),
         (
             request(vec![input("FP32", &[1], Some(both))], &[]),
-            "given int_contents",
+            "got int_contents",
         ),
         (
             request(vec![input("FP32", &[-1, -2], fp32(&[1.0, 2.0]))], &[]),
@@ -261,7 +261,7 @@ fn malformed_messages_are_refused() {
         ),
         (
             request(vec![input("FP32", &[i64::MAX], fp32(&[1.0]))], &[]),
-            "given 1",
+            "got 1",
         ),
         (
             request(vec![input("fp32", &[1], fp32(&[1.0]))], &[]),

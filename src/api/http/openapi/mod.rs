@@ -91,7 +91,7 @@ impl Document {
             .and_then(|name| snapshot.models.get(name))
             .and_then(|model| model.stable.as_ref());
         if let Some(stable) = default {
-            let summary = format!("Ask the default model, {}", stable.id().name);
+            let summary = format!("Predict with the default model, {}", stable.id().name);
             let operation = operations::prediction(stable, &summary, "predict");
             self.add_path("/predict", json!({"post": operation}));
         }
@@ -104,7 +104,7 @@ impl Document {
         };
         self.schemas.extend(schemas::of_model(stable));
         let summary = format!(
-            "Ask {name}: its stable version, now {}",
+            "Predict with the stable version of {name}, now {}",
             stable.id().version
         );
         let operation = operations::prediction(stable, &summary, &format!("predict.{name}"));
@@ -112,7 +112,7 @@ impl Document {
             format!("/models/{name}/predict"),
             json!({"post": operation}),
         );
-        let summary = format!("Ask one version of {name}, whichever version is stable");
+        let summary = format!("Predict with one version of {name}, whichever version is stable");
         let id = format!("predict_version.{name}");
         let versions: Vec<&str> = model.versions.keys().map(Version::as_str).collect();
         let item = json!({

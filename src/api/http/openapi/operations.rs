@@ -52,7 +52,7 @@ pub(super) fn document(tag: &str, id: &str, summary: &str) -> Value {
         "tags": [tag], "operationId": id, "summary": summary,
         "responses": {
             "200": {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}},
-            "404": {"description": "Not known", "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}},
+            "404": {"description": "Unknown model or version", "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}},
         },
     })
 }

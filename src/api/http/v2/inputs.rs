@@ -87,7 +87,7 @@ impl InputReader {
         let wrong =
             |error: InputError| Refusal::malformed(format!("input `{}` {error}", shorten(&name)));
         let datatype = read_datatype(datatype).map_err(wrong)?;
-        // Only in a body without JSON the shape may be missing. It then comes from the signature.
+        // The shape may be missing only in a body without JSON, where it comes from the signature.
         if shape.is_none() {
             return Err(wrong(InputError::NoShape));
         }
