@@ -95,7 +95,7 @@ async fn bind(listen: &Listen, key: &str) -> anyhow::Result<TcpListener> {
         match TcpListener::bind(address).await {
             Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                bail!("{address} is in use by another process; choose another with {key}")
+                bail!("{address} is in use by another process; choose another address with {key}")
             }
             Err(error) => failed = Some(error),
         }

@@ -26,7 +26,7 @@ pub(crate) enum ChainFault {
     #[error("belongs to the model {0}")]
     OtherModel(String),
     #[error(
-        "does not follow from the one before it: one of the two was altered, or one between them is missing"
+        "does not match the entry before it: one of the two was altered, or an entry between them is missing"
     )]
     OtherPredecessor,
     #[error("was altered: its content does not match its hash")]

@@ -31,7 +31,7 @@ pub(crate) enum StoreError {
         detail: String,
     },
     /// The call got no answer in time. It may still take effect later.
-    #[error("the state directory can't be {operation}: no answer within {} s; whether it was carried out is not known", CALL_TIMEOUT.as_secs())]
+    #[error("the state directory can't be {operation}: no answer within {} s; the operation may have taken effect", CALL_TIMEOUT.as_secs())]
     Late { operation: StoreOperation },
 }
 
@@ -266,7 +266,7 @@ impl Store {
             .swap(kept.is_err(), Ordering::Relaxed);
         let Err(error) = kept else { return true };
         if !lacked {
-            tracing::warn!(error = %error, "no room could be reserved for urgent decisions");
+            tracing::warn!(error = %error, "no disk space could be reserved for urgent decisions");
         }
         !matches!(
             error.kind(),

@@ -28,7 +28,9 @@ impl Adopter for Operator {
             .as_ref()
             .map(|trouble| trouble.log_line(name, true));
         let outcome = match trouble {
-            Some(trouble) => self.hold(&mut model, draft.into_entry(name.as_str()), &trouble),
+            Some(trouble) => {
+                self.apply_unwritten(&mut model, draft.into_entry(name.as_str()), &trouble)
+            }
             None => self.append(&mut model, draft),
         };
         if let Err(error) = outcome {

@@ -99,7 +99,7 @@ impl Operator {
         entry: Entry,
         why: &str,
     ) -> Result<Entry, OperateError> {
-        let entry = self.hold(model, entry, why)?;
+        let entry = self.apply_unwritten(model, entry, why)?;
         self.report_decided(&entry);
         Ok(entry)
     }

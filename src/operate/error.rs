@@ -14,7 +14,7 @@ use crate::{
 pub(crate) enum OperateError {
     #[error("there is no model \"{0}\"")]
     UnknownModel(String),
-    #[error("there is no order \"{0}\": start, approve, pause, resume, promote, abort")]
+    #[error("there is no order \"{0}\"; use start, approve, pause, resume, promote or abort")]
     UnknownOrder(String),
 
     #[error("the request names no candidate")]

@@ -87,7 +87,7 @@ impl Operator {
         let Some(to) = rollout.and_then(|rollout| rollout.candidates.first().cloned()) else {
             return;
         };
-        match self.check_way_back(model, &to) {
+        match self.check_rollback_path(model, &to) {
             Ok(()) => self.decide_by_judge(model, Action::Promote, Some(to), judgement, None),
             Err(error) => {
                 let judgement = Judgement {

@@ -32,7 +32,7 @@ impl Operator {
             .ok_or_else(|| OperateError::InvalidVersion(version.to_owned()))?;
         // Keep the version loaded before the first check. If this happened after the check, the
         // version could be unloaded in between.
-        self.hold_loaded(name, &parsed);
+        self.keep_loaded(name, &parsed);
         let outcome = self.wait_until_loaded(name, version);
         if outcome.is_err() {
             self.release(name, version);
@@ -95,7 +95,7 @@ impl Operator {
         }
     }
 
-    fn hold_loaded(&self, name: &ModelName, version: &Version) {
+    fn keep_loaded(&self, name: &ModelName, version: &Version) {
         let controlled = self.controlled(name);
         let mut model = lock(&controlled);
         model.wanted.retain(|other| other != version);

@@ -43,7 +43,7 @@ impl Pending {
 
 impl Operator {
     /// Lets an urgent decision take effect in this process. It is written later.
-    pub(super) fn hold(
+    pub(super) fn apply_unwritten(
         &self,
         model: &mut ModelControl,
         entry: Entry,

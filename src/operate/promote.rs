@@ -43,7 +43,7 @@ impl Operator {
             return Err(OperateError::NotLoaded(to.to_string()));
         }
         if !request.without_way_back {
-            self.check_way_back(model, &to)
+            self.check_rollback_path(model, &to)
                 .map_err(|error| OperateError::NoWayBack(error.to_string()))?;
         } else if request.reason.is_none() {
             return Err(OperateError::ReasonRequired(

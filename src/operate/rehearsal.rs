@@ -212,7 +212,7 @@ impl Operator {
 
     /// Checks whether a rollback would work once `to` is stable: from `to` back to the version that
     /// is stable now.
-    pub(super) fn check_way_back(
+    pub(super) fn check_rollback_path(
         &self,
         model: &ModelControl,
         to: &VersionRef,

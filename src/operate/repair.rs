@@ -162,7 +162,7 @@ impl Operator {
             }
             return;
         }
-        tracing::warn!(model = %model.name, seq = head.seq, "another replica repaired the journal; its new end is followed");
+        tracing::warn!(model = %model.name, seq = head.seq, "another replica repaired the journal; this server follows the repaired journal");
         (model.head, model.written) = (head, state);
         model.trouble = None;
         let dropped = model.settle();

@@ -154,7 +154,7 @@ impl Operator {
                 comparison.breaking.extend(compatibility.lines());
             } else if CandidateArm::new(stable, &candidate).is_none() {
                 comparison.breaking.push(format!(
-                    "{named} can't take the columns that {} decodes",
+                    "{named} can't use the columns that {} decodes",
                     stable.id().version
                 ));
             } else if compatibility.is_forward_only() {

@@ -250,7 +250,7 @@ fn a_port_in_use_is_reported_in_one_line() {
     assert_eq!(
         error,
         format!(
-            "predictd: {address} is in use by another process; choose another with --listen or server.listen\n"
+            "predictd: {address} is in use by another process; choose another address with --listen or server.listen\n"
         )
     );
 }

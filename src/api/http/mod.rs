@@ -121,7 +121,7 @@ async fn no_route(State(api): State<Arc<Api>>, request: Request) -> Response {
 async fn wrong_method(State(api): State<Arc<Api>>, request: Request) -> Response {
     let context = Context::new(request.headers());
     let detail = format!(
-        "{} does not answer {}",
+        "{} does not support {}",
         request.uri().path(),
         request.method()
     );

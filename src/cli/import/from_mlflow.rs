@@ -24,7 +24,6 @@ use crate::{
 
 /// Maximum size of an input example in bytes. An input example has a few rows, so a larger file is
 /// not an input example.
-/// something else.
 pub(super) const MAX_EXAMPLE_BYTES: u64 = 16 << 20;
 
 #[derive(clap::Args)]

@@ -108,7 +108,7 @@ fn facts(status: &ModelStatus, paint: Paint) -> Vec<(&'static str, String)> {
                 .to_owned(),
         ));
     }
-    facts.push(("previous", way_back(status, paint)));
+    facts.push(("previous", describe_rollback(status, paint)));
     if let Some(last) = &status.last {
         let to = last.to.as_ref();
         let to = to.map(|to| format!(" {}", to.version)).unwrap_or_default();
@@ -144,7 +144,7 @@ fn can_roll_back(status: &ModelStatus) -> bool {
 }
 
 /// Describes the effect of a rollback, and whether it would work.
-fn way_back(status: &ModelStatus, paint: Paint) -> String {
+fn describe_rollback(status: &ModelStatus, paint: Paint) -> String {
     let ends_rollout = match (&status.rollout, &status.stable) {
         (Some(rollout), Some(stable))
             if rollout.phase != RolloutPhase::AwaitsApproval && can_roll_back(status) =>

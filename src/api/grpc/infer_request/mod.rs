@@ -64,7 +64,7 @@ enum InputError {
     UnknownDatatype(String),
     #[error("shape {0:?} has a negative dimension")]
     NegativeDimension(Vec<i64>),
-    #[error("its shape has more elements than memory has addresses")]
+    #[error("its shape has more elements than memory can hold")]
     TooLarge,
     #[error("contents and raw_input_contents are both set; send one")]
     DataTwice,

@@ -257,7 +257,7 @@ fn malformed_messages_are_refused() {
         ),
         (
             request(vec![input("FP32", &[1 << 62, 8], fp32(&[1.0]))], &[]),
-            "more elements than memory",
+            "more elements than memory can hold",
         ),
         (
             request(vec![input("FP32", &[i64::MAX], fp32(&[1.0]))], &[]),

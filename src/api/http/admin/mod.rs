@@ -67,6 +67,6 @@ async fn no_route(request: Request) -> Response {
 
 async fn wrong_method(request: Request) -> Response {
     let (path, method) = (request.uri().path(), request.method());
-    let detail = format!("{path} does not answer {method}");
+    let detail = format!("{path} does not support {method}");
     refuse(&request, Refusal::new(ErrorCode::MethodNotAllowed, detail))
 }

@@ -206,7 +206,7 @@ fn tensor_info(spec: &TensorSpec) -> Value {
 /// only `POST`.
 fn refuse_get(api: &Api, request: &Request) -> Response {
     let detail = format!(
-        "{} does not answer {}",
+        "{} does not support {}",
         request.uri().path(),
         request.method()
     );
