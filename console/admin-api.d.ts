@@ -244,7 +244,7 @@ export interface components {
     schemas: {
         /** @description The kind of a decision. */
         Action: "adopt" | "start" | "approve" | "advance" | "pause" | "resume" | "promote" | "abort" | "rollback" | "repair";
-        /** @description Who made a decision. The journal and the documents hold its text form. */
+        /** @description The actor that made a decision. The journal and the documents contain it as a string. */
         Actor: string;
         /**
          * @description What one version did.
@@ -346,16 +346,16 @@ export interface components {
          *     same version and are counted as one unit.
          */
         AssignmentKey: string;
-        /** @description What callers of the stable version can expect from a candidate. */
+        /** @description The comparison of a candidate with the stable version: whether callers can use the candidate. */
         CandidateReport: {
             version: string;
             compatibility: components["schemas"]["CompatibilityReport"];
         };
         CandidateStatus: {
             version: string;
-            /** @description `sha256:` and 64 hex digits. */
+            /** @description The digest: `sha256:` and 64 hex digits. */
             digest: string;
-            /** @description The version is loaded and can answer. */
+            /** @description Whether the version is loaded and can answer. */
             loaded: boolean;
         };
         /** @description Whether the new version can answer the callers of the old one. */
@@ -367,14 +367,14 @@ export interface components {
             /** @description Overrides that name no unproved difference. */
             unused_overrides: string[];
         };
-        /** @description A decision as the journal holds it. */
+        /** @description A decision from the journal. */
         Decision: {
             /**
              * Format: uint64
              * @description The number of its journal entry.
              */
             seq: number;
-            /** @description RFC 3339, UTC. */
+            /** @description The time of the decision (RFC 3339, UTC). */
             at: string;
             actor: components["schemas"]["Actor"];
             action: components["schemas"]["Action"];
@@ -400,11 +400,11 @@ export interface components {
             would_start: components["schemas"]["PlannedRollout"];
         };
         ErrorDocument: {
-            /** @description The reason, for people. */
+            /** @description The error message. */
             error: string;
-            /** @description What the caller can do about it. */
+            /** @description The action that the caller can take. Absent if there is no suggestion. */
             suggestion?: components["schemas"]["Suggestion"] | null;
-            /** @description The suggestion in the words of this API. */
+            /** @description The suggestion as a request of this API. Absent if there is no suggestion. */
             hint?: string | null;
         };
         /** @description The evidence of one step. `add` adds the evidence of another replica. */
@@ -580,7 +580,7 @@ export interface components {
              */
             window_seconds: number;
         };
-        /** @description At most 1000 entries, from `first` on. */
+        /** @description A page of at most 1000 entries. */
         History: {
             /** @description The name of the model. */
             model: string;
@@ -590,27 +590,27 @@ export interface components {
              */
             first: number;
             /**
-             * @description The text of each entry as it is stored, so that its hash can be checked; null where an entry
-             *     is missing.
+             * @description The stored text of each entry, from `first` on. Its hash can be checked. null for an entry
+             *     that is missing.
              */
             entries: (string | null)[];
-            /** @description More entries follow. */
+            /** @description Whether more entries follow. */
             truncated: boolean;
-            /** @description The end of the journal as this server knows it. */
+            /** @description The end of the journal, as far as this server knows it. */
             head: components["schemas"]["JournalHead"];
         };
         IgnoredDirectory: {
             path: string;
-            /** @description A short name of the reason. */
+            /** @description A short code for the reason. */
             reason: string;
-            /** @description What happens to the directory, in words. */
+            /** @description The consequence for the directory, as a sentence. */
             outcome: string;
             detail: string;
         };
         JournalHead: {
             /**
              * Format: uint64
-             * @description The number of the last entry; 0 for an empty journal.
+             * @description The number of the last entry. 0 for an empty journal.
              */
             seq: number;
             /** @description SHA-256 of the last entry's text, as 64 hex digits. */
@@ -618,21 +618,21 @@ export interface components {
         };
         ModelReadiness: {
             name: string;
-            /** @description The server is not ready without this model. */
+            /** @description Whether the server is ready only if this model is ready. */
             required: boolean;
-            /** @description Requests without a version are answered. */
+            /** @description Whether requests that name no version are answered. */
             ready: boolean;
             reason: string | null;
-            /** @description What an operator can do about the reason. */
+            /** @description The action that an operator can take. null if there is no suggestion. */
             suggestion: components["schemas"]["Suggestion"] | null;
-            /** @description The version that answers requests without a version. */
+            /** @description The version that answers requests that name no version. null if there is none. */
             stable: string | null;
-            /** @description What an operator should know although requests are answered. */
+            /** @description Problems that an operator must know about although requests are answered. */
             notices: string[];
-            /** @description The lowest version first. */
+            /** @description The versions, lowest first. */
             versions: components["schemas"]["VersionReadiness"][];
         };
-        /** @description The state of one model. Also the answer to every order that was carried out. */
+        /** @description The status of one model. It is also the answer to every order that was carried out. */
         ModelStatus: {
             /** @description The name of the model. */
             model: string;
@@ -641,36 +641,36 @@ export interface components {
              * @description The number of the last journal entry.
              */
             seq: number;
-            /** @description The version that the journal names as stable. */
+            /** @description The stable version according to the journal. null if there is none. */
             stable: components["schemas"]["VersionRef"] | null;
-            /** @description The version that answers requests without a version. */
+            /** @description The version that answers requests that name no version. null if no version answers. */
             answers: string | null;
-            /** @description The reason why no version answers. */
+            /** @description The reason why no version answers. null if a version answers. */
             not_answering: string | null;
-            /** @description Every decision that is in force is also written in the journal. */
+            /** @description Whether every decision that applies is written in the journal. */
             written: boolean;
-            /** @description Decisions that are in force on this server only, because the state directory can't be written. */
+            /** @description Decisions that apply on this server only, because the state directory can't be written. */
             pending: components["schemas"]["PendingDecision"][];
-            /** @description The version that a rollback would restore. */
+            /** @description The version that a rollback would restore. null if there is none. */
             previous: components["schemas"]["VersionRef"] | null;
             rollback: components["schemas"]["RollbackReadiness"];
-            /** @description The reason why no decision can be written. */
+            /** @description The problem that prevents new decisions. null if there is none. */
             trouble: string | null;
-            /** @description What an operator can do about the trouble. */
+            /** @description The action that an operator can take about the problem. null if there is no suggestion. */
             suggestion: components["schemas"]["Suggestion"] | null;
-            /** @description Despite the trouble, a rollback or an abort is accepted. */
+            /** @description Whether only a rollback or an abort is accepted because of the problem. */
             only_urgent: boolean;
-            /** @description The last decision. */
+            /** @description The last decision. null if there is none. */
             last: components["schemas"]["Decision"] | null;
-            /** @description The rollout in progress. */
+            /** @description The rollout in progress. null if there is none. */
             rollout: components["schemas"]["RolloutStatus"] | null;
         };
-        /** @description Every model that has a journal. */
+        /** @description The status of every model that has a journal. */
         ModelStatuses: {
             models: components["schemas"]["ModelStatus"][];
         };
         NotReady: {
-            /** @description The name of the model; empty for a reason that concerns the whole server. */
+            /** @description The name of the model. Empty for a reason that concerns the whole server. */
             model: string;
             reason: string;
         };
@@ -697,11 +697,11 @@ export interface components {
              */
             difference: number;
         };
-        /** @description A decision that is in force and not yet written. */
+        /** @description A decision that applies but is not written yet. */
         PendingDecision: {
             action: components["schemas"]["Action"];
             to: components["schemas"]["VersionRef"] | null;
-            /** @description RFC 3339, UTC. */
+            /** @description The time of the decision (RFC 3339, UTC). */
             at: string;
             actor: components["schemas"]["Actor"];
             reason: string | null;
@@ -812,65 +812,66 @@ export interface components {
         /** @description The body of `POST /admin/models/{name}/rollout/promote`. */
         PromoteRequest: {
             /**
-             * @description Required if the rollout has several candidates.
+             * @description The candidate to promote. Required if the rollout has several candidates.
              * @default null
              */
             to: string | null;
             /**
-             * @description Promote although a rollback would not work. Requires a reason.
+             * @description Whether to promote although a rollback would not work. Requires a reason.
              * @default false
              */
             without_way_back: boolean;
             /**
-             * @description Kept in the journal.
+             * @description The reason. It is kept in the journal.
              * @default null
              */
             reason: string | null;
         };
         Readiness: {
-            /** @description Every required model answers, and the server is not shutting down. */
+            /** @description Whether every required model answers and the server is not shutting down. */
             ready: boolean;
-            /** @description The models that are not ready; absent if the server is ready. */
+            /** @description The models that are not ready. Absent if the server is ready. */
             reasons?: components["schemas"]["NotReady"][];
-            /** @description Present with `?verbose`. */
+            /** @description All models. Present with `?verbose`. */
             models?: components["schemas"]["ModelReadiness"][] | null;
-            /** @description Directories that look like a model or a version and are not served; present with `?verbose`. */
+            /** @description Directories that look like a model or a version but are not served. Present with `?verbose`. */
             ignored?: components["schemas"]["IgnoredDirectory"][] | null;
         };
         /** @description The body of every other order. */
         ReasonRequest: {
             /**
-             * @description Kept in the journal.
+             * @description The reason. It is kept in the journal.
              * @default null
              */
             reason: string | null;
         };
         /** @description The result of the last rehearsal of a rollback. */
         RollbackReadiness: {
-            /** @description A rollback would work. */
+            /** @description Whether a rollback would work. */
             ready: boolean;
-            /** @description The reason why it would not; empty if it was not rehearsed yet. */
+            /** @description The reason why a rollback would not work. Empty if no rollback was rehearsed yet. */
             reason: string;
         };
         /** @description The body of `POST /admin/models/{name}/rollback`. */
         RollbackRequest: {
             /**
-             * @description Absent: the rollout in progress ends; without one, the previous stable version is restored.
+             * @description The version to restore. Absent: ends the rollout in progress, or restores the previous
+             *     stable version if no rollout is in progress.
              * @default null
              */
             to: string | null;
             /**
-             * @description Accept a version that never was stable. Requires a reason.
+             * @description Whether to accept a version that was never stable. Requires a reason.
              * @default false
              */
             never_stable: boolean;
             /**
-             * @description Kept in the journal.
+             * @description The reason. It is kept in the journal.
              * @default null
              */
             reason: string | null;
         };
-        /** @description The phase that is in force. */
+        /** @description The current phase of a rollout. */
         RolloutPhase: ("running" | "paused") | "awaits-approval" | "at-rest";
         /** @description How a candidate becomes the stable version. */
         RolloutPlan: {
@@ -920,11 +921,11 @@ export interface components {
             /** @description The id of the journal entry that started the rollout. */
             id: string;
             plan: components["schemas"]["RolloutPlan"];
-            /** @description Who started it. */
+            /** @description The operator who started the rollout. */
             starter: components["schemas"]["Actor"];
             candidates: components["schemas"]["CandidateStatus"][];
             phase: components["schemas"]["RolloutPhase"];
-            /** @description For a paused rollout: who paused it, and why. */
+            /** @description The actor who paused the rollout, and the reason. null if it is not paused. */
             why: string | null;
             /**
              * Format: uint
@@ -952,10 +953,10 @@ export interface components {
              * @description The share of the traffic that is copied to the candidates, from 0 to 1.
              */
             shadow_share: number;
-            /** @description What was counted since the step began, over all replicas. */
+            /** @description The counts since the step began, from all replicas. null if no step is running. */
             evidence: components["schemas"]["Evidence"] | null;
             verdict: components["schemas"]["Verdict"] | null;
-            /** @description The verdict in words. */
+            /** @description The verdict as a sentence. null if there is no verdict. */
             text: string | null;
             guards: components["schemas"]["GuardReport"][] | null;
         };
@@ -997,33 +998,34 @@ export interface components {
         /** @description The body of `POST /admin/models/{name}/rollout/start`. */
         StartRequest: {
             /**
-             * @description The candidate versions; several for an A/B test.
+             * @description The candidate versions. An A/B test has several.
              * @default []
              */
             to: string[];
             /**
-             * @description Absent: the plan follows from the risk that the candidate's package declares.
+             * @description The plan. Absent: the risk that the candidate's package declares selects the plan.
              * @default null
              */
             plan: components["schemas"]["PlanChoice"] | null;
             /**
-             * @description Check everything and start nothing.
+             * @description Whether to check everything but start nothing.
              * @default false
              */
             dry_run: boolean;
             /**
-             * @description Start although a rollback would break callers that adopt what is new. Requires a reason.
+             * @description Whether to start although a rollback would break callers who use the new values. Requires a
+             *     reason.
              * @default false
              */
             allow_forward_only: boolean;
             /**
-             * @description Pointers of differences that are not proved harmless and that the operator accepts. Requires
-             *     a reason.
+             * @description Pointers to differences that are not proved to be harmless, and that the operator accepts.
+             *     Requires a reason.
              * @default []
              */
             accept_unproved: string[];
             /**
-             * @description Kept in the journal.
+             * @description The reason. It is kept in the journal.
              * @default null
              */
             reason: string | null;
@@ -1079,19 +1081,22 @@ export interface components {
         Verdict: "hold" | "advance" | "abort" | "inconclusive";
         VersionReadiness: {
             version: string;
-            /** @description `incomplete`, `loading`, `available`, `draining`, `refused` or `idle`. */
+            /**
+             * @description The state of the version: `incomplete`, `loading`, `available`, `draining`, `refused` or
+             *     `idle`.
+             */
             state: string;
-            /** @description Of an available version: `stable`, `candidate`, `previous` or `loaded`. */
+            /** @description The role of an available version: `stable`, `candidate`, `previous` or `loaded`. */
             role?: string | null;
-            /** @description Why the version does not answer. */
+            /** @description The reason why the version does not answer. Absent if it answers. */
             reason?: string | null;
-            /** @description A problem with the files of a version that is loaded. */
+            /** @description A problem with the files of a loaded version. Absent if there is none. */
             warning?: string | null;
         };
-        /** @description A version with the digest of its files when the decision was made. */
+        /** @description A version, with the digest of its files at the time of the decision. */
         VersionRef: {
             version: string;
-            /** @description `sha256:` and 64 hex digits. */
+            /** @description The digest: `sha256:` and 64 hex digits. */
             digest: string;
         };
         /** @description The units of one window of time. */

@@ -38,12 +38,12 @@ pub(crate) struct RolloutStatus {
     pub weights: Vec<f64>,
     /// The share of the traffic that is copied to the candidates, from 0 to 1.
     pub shadow_share: f64,
-    /// The counts since the step began, from all replicas. null before the rollout begins.
+    /// The counts since the step began, from all replicas. null if no step is running.
     #[serde(deserialize_with = "nullable")]
     pub evidence: Option<Evidence>,
     #[serde(deserialize_with = "nullable")]
     pub verdict: Option<Verdict>,
-    /// The verdict as a sentence. null before the first verdict.
+    /// The verdict as a sentence. null if there is no verdict.
     #[serde(deserialize_with = "nullable")]
     pub text: Option<String>,
     #[serde(deserialize_with = "nullable")]

@@ -32,8 +32,8 @@ pub(super) fn from_rows(
         .first()
         .map_or(prepared.rows, |(_, tensor)| tensor.rows());
     let graph = &servable.graph.inputs;
-    // If the caller overrides a default, that tensor has no batch axis to split along. If an output
-    // has no rows, an error applies to the request as a whole.
+    // The request can't be split by rows in two cases: an output of the graph has no rows, or the
+    // caller overrides a default, which has no batch axis to split along.
     let by_row = servable.without_rows.is_empty()
         && tensors.len() == graph.len()
         && graph.iter().all(|spec| spec.shape.has_batch_axis());

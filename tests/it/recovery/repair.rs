@@ -67,7 +67,7 @@ fn an_interrupted_repair_can_be_finished() {
     server.decide("churn/rollout/abort", &json!({"reason": "bad"}));
     drop(server);
     // The state after a kill between the move of the damaged entry and the write of the repair: the
-    // rollout seems to run, and the entry that ended it is set aside.
+    // rollout seems to run, and the entry that ended it is moved aside.
     let place = "damaged/churn/01M8F8XN0A7K8735X7M5ZZB6G1";
     fs_err::create_dir_all(deployment.state().join(place)).unwrap();
     let entry = "00000003.json";
@@ -209,7 +209,7 @@ fn a_damaged_journal_prevents_changes_and_no_answers() {
     repair_after_a_power_cut(&deployment, &server);
 }
 
-/// Repairs the journal with the suggested command. The damaged entry is set aside.
+/// Repairs the journal with the suggested command. The damaged entry is moved aside.
 fn repair_after_a_power_cut(deployment: &Deployment, server: &ServerClient) {
     assert_eq!(
         server.run_command(&["history", "churn", "--repair"]).0,
