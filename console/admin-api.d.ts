@@ -1086,8 +1086,8 @@ export interface components {
              *     `idle`.
              */
             state: string;
-            /** @description The role of an available version: `stable`, `candidate`, `previous` or `loaded`. */
-            role?: string | null;
+            /** @description The role of an available version. */
+            role?: components["schemas"]["VersionRole"] | null;
             /** @description The reason why the version does not answer. Absent if it answers. */
             reason?: string | null;
             /** @description A problem with the files of a loaded version. Absent if there is none. */
@@ -1099,6 +1099,7 @@ export interface components {
             /** @description The digest: `sha256:` and 64 hex digits. */
             digest: string;
         };
+        VersionRole: "stable" | "shadow" | "candidate" | "previous" | "idle";
         /** @description The units of one window of time. */
         WindowTotals: {
             /**

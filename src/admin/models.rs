@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{admin::nullable, suggestion::Suggestion};
+use crate::{admin::nullable, rollout::role::VersionRole, suggestion::Suggestion};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Readiness {
@@ -54,9 +54,9 @@ pub(crate) struct VersionReadiness {
     /// The state of the version: `incomplete`, `loading`, `available`, `draining`, `refused` or
     /// `idle`.
     pub state: String,
-    /// The role of an available version: `stable`, `candidate`, `previous` or `loaded`.
+    /// The role of an available version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
+    pub role: Option<VersionRole>,
     /// The reason why the version does not answer. Absent if it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

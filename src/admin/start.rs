@@ -3,7 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{compat::CompatibilityReport, journal::entry::VersionRef, rollout::plan::RolloutPlan};
+use serde_json::Value;
+
+use crate::{
+    compat::CompatibilityReport,
+    journal::entry::VersionRef,
+    rollout::{evidence::Evidence, judge::GuardReport, plan::RolloutPlan},
+};
 
 /// The answer to `POST /admin/models/{name}/rollout/start` with `dry_run`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -37,8 +43,29 @@ pub(crate) struct CandidateReport {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct DecisionEvidence {
-    pub totals: Option<crate::rollout::evidence::Evidence>,
-    pub guards: Vec<crate::rollout::judge::GuardReport>,
+    /// The counts of each version since the start of the step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub totals: Option<Evidence>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub guards: Vec<GuardReport>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<CandidateReport>,
-    pub without_way_back: bool,
+    /// Whether the operator promoted a version although a rollback would not work. Absent for
+    /// decisions other than a promotion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without_way_back: Option<bool>,
+}
+
+impl DecisionEvidence {
+    pub(crate) fn of_totals(totals: &Evidence) -> DecisionEvidence {
+        DecisionEvidence {
+            totals: Some(totals.clone()),
+            ..DecisionEvidence::default()
+        }
+    }
+
+    /// The member `evidence` of a journal entry.
+    pub(crate) fn to_value(&self) -> Option<Value> {
+        serde_json::to_value(self).ok()
+    }
 }

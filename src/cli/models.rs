@@ -10,6 +10,7 @@ use crate::{
         paint::{Cell, Paint, Style, Table},
         suggestion::command,
     },
+    rollout::role::VersionRole,
 };
 
 #[derive(clap::Args)]
@@ -89,7 +90,7 @@ fn version_cells(version: &VersionReadiness) -> [Cell; 4] {
     [
         Cell::left(&version.version),
         Cell::left(&version.state).style(style),
-        Cell::left(version.role.as_deref().unwrap_or_default()),
+        Cell::left(version.role.map_or("", VersionRole::name)),
         Cell::left(note.map_or("", String::as_str)).style(Style::Dim),
     ]
 }

@@ -1,9 +1,10 @@
 //! Acting on the judge's verdict about the current step.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     actor::Actor,
+    admin::start::DecisionEvidence,
     clock,
     journal::{
         DecisionDraft,
@@ -108,10 +109,13 @@ impl Operator {
         judgement: &Judgement,
         details: Option<Value>,
     ) {
-        let evidence = model
-            .step
-            .as_ref()
-            .map(|running| json!({"totals": running.evidence, "guards": judgement.guards}));
+        let evidence = model.step.as_ref().and_then(|running| {
+            DecisionEvidence {
+                guards: judgement.guards.clone(),
+                ..DecisionEvidence::of_totals(&running.evidence)
+            }
+            .to_value()
+        });
         let draft = DecisionDraft {
             action,
             actor: Actor::Judge,

@@ -1,10 +1,8 @@
 //! Promoting a candidate: it becomes the stable version.
 
-use serde_json::json;
-
 use crate::{
     actor::Actor,
-    admin::{requests::PromoteRequest, status::ModelStatus},
+    admin::{requests::PromoteRequest, start::DecisionEvidence, status::ModelStatus},
     journal::{
         DecisionDraft,
         entry::{Action, VersionRef},
@@ -50,8 +48,12 @@ impl Operator {
                 "a promotion without a rollback path",
             ));
         }
-        let evidence = model.step.as_ref().map(|running| {
-            json!({"totals": running.evidence, "without_way_back": request.without_way_back})
+        let evidence = model.step.as_ref().and_then(|running| {
+            DecisionEvidence {
+                without_way_back: Some(request.without_way_back),
+                ..DecisionEvidence::of_totals(&running.evidence)
+            }
+            .to_value()
         });
         let draft = DecisionDraft {
             action: Action::Promote,

@@ -1,11 +1,9 @@
 //! Rolling back: restores an earlier stable version, or ends the rollout in progress. The restored
 //! version is still loaded, so it answers the next request.
 
-use serde_json::json;
-
 use crate::{
     actor::Actor,
-    admin::{requests::RollbackRequest, status::ModelStatus},
+    admin::{requests::RollbackRequest, start::DecisionEvidence, status::ModelStatus},
     clock,
     id::ModelName,
     journal::{
@@ -139,7 +137,7 @@ impl Operator {
             evidence: model
                 .step
                 .as_ref()
-                .map(|running| json!({"totals": running.evidence})),
+                .and_then(|running| DecisionEvidence::of_totals(&running.evidence).to_value()),
             details: None,
         };
         self.append(model, draft)?;

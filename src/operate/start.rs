@@ -4,13 +4,12 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::json;
 
 use crate::{
     actor::Actor,
     admin::{
         requests::{PlanChoice, StartRequest},
-        start::{CandidateReport, DryRun, PlannedRollout},
+        start::{CandidateReport, DecisionEvidence, DryRun, PlannedRollout},
         status::ModelStatus,
     },
     journal::{
@@ -126,7 +125,11 @@ impl Operator {
             to: candidates.into_iter().next(),
             strategy: Some(details.plan.name.clone()),
             reason: request.reason.clone(),
-            evidence: Some(json!({"candidates": comparison.reports})),
+            evidence: DecisionEvidence {
+                candidates: comparison.reports,
+                ..DecisionEvidence::default()
+            }
+            .to_value(),
             details: serde_json::to_value(details).ok(),
         };
         self.append(model, draft)?;

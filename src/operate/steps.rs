@@ -1,10 +1,10 @@
 //! Orders about the rollout in progress: approve, pause, resume, abort.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     actor::Actor,
-    admin::status::ModelStatus,
+    admin::{start::DecisionEvidence, status::ModelStatus},
     journal::{DecisionDraft, entry::Action},
     operate::{OperateError, Operator, model::ModelControl},
     rollout::state::{PauseDetails, PhaseState, StepDetails},
@@ -137,7 +137,7 @@ impl Operator {
             .step
             .as_ref()
             .filter(|_| decision.action == Action::Abort)
-            .map(|running| json!({"totals": running.evidence}));
+            .and_then(|running| DecisionEvidence::of_totals(&running.evidence).to_value());
         let draft = DecisionDraft {
             action: decision.action,
             actor: decision.actor.clone(),

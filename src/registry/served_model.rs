@@ -18,6 +18,7 @@ use crate::{
         servable::Servable,
         traffic::{Traffic, available},
     },
+    rollout::role::VersionRole,
     suggestion::Suggestion,
 };
 
@@ -191,7 +192,7 @@ impl ServedModel {
     }
 
     /// The role of a loaded version: the label `role` of `predictd_model_info`.
-    pub(crate) fn role(&self, servable: &Arc<Servable>) -> &'static str {
+    pub(crate) fn role(&self, servable: &Arc<Servable>) -> VersionRole {
         let is = |other: &Option<Arc<Servable>>| {
             other
                 .as_ref()
@@ -207,11 +208,11 @@ impl ServedModel {
         match candidate {
             // The stable version comes first: a version may be a candidate and the previous one as
             // well.
-            _ if is(&self.stable) => "stable",
-            Some(traffic) if traffic.step.shadow_share > 0.0 => "shadow",
-            Some(_) => "candidate",
-            None if is(&self.previous) => "previous",
-            None => "idle",
+            _ if is(&self.stable) => VersionRole::Stable,
+            Some(traffic) if traffic.step.shadow_share > 0.0 => VersionRole::Shadow,
+            Some(_) => VersionRole::Candidate,
+            None if is(&self.previous) => VersionRole::Previous,
+            None => VersionRole::Idle,
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod evidence;
 pub(crate) mod figures;
 pub mod judge;
 pub mod plan;
+pub(crate) mod role;
 pub mod sequential;
 mod slots;
 pub mod split;

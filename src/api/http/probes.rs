@@ -112,7 +112,7 @@ fn model_readiness(
     let outage = model.outage(now);
     let versions = model.versions.iter().map(|(version, status)| {
         let role = match &status.state {
-            VersionState::Available(servable) => Some(model.role(servable).to_owned()),
+            VersionState::Available(servable) => Some(model.role(servable)),
             _ => None,
         };
         VersionReadiness {

@@ -143,7 +143,7 @@ pub(super) fn figures(entry: &Entry) -> Vec<String> {
         let verdict = report.compatibility.verdict;
         format!("{}: {verdict}", report.version)
     }));
-    if evidence.without_way_back {
+    if evidence.without_way_back == Some(true) {
         lines.push("promoted although a rollback would not work".to_owned());
     }
     if matches!(entry.action, Action::Adopt | Action::Start)

@@ -15,6 +15,7 @@ use crate::{
             tracked::{TrackedModel, TrackedVersion},
         },
     },
+    rollout::role::VersionRole,
 };
 
 impl RegistryLoop {
@@ -133,7 +134,11 @@ impl TrackedVersion {
             digest: &self.info.digest,
             verified: self.info.verified,
         };
-        metrics.models.set_role(loaded, self.info.role, role);
+        metrics.models.set_role(
+            loaded,
+            self.info.role.map(VersionRole::name),
+            role.map(VersionRole::name),
+        );
         self.info.role = role;
     }
 }

@@ -11,6 +11,7 @@ use crate::{
         reconcile::{CopyProgress, LoadPhase, RetentionPolicy, VersionView},
         source::FoundDirectory,
     },
+    rollout::role::VersionRole,
 };
 
 /// All models that are on disk or loaded.
@@ -91,7 +92,7 @@ pub(super) struct ForgivenFailure {
 
 /// The values of `predictd_model_info` that were published last.
 pub(super) struct PublishedInfo {
-    pub role: Option<&'static str>,
+    pub role: Option<VersionRole>,
     pub digest: String,
     pub verified: bool,
 }
