@@ -11,8 +11,8 @@ use crate::{
     transform::outputs::label_text,
 };
 
-/// The classes of each output in their order: from the package's postprocessing, or from the file
-/// of labels next to a bare graph.
+/// The classes of each output in their order. They come from the package's postprocessing, or from
+/// the file of labels next to a bare graph.
 pub(super) fn output_classes(version: &ComparedVersion<'_>) -> BTreeMap<String, Vec<String>> {
     // The last step with labels decides what callers see.
     let last_labels = |section: &Value| {
@@ -58,7 +58,8 @@ pub(super) fn compare_classes(
     let mut differences = Vec::new();
     let mut outputs_with_new_classes = Vec::new();
     for changed in changed_classes(old, new) {
-        // Only new labels are also a gap of the output schema, and would be reported twice.
+        // A new label is also a gap of the output schema. These outputs are returned, so that the
+        // gap is not reported twice.
         if changed.new.iter().any(|label| !changed.old.contains(label)) {
             outputs_with_new_classes.extend(changed.outputs.iter().cloned());
         }

@@ -4,17 +4,17 @@ use serde_json::Value;
 
 use crate::schema::fault::token;
 
-/// JSON pointer and schema of a declared field.
+/// The JSON pointer and the schema of a declared field.
 pub(super) type DeclaredField<'a> = (String, &'a Value);
 
 /// The fields at every depth that two schemas declare.
 #[derive(Default)]
 pub(super) struct DeclaredFields<'a> {
-    /// Only in the old schema.
+    /// The fields that only the old schema declares.
     pub gone: Vec<DeclaredField<'a>>,
-    /// Only in the new schema.
+    /// The fields that only the new schema declares.
     pub new: Vec<DeclaredField<'a>>,
-    /// In both, with both schemas.
+    /// The fields that both schemas declare, with both schemas of the field.
     pub kept: Vec<(String, &'a Value, &'a Value)>,
 }
 
@@ -89,12 +89,12 @@ impl<'a> DeclaredFields<'a> {
     }
 }
 
-/// `monthly_charges` and `monthly_charge_usd` have 0.72. Below this, pairs share a few letters by
-/// accident.
+/// Minimum similarity of the names of a renamed field. `monthly_charges` and `monthly_charge_usd`
+/// have 0.72. Less similar names share a few letters by accident.
 const MIN_SIMILARITY: f64 = 0.6;
 
-/// How similar two names are, from 0 to 1. `None` means that the two are not one renamed field:
-/// their parents, types or units differ, or the names have too little in common.
+/// How similar two names are, from 0 to 1. `None` means that this is not a renamed field: the
+/// parents, types or units of the two differ, or their names have too little in common.
 fn similarity((a, gone): (&str, &Value), (b, new): (&str, &Value)) -> Option<f64> {
     let (before, after) = (a.rsplit_once('/')?, b.rsplit_once('/')?);
     let kind = |schema: &Value| match schema.get("type") {
@@ -110,7 +110,8 @@ fn similarity((a, gone): (&str, &Value), (b, new): (&str, &Value)) -> Option<f64
         return None;
     }
     let score = strsim::normalized_damerau_levenshtein(before.1, after.1);
-    // One name extends the other: `age` and `age_years`. Shorter names are in too many others.
+    // One name extends the other, like `age` and `age_years`. A name of fewer than 3 letters is
+    // part of too many names.
     let extended = before.1.len().min(after.1.len()) >= 3
         && (before.1.contains(after.1) || after.1.contains(before.1));
     (score >= MIN_SIMILARITY || extended).then_some(score)

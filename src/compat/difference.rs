@@ -9,27 +9,29 @@ use serde::{Deserialize, Serialize};
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
-/// The order is the order of a report.
+/// The effect of a difference. The variants have the order of a report.
 pub(crate) enum Severity {
-    /// The promotion would break today's callers.
+    /// A promotion would break today's callers.
     Breaking,
-    /// Neither proved to be harmless nor proved to break callers. It counts as breaking unless a
-    /// person accepts it.
+    /// The difference is not proved to be harmless, and not proved to break callers. It counts as
+    /// breaking unless a person accepts it.
     Unproved,
-    /// A rollback would break callers who use the new version.
+    /// A rollback would break callers who use the new values.
     ForwardOnly,
-    /// Breaks nobody.
+    /// The difference breaks no callers.
     Note,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Difference {
     pub severity: Severity,
-    /// `input`, `output`, `classes`, `units`, `tensors`, `graph` or `preprocessing`.
+    /// The compared part: `input`, `output`, `classes`, `units`, `tensors`, `graph` or
+    /// `preprocessing`.
     pub side: Cow<'static, str>,
-    /// JSON pointer of the field in an instance or an answer. It is empty for the whole.
+    /// JSON pointer of the field in an instance or an answer. Empty if the difference concerns the
+    /// whole.
     pub pointer: String,
-    /// The difference, and its effect on callers.
+    /// Describes the difference and its effect on callers.
     pub detail: String,
     /// Whether a person accepted this unproved difference.
     pub overridden: bool,
@@ -80,12 +82,12 @@ impl Difference {
 
     /// Whether this difference forbids the promotion.
     pub(super) fn forbids_promotion(&self) -> bool {
-        // A person can accept an unproved difference, and never a proved one: `is_named_by` sees to
-        // that.
+        // A person can accept an unproved difference, but never a proved one. `is_named_by`
+        // enforces this.
         matches!(self.severity, Severity::Breaking | Severity::Unproved) && !self.overridden
     }
 
-    /// Whether an override names this difference: `SIDE:POINTER`, or the pointer alone.
+    /// Whether an override names this difference, as `SIDE:POINTER` or by the pointer alone.
     pub(super) fn is_named_by(&self, text: &str) -> bool {
         self.severity == Severity::Unproved
             && (text == self.pointer

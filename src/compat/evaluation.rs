@@ -1,5 +1,5 @@
-//! Compares the offline evaluations and the reference profiles of two versions. The numbers are
-//! shown to a person, and decide nothing.
+//! Compares the offline evaluations and the reference profiles of two versions. The numbers are for
+//! people: no decision depends on them.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 /// One metric of both versions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct ComparedMetric {
-    /// `field=value`, or empty for all data.
+    /// The slice of the data, as `field=value`. Empty for all data.
     pub slice: String,
     pub name: String,
     pub old: Option<f64>,
@@ -17,21 +17,21 @@ pub(crate) struct ComparedMetric {
 /// The metrics in the `evaluation.json` of both versions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Evaluations {
-    /// Whether both versions were evaluated on data with the same hash. The metrics are comparable
-    /// only if it is true.
+    /// Whether both versions were evaluated on data with the same hash. Otherwise the metrics can't
+    /// be compared.
     pub same_data: bool,
     pub metrics: Vec<ComparedMetric>,
 }
 
-/// One feature or prediction of both reference profiles.
+/// One feature or prediction that both reference profiles contain.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct ComparedFeature {
-    /// `features` or `predictions`.
+    /// The section of the profile: `features` or `predictions`.
     pub section: &'static str,
     pub name: String,
     pub old: Option<FeatureSummary>,
     pub new: Option<FeatureSummary>,
-    /// Population stability index, if both distributions are of the same kind.
+    /// The population stability index. `None` if the two distributions have different kinds.
     pub psi: Option<f64>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct FeatureSummary {
     pub kind: String,
     /// The share of rows without a value, from 0 to 1.
     pub missing: f64,
-    /// The median of numbers, or the most common category.
+    /// The median of a numeric feature, or the most common category.
     pub middle: String,
 }
 
@@ -119,7 +119,7 @@ fn members(value: Option<&Value>) -> &Map<String, Value> {
     value.and_then(Value::as_object).unwrap_or(&NONE)
 }
 
-/// The names of both maps: those of `old` in its order, then the new ones.
+/// The names in both maps: those of `old` in its order, followed by the names that only `new` has.
 fn names<'a>(old: &'a Map<String, Value>, new: &'a Map<String, Value>) -> Vec<&'a str> {
     old.keys()
         .chain(new.keys().filter(|name| !old.contains_key(*name)))
@@ -161,11 +161,11 @@ fn summary(feature: &Value) -> FeatureSummary {
     }
 }
 
-/// The share of an empty bin. With 0 the index would be infinite.
+/// The share that an empty bin gets. A share of 0 would make the index infinite.
 const MIN_SHARE: f64 = 1e-4;
 
-/// The population stability index: the sum of (b - a) ln(b / a) over the bins' shares `a` in the
-/// old and `b` in the new profile. The missing values are a bin of their own.
+/// The population stability index: the sum of (b - a) ln(b / a) over all bins. `a` is the share of
+/// a bin in the old profile, and `b` in the new one. The missing values have their own bin.
 fn stability_index(old: &Value, new: &Value) -> Option<f64> {
     let bins = match (old.get("categories"), new.get("categories")) {
         (Some(_), Some(_)) => {
@@ -173,7 +173,7 @@ fn stability_index(old: &Value, new: &Value) -> Option<f64> {
                 members(old.get("categories")),
                 members(new.get("categories")),
             );
-            // A category that is missing in a profile has no rows there.
+            // A category that is missing in a profile counts 0 rows.
             let count = |counts: &Map<String, Value>, name: &str| {
                 counts.get(name).and_then(Value::as_f64).unwrap_or_default()
             };
@@ -186,7 +186,7 @@ fn stability_index(old: &Value, new: &Value) -> Option<f64> {
         (None, None) => numeric_bins(old, new)?,
         _ => return None,
     };
-    // A feature that becomes null more often has drifted, even if its other values have not.
+    // A feature that is null more often has drifted, even if its other values have not.
     let missing = (number(old, "missing"), number(new, "missing"));
     let bins: Vec<(f64, f64)> = bins
         .into_iter()

@@ -1,5 +1,5 @@
-//! Compares one of a package's two schemas, in both directions: the promotion to the new version,
-//! and the rollback to the old one.
+//! Compares the input or output schemas of two packages in both directions: for the promotion to
+//! the new version, and for the rollback to the old one.
 
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ pub(super) fn compare_inputs(old: &Schema, new: &Schema, differences: &mut Vec<D
     let breaking = inputs.report_gaps();
     for unbound in Binding::unbound(old, new) {
         let pointer = pointer_to(&unbound.field);
-        // A renamed or breaking field already has a difference that names the cause.
+        // Another difference already reports a renamed or breaking field, with the cause.
         if !renamed.contains(&pointer) && !breaking.contains(&pointer) {
             let detail = format!(
                 "{}: today's requests can't be used by the new version",
@@ -89,7 +89,8 @@ impl InputComparison<'_> {
             if take_gaps(&mut self.forward, gone) {
                 let detail = "is gone: requests of today's callers who send it would get 422";
                 self.report(Severity::Breaking, gone, detail.to_owned());
-                // A promotion that breaks the field's callers leaves nothing to roll back for them.
+                // The promotion already breaks the field's callers, so the effect of a rollback
+                // does not matter.
                 take_gaps(&mut self.backward, gone);
             } else {
                 let detail = "is no longer read: it may still be sent, and has no effect";
@@ -123,8 +124,9 @@ impl InputComparison<'_> {
     }
 }
 
-/// Reports the differences of the output schemas. `changed_classes` are the pointers of the outputs
-/// whose classes differ: their new values are reported with the classes.
+/// Reports the differences of the output schemas. `changed_classes` contains the pointers of the
+/// outputs whose classes differ. The comparison of the classes reports the new values of these
+/// outputs.
 pub(super) fn compare_outputs(
     old: &Schema,
     new: &Schema,
@@ -174,8 +176,8 @@ pub(super) fn compare_outputs(
 
 type GapText = fn(&Gap) -> String;
 
-/// Reports the remaining gaps of both directions. Returns the pointers of the fields that surely
-/// break today's callers.
+/// Reports the remaining gaps of both directions. Returns the pointers of the fields that are
+/// proved to break today's callers.
 fn report_gaps(
     side: &'static str,
     (forward, forward_text): (&[Gap], GapText),
@@ -195,7 +197,8 @@ fn report_gaps(
         let detail = forward_text(gap);
         differences.push(Difference::new(severity, side, &gap.pointer, detail));
     }
-    // A field that forbids the promotion can't be rolled back: a second line would only distract.
+    // A field that forbids the promotion can't reach a rollback, so a second line would only
+    // distract.
     for gap in backward
         .iter()
         .filter(|gap| !breaking.contains(&gap.pointer))

@@ -1,7 +1,7 @@
 //! Describes a [`Gap`] between two schemas, and its effect on callers.
 //!
-//! One text for each direction of each side: `refused` and `refused_after_rollback` are for
-//! requests, `unexpected` and `missed_after_rollback` are for answers.
+//! The module has one text for each direction of each side: `refused` and `refused_after_rollback`
+//! for requests, `unexpected` and `missed_after_rollback` for answers.
 
 use serde_json::Value;
 
@@ -59,7 +59,8 @@ fn example(gap: &Gap) -> String {
         .unwrap_or_default()
 }
 
-/// `example`, followed by the comma that ends an insertion.
+/// The example of the gap between two commas, for the middle of a sentence. Empty without an
+/// example.
 fn example_within(gap: &Gap) -> String {
     let example = example(gap);
     if example.is_empty() {
@@ -79,18 +80,18 @@ fn other_rule(gap: &Gap, word: &str) -> String {
 
 /// Whether the gap concerns members that neither schema names.
 fn is_about_unknown(gap: &Gap) -> bool {
-    // For a declared member, `narrower` is the member's schema and no boolean.
+    // For a declared member, `narrower` is the schema of the member, not a boolean.
     gap.keyword == "additionalProperties" && gap.narrower.as_ref().is_none_or(Value::is_boolean)
 }
 
-/// The new input schema refuses values that the old one accepts.
+/// Describes a gap of the input: the new schema refuses values that the old one accepts.
 pub(super) fn refused(gap: &Gap) -> String {
     let would = "requests of today's callers";
     let (wider, narrower) = (
         rule(gap.keyword, gap.wider.as_ref()),
         rule(gap.keyword, gap.narrower.as_ref()),
     );
-    // The order of the arms matters: a gap of any keyword may be unproved, or list values.
+    // The order of the arms matters: a gap of any keyword may be unproved or list values.
     match gap.keyword {
         _ if gap.kind == GapKind::Unproved => format!("{}: {would} may get 422", unproved(gap)),
         "required" if gap.narrower.is_some() => {
@@ -119,7 +120,8 @@ pub(super) fn refused(gap: &Gap) -> String {
     }
 }
 
-/// The old input schema refuses values that the new one accepts.
+/// Describes a gap of the input after a rollback: the old schema refuses values that the new one
+/// accepts.
 pub(super) fn refused_after_rollback(gap: &Gap) -> String {
     let when = "after a rollback";
     let (wider, narrower) = (
@@ -156,7 +158,7 @@ pub(super) fn refused_after_rollback(gap: &Gap) -> String {
     }
 }
 
-/// The new output schema allows values that the old one does not.
+/// Describes a gap of the output: the new schema allows values that the old one does not.
 pub(super) fn unexpected(gap: &Gap) -> String {
     let today = "today's callers don't expect";
     let (wider, narrower) = (
@@ -182,7 +184,8 @@ pub(super) fn unexpected(gap: &Gap) -> String {
     }
 }
 
-/// The old output schema allows values that the new one does not.
+/// Describes a gap of the output after a rollback: the old schema allows values that the new one
+/// does not.
 pub(super) fn missed_after_rollback(gap: &Gap) -> String {
     let when = "after a rollback";
     let (wider, narrower) = (
@@ -213,7 +216,7 @@ pub(super) fn missed_after_rollback(gap: &Gap) -> String {
     }
 }
 
-/// The beginning of the text of a gap without a proof.
+/// The first words of the text for a gap without a proof.
 fn unproved(gap: &Gap) -> String {
     let text = |value: &Option<Value>| {
         value

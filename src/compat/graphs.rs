@@ -1,4 +1,4 @@
-//! Compares tensors: the answer's fields as tensors, and the inputs and outputs of the graphs.
+//! Compares tensors: the fields of the answer as tensors, and the inputs and outputs of the graphs.
 
 use crate::{
     compat::{Difference, Severity},
@@ -6,21 +6,22 @@ use crate::{
     tensor::signature::{Signature, TensorSpec},
 };
 
-/// Reports output fields that have another type or shape for callers who request tensors.
+/// Reports output fields whose type or shape changed for callers who request tensors.
 pub(super) fn compare_tensors(
     old: &[TensorSpec],
     new: &[TensorSpec],
     differences: &mut Vec<Difference>,
 ) {
     for before in old {
-        // The comparison of the output schemas reports a field that is gone.
+        // The comparison of the output schemas reports a removed field.
         let Some(after) = new
             .iter()
             .find(|after| after.name == before.name && *after != before)
         else {
             continue;
         };
-        let detail = format!("is {after} instead of {before}: callers of tensors can't take it");
+        let detail =
+            format!("is {after} instead of {before}: callers who request tensors can't read it");
         differences.push(Difference::new(
             Severity::Breaking,
             "tensors",
@@ -37,7 +38,7 @@ pub(super) fn compare_graphs(old: &Signature, new: &Signature, differences: &mut
     let before = differences.len();
     compare_specs("input", &old.inputs, &new.inputs, differences);
     compare_specs("output", &old.outputs, &new.outputs, differences);
-    // Equal tensors in another order: some clients read outputs by position.
+    // The tensors are the same, in a different order. Some clients read outputs by their position.
     if differences.len() == before && old != new {
         differences.push(Difference::new(
             Severity::Breaking,

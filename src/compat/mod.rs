@@ -1,11 +1,11 @@
-//! Compatibility: whether a new version can answer the callers of an old one, and the old version
-//! the callers of the new one after a rollback.
+//! Compatibility: whether a new version can answer the callers of an old one, and whether the old
+//! version can answer the callers of the new one after a rollback.
 //!
 //! Three rules go beyond the containment of schemas:
 //!
 //! - Callers ignore members of an answer that they don't know, even if the old output schema has
-//!   `additionalProperties: false`. A new member breaks nobody until a rollback removes it from
-//!   callers who began to read it.
+//! `additionalProperties: false`. A new member breaks no callers until a rollback removes it from
+//! callers who read it by that time.
 //! - A removed member of an answer breaks its readers, even if it was optional.
 //! - The new version must be able to use the columns that the old version decoded ([`Binding`]).
 //!
@@ -36,10 +36,10 @@ use crate::{
 /// One of the two versions of a comparison.
 #[derive(Clone, Copy)]
 pub(crate) struct ComparedVersion<'a> {
-    /// `None` for a bare graph.
+    /// The parts of the package. `None` for a bare graph.
     pub parts: Option<&'a Parts>,
     pub graph: &'a Signature,
-    /// Output labels from a file next to a bare graph.
+    /// The output labels from a file next to a bare graph. `None` without this file.
     pub labels: Option<&'a BTreeMap<String, Arc<[String]>>>,
     /// Whether callers of tensors see the graph's inputs and outputs instead of the schema's
     /// fields.
@@ -50,20 +50,22 @@ pub(crate) struct ComparedVersion<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Compatibility {
-    /// It can, and the old version can answer the callers of the new one.
+    /// The new version can answer the callers of the old one, and the old version can answer the
+    /// callers of the new one.
     Compatible,
-    /// It can, but a rollback would break callers who use the new values.
+    /// The new version can answer the callers of the old one, but a rollback would break callers
+    /// who use the new values.
     ForwardOnly,
-    /// It can't.
+    /// The new version can't answer the callers of the old one.
     Breaking,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct CompatibilityReport {
     pub verdict: Compatibility,
-    /// Sorted by severity.
+    /// The differences, sorted by severity.
     pub differences: Vec<Difference>,
-    /// Overrides that name no unproved difference.
+    /// The overrides that name no unproved difference.
     pub unused_overrides: Vec<String>,
 }
 
@@ -127,7 +129,8 @@ fn compare_packages(
     (new, new_parts): (&ComparedVersion<'_>, &Parts),
     differences: &mut Vec<Difference>,
 ) {
-    // The classes come first, because their new labels must not be reported as values again.
+    // The classes are compared first, because the comparison of the outputs must not report their
+    // new labels again.
     let (class_differences, changed_classes) =
         classes::compare_classes(&classes::output_classes(old), &classes::output_classes(new));
     fields::compare_inputs(&old_parts.input, &new_parts.input, differences);
@@ -174,14 +177,14 @@ fn bind(parts: &Parts, graph: &Signature, differences: &mut Vec<Difference>) -> 
     }
 }
 
-/// Applies the overrides and judges the differences.
+/// Applies the overrides and derives the verdict from the differences.
 fn report(mut differences: Vec<Difference>, overrides: &[String]) -> CompatibilityReport {
     let mut unused_overrides: Vec<String> = overrides.to_vec();
     for difference in &mut differences {
         difference.overridden = overrides.iter().any(|text| difference.is_named_by(text));
         unused_overrides.retain(|text| !difference.is_named_by(text));
     }
-    // A stable sort: differences of one severity keep the order of the document.
+    // The sort is stable: differences of the same severity keep the order of the document.
     differences.sort_by_key(|difference| difference.severity);
     let compatibility = if differences.iter().any(Difference::forbids_promotion) {
         Compatibility::Breaking

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Reports changed steps. Callers who send tensors prepared them by the old version's steps.
+/// Reports changed steps. Callers who send tensors prepare them by the steps of the old version.
 pub(super) fn compare_steps(old: &Parts, new: &Parts, differences: &mut Vec<Difference>) {
     let section = |parts: &Parts, name: &str| {
         let document = parts.preprocessing.as_ref()?.get(name)?;
@@ -115,11 +115,11 @@ const EXAMPLE_LIMITS: DecodeLimits = DecodeLimits {
     max_array_values: usize::MAX,
 };
 
-/// Most golden examples that are tried. More of them rarely reach another branch of a step, and
-/// each costs two decodes and two preparations.
+/// Maximum number of golden examples that are tried. More examples rarely reach another branch of a
+/// step, and each example costs two decodes and two preparations.
 const MAX_EXAMPLES: usize = 20;
 
-/// A package and its transform, which is bound to the package's graph.
+/// A package, and its transform that is bound to the package's graph.
 pub(super) type BoundParts<'a> = (&'a Parts, &'a Transform);
 
 /// Reports examples that both schemas accept, and that only one preprocessing accepts: a step may
@@ -153,8 +153,8 @@ fn refused_examples(
         let Ok(columns) = decode_instance(&from.input, text.as_bytes(), &EXAMPLE_LIMITS) else {
             continue;
         };
-        // Only the preprocessing of `to` is of interest: the schemas are compared elsewhere, and an
-        // example that `from` refuses as well is no difference.
+        // Only the preprocessing of `to` matters here: other functions compare the schemas. An
+        // example that `from` also refuses is not a difference.
         if decode_instance(&to.input, text.as_bytes(), &EXAMPLE_LIMITS).is_err()
             || from_transform.prepare(&columns).is_err()
         {
@@ -163,7 +163,7 @@ fn refused_examples(
         let faults = to_transform.prepare(&binding.bind(columns)).err();
         for fault in faults.unwrap_or_default() {
             let pointer = pointer_to(&fault.field);
-            // One difference for each field is enough, and the first severity is the higher one.
+            // Only the first difference of a field is reported. It has the highest severity.
             let is_reported = differences
                 .iter()
                 .any(|known| known.side == "preprocessing" && known.pointer == pointer);
@@ -183,8 +183,8 @@ fn refused_examples(
     }
 }
 
-/// The golden examples, and variants of the first one: each field set to each listed value, set to
-/// null, and left out.
+/// The golden examples, and variants of the first one: each field is set to each listed value, set
+/// to null, and left out.
 fn examples(parts: &Parts) -> Vec<Value> {
     let golden = parts
         .golden
@@ -216,7 +216,7 @@ fn examples(parts: &Parts) -> Vec<Value> {
         }
         let mut without = first.clone();
         if let Some(members) = without.as_object_mut() {
-            // Optional fields may be missing, which a step sees as null.
+            // An optional field may be missing. A step treats a missing value like null.
             members.shift_remove(name);
         }
         documents.push(without);

@@ -1,4 +1,4 @@
-//! Comparisons of two versions, as the operator reads them.
+//! Tests that compare two versions and check the report for operators.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// A graph with the input `x` and the output `y`, each of `width` numbers a row.
+/// A graph with the input `x` and the output `y`, each with `width` numbers per row.
 fn graph(width: usize) -> Signature {
     let spec = |name: &str| TensorSpec {
         name: Arc::from(name),
@@ -194,7 +194,7 @@ fn an_unproved_difference_is_breaking_until_a_person_accepts_it() {
         ],
     );
     for accepted in ["/a", "input:/a"] {
-        // The override accepts only the promotion, and not the rollback.
+        // The override accepts the promotion, but not the rollback.
         let report = versions(&old, &new, false, &[accepted]);
         check(
             &report,
@@ -211,7 +211,7 @@ fn an_unproved_difference_is_breaking_until_a_person_accepts_it() {
         (report.verdict, report.unused_overrides.len()),
         (Compatibility::Breaking, 2)
     );
-    // A difference that surely breaks callers can't be accepted.
+    // A difference that is proved to break callers can't be accepted.
     let report = versions(&package("^a"), &package("^b"), false, &["/a"]);
     assert_eq!(
         (report.verdict, report.unused_overrides),
@@ -307,7 +307,7 @@ fn units_and_members_that_are_ignored() {
 
 #[test]
 fn a_column_of_another_kind_can_not_be_bound() {
-    // The new schema accepts every listed value, but its column can't hold each of them.
+    // The new schema accepts every listed value, but its column can't represent all of them.
     let report = inputs(
         json!({"type": ["string", "number"], "enum": ["YQ==", 1]}),
         json!({"type": "string", "contentEncoding": "base64"}),

@@ -1,4 +1,4 @@
-//! Arrays: their elements, and the numbers and shape that an array column keeps.
+//! Decodes arrays: the elements, and the numbers and the shape that an array column stores.
 
 use crate::{
     decode::{
@@ -9,15 +9,15 @@ use crate::{
     schema::{Node, Types, columns::Column},
 };
 
-/// The dimensions of a regular array; `None` for an array whose inner arrays have different shapes,
-/// or that has elements that are neither numbers nor booleans.
+/// The dimensions of a regular array. `None` if the inner arrays have different shapes, or if an
+/// element is neither a number nor a boolean.
 type RegularShape = Option<Vec<usize>>;
 
 impl<'a> Decoder<'a> {
     pub(super) fn array(&mut self, node: &'a Node) -> DecodeResult<()> {
         let start = self.cursor.position();
         if !node.types.has(Types::ARRAY) {
-            // Skipped, so that the other values of the instance are checked, too.
+            // The array is skipped, so that the other values of the instance are checked, too.
             self.skip()?;
             self.wrong_type(node, JsonKind::Array, start);
             return Ok(());
@@ -26,8 +26,8 @@ impl<'a> Decoder<'a> {
             // Without a column, the elements are only validated.
             return self.elements(node, &mut None).map(|_| ());
         };
-        // The values are taken out of the column while `self` decodes, and put back also after an
-        // error.
+        // The values are taken out of the column while `self` decodes, and are put back even after
+        // an error.
         let mut numbers = Vec::new();
         let first = match self.columns.columns.get_mut(column) {
             Some(Column::Array(arrays)) => {
@@ -56,11 +56,11 @@ impl<'a> Decoder<'a> {
     ) -> DecodeResult<RegularShape> {
         self.deepen()?;
         let mut count = 0;
-        // `None` before the first element.
+        // `None` until the first element is decoded.
         let mut inner: Option<RegularShape> = None;
         let mut more = self.cursor.enter(b']')?;
         while more {
-            // Counted before the element is decoded, so that the limit bounds the memory.
+            // The element is counted before it is decoded, so that the limit bounds the memory.
             self.array_values += 1;
             if self.array_values > self.limits.max_array_values {
                 return Err(MalformedRequest::TooManyArrayElements {
@@ -72,7 +72,7 @@ impl<'a> Decoder<'a> {
             self.path.push(DecodeStep::Index(count));
             let shape = match child {
                 None => {
-                    // The schema has no rule for this element, so it must only be JSON.
+                    // The schema has no rule for this element: it only has to be valid JSON.
                     self.cursor.peek()?;
                     self.skip()?;
                     None
@@ -148,7 +148,7 @@ impl<'a> Decoder<'a> {
                 }
                 Ok(shape)
             }
-            // Any other element is a fault, or belongs to no column, so the array is not regular.
+            // Any other element is a fault or has no column, so the array is not regular.
             _ => {
                 self.value(child)?;
                 Ok(None)

@@ -1,5 +1,5 @@
-//! `CsvTable`: CSV text, as spreadsheets, SageMaker and MLflow send it, and its conversion to rows.
-//! The only file that names csv.
+//! `CsvTable`: CSV as spreadsheets, SageMaker and MLflow send it, and its conversion to rows. The
+//! only file that names the crate `csv`.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -16,13 +16,13 @@ use crate::{
 /// A CSV table from a request, before it is parsed.
 #[derive(Clone, Debug)]
 pub struct CsvTable {
-    /// The table as the caller sent it. It may not be UTF-8.
+    /// The table as the caller sent it. It may contain bytes that are not UTF-8.
     pub text: Bytes,
-    /// Whether the first line is a header or a row.
+    /// Whether the first line is a header.
     pub header: Header,
 }
 
-/// Whether the first line has the names of the columns.
+/// Whether the first line contains the names of the columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Header {
     /// The first line is a header.
@@ -34,8 +34,8 @@ pub enum Header {
     Guess,
 }
 
-/// Why a table is refused. The texts have no cell of the table, which may be personal. `row` names
-/// a row as [`RowOrigin::row`] does.
+/// Why a table is refused. The messages contain no cell of the table, because a cell may be
+/// personal. `row` names a row like [`RowOrigin::row`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum TableError {
@@ -67,7 +67,7 @@ pub enum TableError {
     #[error("{row}, {cell} of the table must be {expected}")]
     WrongCell {
         row: String,
-        /// "column `age`", or "cell 3" without names.
+        /// The name of the cell: "column `age`", or "cell 3" if the columns have no names.
         cell: String,
         expected: &'static str,
     },
@@ -77,7 +77,7 @@ pub enum TableError {
     DuplicateColumn { name: String },
 }
 
-/// How the text of a column's cells is written as JSON.
+/// The JSON type as which the cells of a column are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CellType {
     Number,
@@ -85,22 +85,22 @@ enum CellType {
     Text,
 }
 
-/// Most rows of a table. A line of two bytes becomes a record of about a hundred in memory, so the
-/// limit of the body alone would not bound the memory.
+/// Maximum number of rows in a table. A line of two bytes takes about a hundred bytes of memory as
+/// a record, so the limit of the body alone would not bound the memory.
 const MAX_ROWS: usize = 65_536;
 
 struct Lines {
     header: Option<Vec<String>>,
     records: Vec<csv::StringRecord>,
-    /// The line of each record.
+    /// The line number of each record.
     origin: RowOrigin,
 }
 
-/// The rows of a table for a schema. An empty cell is a missing value.
+/// Converts a table to rows for a schema. An empty cell is a missing value.
 pub fn to_rows(table: &CsvTable, columns: &[ColumnSpec]) -> Result<JsonRows, TableError> {
     let is_name = |cell: &str| columns.iter().any(|column| column.name == cell);
-    // A header may have columns that the model does not know. It is recognised by the required
-    // columns.
+    // A header may contain columns that the model does not know. A first line with all required
+    // columns is a header.
     let required: Vec<&str> = columns
         .iter()
         .filter(|column| column.required)
@@ -116,7 +116,7 @@ pub fn to_rows(table: &CsvTable, columns: &[ColumnSpec]) -> Result<JsonRows, Tab
         first.iter().all(is_name) || has_required(first)
     })?;
     let schema_order = || columns.iter().map(|column| column.name.clone()).collect();
-    // Without a header, the columns are in the order of the schema.
+    // Without a header, the columns have the order of the schema.
     let names: Vec<String> = lines.header.clone().unwrap_or_else(schema_order);
     let cell_type = |name: &String| {
         let column = columns.iter().find(|column| column.name == *name);
@@ -127,7 +127,7 @@ pub fn to_rows(table: &CsvTable, columns: &[ColumnSpec]) -> Result<JsonRows, Tab
         }
     };
     let types: Vec<CellType> = names.iter().map(cell_type).collect();
-    // CSV has no notation for a list, and a guess would differ from tool to tool.
+    // CSV has no standard notation for a list, and tools differ in their notation.
     if let Some(array) = columns
         .iter()
         .find(|column| column.kind.is_array() && names.contains(&column.name))
@@ -139,7 +139,7 @@ pub fn to_rows(table: &CsvTable, columns: &[ColumnSpec]) -> Result<JsonRows, Tab
     lines.into_rows(&types, Some(names))
 }
 
-/// The rows of a table for a graph without a schema.
+/// Converts a table to rows for a graph without a schema.
 pub fn to_plain_rows(table: &CsvTable, graph: &Signature) -> Result<JsonRows, TableError> {
     let cell_type = |spec: &TensorSpec| match spec.datatype {
         DataType::Bool => CellType::Boolean,
@@ -151,7 +151,8 @@ pub fn to_plain_rows(table: &CsvTable, graph: &Signature) -> Result<JsonRows, Ta
         [only] => Some(cell_type(only)),
         _ => None,
     };
-    // In a table of numbers, a first line without any number is a header, whatever its names are.
+    // In a table of numbers, a first line without any number is a header, whatever names it
+    // contains.
     let is_word = |cell: &str| !cell.is_empty() && !is_nan(cell) && json_number(cell).is_none();
     let has_words = |first: &csv::StringRecord| {
         only == Some(CellType::Number) && first.iter().all(|cell| is_word(cell.trim()))
@@ -175,8 +176,8 @@ pub fn to_plain_rows(table: &CsvTable, graph: &Signature) -> Result<JsonRows, Ta
     lines.into_rows(&types, names)
 }
 
-/// The rows of a table as objects by the names of its header. The cells of a column decide its
-/// type.
+/// Converts a table to objects with the names of its header. The cells of a column determine the
+/// column's type.
 pub fn to_objects(text: Bytes) -> Result<Vec<Value>, TableError> {
     let header = Header::Present;
     let lines = read(&CsvTable { text, header }, &|_| true)?;
@@ -198,14 +199,15 @@ pub fn to_objects(text: Bytes) -> Result<Vec<Value>, TableError> {
         .collect())
 }
 
-/// Whether a cell is a number. A code such as 00501 is not: its zeros would be lost.
+/// Whether a cell is a number. A code such as 00501 is not a number, because its zeros would be
+/// lost.
 fn is_number(cell: &str) -> bool {
     let digits = cell.trim_start_matches(['-', '+']).as_bytes();
     !matches!(digits, [b'0', b'0'..=b'9', ..]) && json_number(cell).is_some()
 }
 
-/// Reads the records of a table. `is_header` says whether the first record is a header, if the
-/// table leaves that open.
+/// Reads the records of a table. If the table does not say whether it has a header, `is_header`
+/// decides by the first record.
 fn read(
     table: &CsvTable,
     is_header: &dyn Fn(&csv::StringRecord) -> bool,
@@ -221,7 +223,7 @@ fn read(
         line: 1,
     };
     for record in reader.records() {
-        // Checked before the record is kept.
+        // The limit is checked before the record is kept.
         if records.len() == MAX_ROWS {
             return Err(TableError::TooManyRows);
         }
@@ -252,7 +254,7 @@ fn read(
     }
 }
 
-/// Counts the lines of a text, from 1. Each call counts from the record of the previous call on.
+/// Counts the lines of a text, from 1. Each call continues from the record of the previous call.
 struct LineCount<'a> {
     text: &'a [u8],
     at: usize,
@@ -260,8 +262,8 @@ struct LineCount<'a> {
 }
 
 impl LineCount<'_> {
-    /// The line of a record. The position that the reader gives is that of the empty lines before
-    /// the record.
+    /// The line number of a record. The position that the reader gives is the position of the empty
+    /// lines before the record.
     fn line_of(&mut self, position: Option<&csv::Position>) -> usize {
         let start = position
             .and_then(|position| usize::try_from(position.byte()).ok())
@@ -283,7 +285,7 @@ impl LineCount<'_> {
     }
 }
 
-/// The refusal for an error of the reader after `rows` rows.
+/// The refusal for a reader error that occurs after `rows` rows.
 fn refuse(error: &csv::Error, count: &mut LineCount<'_>, rows: usize) -> TableError {
     match error.kind() {
         csv::ErrorKind::Utf8 { .. } => TableError::NotUtf8,
@@ -302,7 +304,8 @@ fn refuse(error: &csv::Error, count: &mut LineCount<'_>, rows: usize) -> TableEr
 }
 
 impl Lines {
-    /// The rows as lists of JSON values. `types` and `names` are those of the columns.
+    /// The rows as lists of JSON values. `types` and `names` are the types and names of the
+    /// columns.
     fn into_rows(
         self,
         types: &[CellType],
@@ -314,8 +317,8 @@ impl Lines {
         };
         let mut text = Vec::from(b"[");
         for (index, record) in self.records.iter().enumerate() {
-            // All records have the same length, but without a header it may not be that of the
-            // schema.
+            // All records have the same length. Without a header, this may differ from the number
+            // of columns in the schema.
             if record.len() != types.len() {
                 return Err(TableError::CellCount {
                     row: self.origin.row(index),
@@ -347,7 +350,7 @@ impl Lines {
         })
     }
 
-    /// The type that all cells of a column have.
+    /// The type that fits all cells of a column.
     fn guess_type(&self, column: usize) -> CellType {
         let all = |holds: fn(&str) -> bool| {
             self.records
@@ -368,11 +371,12 @@ impl Lines {
     }
 }
 
-/// Writes one cell as JSON. The error says what the cell must be.
+/// Writes one cell as JSON. The error says which values the cell accepts.
 fn write_cell(cell: &str, cell_type: CellType, text: &mut Vec<u8>) -> Result<(), &'static str> {
     let trimmed = cell.trim();
     match cell_type {
-        // An empty cell is missing, also in a text column: CSV cannot distinguish both.
+        // An empty cell is missing, even in a string column: CSV can't distinguish a missing value
+        // from an empty string.
         _ if trimmed.is_empty() => text.extend_from_slice(b"null"),
         CellType::Number if is_nan(trimmed) => text.extend_from_slice(b"null"),
         CellType::Number => {
@@ -392,13 +396,13 @@ fn write_cell(cell: &str, cell_type: CellType, text: &mut Vec<u8>) -> Result<(),
     Ok(())
 }
 
-/// Whether a cell is a missing value, in the spelling of pandas, R or Python.
+/// Whether a cell means a missing value in pandas, R or Python.
 fn is_nan(cell: &str) -> bool {
     matches!(cell, "nan" | "NaN" | "NAN" | "NA" | "null" | "None")
 }
 
-/// A number in the syntax of JSON. A number that is valid JSON keeps its digits: a double would
-/// round long integers.
+/// A number in JSON syntax. A cell that is already valid JSON keeps its digits, because a double
+/// would round long integers.
 fn json_number(cell: &str) -> Option<String> {
     if serde_json::from_str::<serde_json::Number>(cell).is_ok() {
         return Some(cell.to_owned());
@@ -407,7 +411,7 @@ fn json_number(cell: &str) -> Option<String> {
     Some(ryu::Buffer::new().format_finite(value).to_owned())
 }
 
-/// Rows of cells as CSV text.
+/// Writes rows of cells as CSV.
 pub fn write_lines(rows: impl Iterator<Item = Vec<String>>) -> Vec<u8> {
     let mut writer = csv::WriterBuilder::new()
         .flexible(true)
@@ -465,7 +469,7 @@ mod tests {
         let (names, text) = convert("9007199254740993,basic,True,.5\r\n", Header::Guess).unwrap();
         assert_eq!(names, ["age", "plan", "paid", "spend"]);
         assert_eq!(text, r#"[[9007199254740993,"basic",true,0.5]]"#);
-        // A cell with the name of a field is not a header here.
+        // The table has no header, although a cell is equal to the name of a field.
         assert_eq!(
             convert("1,plan,0,2", Header::Absent).unwrap().1,
             r#"[[1,"plan",false,2]]"#

@@ -77,7 +77,7 @@ impl<'a> Cursor<'a> {
         self.whole
     }
 
-    /// Whether the cursor is at `""`.
+    /// Whether the cursor is at the empty string `""`.
     pub(super) fn at_empty_string(&self) -> bool {
         self.text.get(self.position..self.position + 2) == Some(b"\"\"")
     }
@@ -103,7 +103,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// As `fail`, for a value that should begin at `start`.
+    /// Like `fail`, for a value that should begin at `start`.
     #[cold]
     fn fail_value<T>(&self, start: usize, detail: &'static str) -> CursorResult<T> {
         let not_finite = self.text.get(start..).is_some_and(begins_not_finite);
@@ -140,7 +140,7 @@ impl<'a> Cursor<'a> {
             Some(b'[') => Ok(JsonKind::Array),
             Some(b't' | b'f') => Ok(JsonKind::Bool),
             Some(b'n') => Ok(JsonKind::Null),
-            // Not even a first byte of JSON: perhaps NaN.
+            // The byte can't begin a JSON value, but may begin NaN.
             Some(_) => self.fail_value(self.position, "expected a value"),
             None => self.fail("the text ends where a value is expected"),
         }
@@ -173,8 +173,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Enters an array or object with the closing bracket `close`. Returns `false` if it is empty;
-    /// the cursor is behind it.
+    /// Enters an array or object with the closing bracket `close`. Returns `false` if it is empty.
+    /// In this case the cursor moves past the closing bracket.
     #[inline]
     pub(super) fn enter(&mut self, close: u8) -> CursorResult<bool> {
         self.position += 1;
@@ -182,8 +182,8 @@ impl<'a> Cursor<'a> {
         Ok(!self.eat(close))
     }
 
-    /// Reads the separator behind an element. Returns `true` if another element follows, `false`
-    /// behind the closing bracket.
+    /// Reads the separator after an element. Returns `true` if another element follows, and `false`
+    /// after the closing bracket.
     #[inline]
     pub(super) fn more(&mut self, close: u8) -> CursorResult<bool> {
         self.skip_space();
@@ -219,8 +219,8 @@ impl<'a> Cursor<'a> {
         Ok(key)
     }
 
-    /// Skips the name `quoted`, given with its quotes, and the colon. Returns `false`, without
-    /// moving, before another name.
+    /// Skips the name `quoted`, which includes its quotes, and the colon. Returns `false` without
+    /// moving if the cursor is at a different name.
     #[inline]
     pub(super) fn eat_name(&mut self, quoted: &[u8]) -> CursorResult<bool> {
         if quoted.is_empty()
@@ -265,15 +265,15 @@ impl<'a> Cursor<'a> {
             }
         }
         self.position = end + 1;
-        // Both ends are next to ASCII quotes, so the cut is never inside a character.
+        // Both ends are next to ASCII quotes, so they are never inside a character.
         self.whole.get(start..end).ok_or(SyntaxError {
             offset: start,
             detail: "not UTF-8",
         })
     }
 
-    /// The rest of a string from its first escape on. Escapes are rare, so this stays out of the
-    /// inlined path.
+    /// Reads the rest of a string from its first escape on. Escapes are rare, so this method is not
+    /// inlined.
     #[cold]
     fn escaped<'s>(
         &mut self,
@@ -310,7 +310,7 @@ impl<'a> Cursor<'a> {
         }))
     }
 
-    /// Reads one escape behind its backslash.
+    /// Reads one escape. The cursor is after its backslash.
     fn escape(&mut self) -> CursorResult<char> {
         let byte = self.byte();
         self.position += 1;
@@ -369,7 +369,7 @@ impl<'a> Cursor<'a> {
         let start = self.position;
         let negative = self.eat(b'-');
         let rest = self.text.get(self.position..).unwrap_or_default();
-        // May wrap: it is used only if the number has at most 15 digits.
+        // The mantissa may wrap. It is used only if the number has at most 15 digits.
         let mut mantissa = 0u64;
         let whole = read_digits(rest, 0, &mut mantissa);
         if whole == 0 || (whole > 1 && rest.first() == Some(&b'0')) {
@@ -429,12 +429,12 @@ impl<'a> Cursor<'a> {
         Ok(true)
     }
 
-    /// Skips a value by its brackets and quotes, and returns its text. Does not check that the
+    /// Skips a value by its brackets and quotes, and returns its text. Does not check whether the
     /// value is valid JSON.
     pub(super) fn skip_value(&mut self) -> CursorResult<&'a str> {
         self.skip_space();
         let start = self.position;
-        // Brackets of both kinds count alike: the text is parsed later.
+        // Brackets of both kinds are counted together, because the text is parsed later.
         let mut depth = 0usize;
         loop {
             match self.byte() {
@@ -452,7 +452,7 @@ impl<'a> Cursor<'a> {
         if self.position == start {
             return self.fail("expected a value");
         }
-        // Both ends are next to ASCII characters, so the cut is never inside a character.
+        // Both ends are next to ASCII characters, so they are never inside a character.
         self.whole
             .get(start..self.position)
             .map(str::trim_ascii_end)
@@ -462,7 +462,7 @@ impl<'a> Cursor<'a> {
             })
     }
 
-    /// Moves from an opening quote to its closing quote.
+    /// Moves from the opening quote of a string to its closing quote.
     fn skip_string_content(&mut self) -> CursorResult<()> {
         self.position += 1;
         loop {

@@ -16,18 +16,19 @@ use crate::{
     },
 };
 
-/// What the decoder accepts beyond the schema, because the protocol has no other way to write it.
+/// Values that the decoder accepts beyond the schema, because the protocol can't write them in
+/// another way.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Leniency {
-    /// Ignore members that the schema does not know.
+    /// Whether to ignore members that the schema does not know.
     pub(super) unknown: bool,
-    /// Accept null for a field that may be left out.
+    /// Whether to accept null for an optional field.
     pub(super) null: bool,
-    /// Accept `{"b64": "..."}` for a string.
+    /// Whether to accept `{"b64": "..."}` for a string.
     pub(super) b64: bool,
 }
 
-/// Why the pass ends before the end of the text. A violation of the schema does not end it.
+/// Why the pass stops before the end of the text. A violation of the schema does not stop it.
 pub(super) enum DecodeAbort {
     Syntax(SyntaxError),
     /// Boxed, because every step of the pass returns a `Result` with this type.
@@ -63,22 +64,22 @@ pub(super) struct Decoder<'a> {
     pub(super) cursor: Cursor<'a>,
     pub(super) columns: Columns,
     pub(super) faults: Vec<Fault>,
-    /// The number of faults that are not in `faults`.
+    /// The number of faults that are counted, but not stored in `faults`.
     pub(super) more: usize,
-    /// From the root to the current value.
+    /// The path from the root to the current value.
     pub(super) path: Vec<DecodeStep<'a>>,
     pub(super) depth: usize,
     pub(super) array_values: usize,
-    /// Unescaped strings. The pass has one buffer, so that strings without escapes cost no
-    /// allocation.
+    /// Buffer for strings that contain escapes, after unescaping. The whole pass reuses it. Strings
+    /// without escapes are borrowed from the body.
     pub(super) scratch: Vec<u8>,
-    /// Which properties of the open objects have occurred. Nested objects push their properties
-    /// behind their parent's.
+    /// Whether each property of the open objects has occurred. A nested object appends its
+    /// properties after those of its parent.
     pub(super) seen: Vec<bool>,
-    /// A member `instances` at the root ends the pass with [`DecodeAbort::Envelope`].
+    /// Whether a member `instances` at the root ends the pass with [`DecodeAbort::Envelope`].
     pub(super) watch_for_envelope: bool,
-    /// The text was cut from the body or made from it, so an offset in it means nothing to the
-    /// caller.
+    /// Whether the text was cut from the body or created from it. If so, an offset in the text
+    /// means nothing to the caller.
     pub(super) derived_text: bool,
     pub(super) lenient: Leniency,
     pub(super) origin: Option<&'a RowOrigin>,
@@ -143,7 +144,7 @@ impl<'a> Decoder<'a> {
         body: &[u8],
     ) -> Result<DecodedRequest, DecodeError> {
         match outcome {
-            // An offset in a derived text would point to nothing that the caller wrote.
+            // The caller did not write a derived text, so an offset in it would not help.
             Err(DecodeAbort::Syntax(error)) if self.derived_text => {
                 Err(MalformedRequest::NotJsonInCell {
                     cell: self.cell(),
@@ -152,7 +153,7 @@ impl<'a> Decoder<'a> {
                 .into())
             }
             Err(DecodeAbort::Syntax(error)) => {
-                // The path is right only where a whole value is the error. After any other syntax
+                // The path is right only if a whole value is the error. After any other syntax
                 // error it may point to a value that the caller did not mean.
                 let pointer = self.pointer();
                 let known = [NOT_FINITE, TOO_LARGE].contains(&error.detail) && !pointer.is_empty();
@@ -192,21 +193,22 @@ impl<'a> Decoder<'a> {
         if let Some(seen) = self.seen.get_mut(base + index) {
             *seen = true;
         }
-        // The path is not popped after an error: `finish` reads the place from it.
+        // The path keeps its last step after an error: `finish` reads the place from it.
         self.path.push(DecodeStep::Name(name));
         self.value(node)?;
         self.path.pop();
         Ok(())
     }
 
-    /// Validates one value and writes it to its column. Every column gets exactly one entry for
-    /// each accepted instance.
+    /// Validates one value and writes it to its column. Every column gets exactly one entry per
+    /// accepted instance.
     #[inline]
     pub(super) fn value(&mut self, node: &'a Node) -> DecodeResult<()> {
         let kind = self.cursor.peek()?;
         let start = self.cursor.position();
         match kind {
-            // An object may be the bytes of a string, unless the schema allows real objects here.
+            // An object may contain the bytes of a string, unless the schema allows objects at this
+            // place.
             JsonKind::Object
                 if self.lenient.b64
                     && node.types.has(Types::STRING)
@@ -255,7 +257,8 @@ impl<'a> Decoder<'a> {
             .is_some_and(|spec| spec.nullable)
     }
 
-    /// Skips a value that the schema does not describe. Duplicate members are an error there, too.
+    /// Skips a value that the schema does not describe. Duplicate members are an error in this
+    /// value, too.
     pub(super) fn skip(&mut self) -> DecodeResult<()> {
         match self.cursor.peek()? {
             JsonKind::Null => self.cursor.null()?,
@@ -310,9 +313,8 @@ impl<'a> Decoder<'a> {
     /// Writes the missing value to the columns of a node that is absent or null.
     pub(super) fn missing(&mut self, node: &Node) {
         if !self.faults.is_empty() {
-            // The request is refused, so nobody reads the columns. Without this, a body of
-            // thousands of empty instances would allocate an entry for each column of each
-            // instance.
+            // The request is refused, so nobody reads the columns. Without this check, a body of
+            // thousands of empty instances would allocate an entry per column and instance.
             return;
         }
         if let Some(column) = node
@@ -329,7 +331,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// The place of a byte, with lines and columns counted from 1.
+/// The line and the column of a byte, both counted from 1.
 fn line_and_column(body: &[u8], offset: usize) -> String {
     let before = body.get(..offset).unwrap_or(body);
     let line = memchr::memchr_iter(b'\n', before).count() + 1;

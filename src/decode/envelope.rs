@@ -1,4 +1,4 @@
-//! The envelope `{"instances": [...], "id": "..."}`, or one instance without it.
+//! Decodes the envelope `{"instances": [...], "id": "..."}`, or one instance without it.
 
 use crate::{
     decode::{
@@ -9,7 +9,7 @@ use crate::{
     schema::fault::shorten,
 };
 
-/// Longest `id` of a request, in characters. The id goes to the response and to the log.
+/// Maximum length of a request's `id` in characters. The id is part of the response and the log.
 pub(super) const MAX_ID: usize = 128;
 
 impl Decoder<'_> {
@@ -43,7 +43,8 @@ impl Decoder<'_> {
         let mut more = self.cursor.enter(b'}')?;
         self.path.push(DecodeStep::Name("instances"));
         while more {
-            // Taken out of `self`, because the name borrows it while `self` decodes the value.
+            // The buffer is taken out of `self`, because the name borrows it while `self` decodes
+            // the value.
             let mut scratch = std::mem::take(&mut self.scratch);
             let key = self.cursor.key(&mut scratch)?.to_owned();
             self.scratch = scratch;
@@ -89,13 +90,13 @@ impl Decoder<'_> {
             return Err(MalformedRequest::InstancesNotArray.into());
         }
         let mut more = self.cursor.enter(b']')?;
-        // A graph cannot run on no rows, and an empty answer would hide an error of the caller.
+        // A graph can't run without rows, and an empty answer would hide an error of the caller.
         if !more {
             return Err(MalformedRequest::InstancesEmpty.into());
         }
         let mut index = 0;
         while more {
-            // Checked before the instance is decoded, so that the limit bounds the memory.
+            // The limit is checked before the instance is decoded, so that it bounds the memory.
             if index == self.limits.max_instances {
                 return Err(MalformedRequest::TooManyInstances {
                     limit: self.limits.max_instances,

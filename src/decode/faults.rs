@@ -1,4 +1,4 @@
-//! Faults: violations of the schema, with the place of the value and its name.
+//! Faults: violations of the schema, with the place and the name of the value.
 
 use crate::{
     decode::{
@@ -14,14 +14,14 @@ use crate::{
 
 impl Decoder<'_> {
     pub(super) fn wrong_type(&mut self, node: &Node, given: JsonKind, start: usize) {
-        // The node accepts integers, so a number is only refused for its fraction.
+        // The node accepts integers, so a number is refused only because it has a fraction.
         let given = if given == JsonKind::Number && node.types.has(Types::INTEGER) {
             "number with a fraction"
         } else {
             given.name()
         };
         let detail = format!("must be {}, not {given}", node.types.describe());
-        // The text of an object, an array or a literal would not help the caller.
+        // The text of an object, an array or a literal in a message would not help the caller.
         if given == "string" || given.starts_with("number") {
             self.fault(node, "type", detail, start);
         } else {
@@ -29,12 +29,11 @@ impl Decoder<'_> {
         }
     }
 
-    /// Reports a violated rule, with the value that violates it unless the field is personal
-    /// (`x-pii`).
+    /// Reports a violated rule, together with the value unless the field is personal (`x-pii`).
     #[cold]
     pub(super) fn fault(&mut self, node: &Node, keyword: &'static str, rule: String, start: usize) {
-        // A body may violate a rule in thousands of rows. A fault that is only counted is not
-        // formatted.
+        // A body may violate a rule in thousands of rows. The message of a fault that is only
+        // counted is not formatted.
         if self.faults.len() >= MAX_FAULTS {
             self.more += 1;
             return;
@@ -52,13 +51,14 @@ impl Decoder<'_> {
         );
     }
 
-    /// Reports a violated rule that the value itself would not explain, or whose value is personal.
+    /// Reports a violated rule without the value, because the value is personal or does not explain
+    /// the violation.
     pub(super) fn fault_without_value(&mut self, keyword: &'static str, rule: String) {
         let detail = format!("{} {rule}", self.name());
         self.push_fault(self.pointer(), keyword, detail);
     }
 
-    /// Reports a fault whose whole text is `detail`.
+    /// Reports a fault with the whole message `detail`.
     pub(super) fn fault_with_detail(&mut self, keyword: &'static str, detail: String) {
         self.push_fault(self.pointer(), keyword, detail);
     }
@@ -85,7 +85,7 @@ impl Decoder<'_> {
             })
     }
 
-    /// The row and the field of the current value, as a text for the caller.
+    /// The row and the field of the current value, for a message to the caller.
     pub(super) fn cell(&self) -> String {
         let row = self.path.iter().find_map(|step| {
             if let DecodeStep::Index(row) = step {
@@ -106,12 +106,12 @@ impl Decoder<'_> {
         }
     }
 
-    /// A row, as the caller counts rows.
+    /// The name of a row, as the caller counts rows.
     fn row(&self, index: usize) -> String {
         self.origin.unwrap_or(&RowOrigin::Instances).row(index)
     }
 
-    /// The innermost field name on the path, as a text for the caller.
+    /// The innermost field name on the path, for a message to the caller.
     fn name(&self) -> String {
         let name = self.path.iter().rev().find_map(|step| match step {
             DecodeStep::Name("instances") | DecodeStep::Index(_) => None,

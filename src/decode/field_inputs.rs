@@ -1,4 +1,4 @@
-//! Requests with one array for each field, such as the tensors of a protocol.
+//! Decodes requests with one array per field, such as the tensors of a protocol.
 
 use crate::{
     decode::{
@@ -12,7 +12,8 @@ use crate::{
 
 impl<'a> Decoder<'a> {
     pub(super) fn fields(&mut self, inputs: &[FieldValues<'a>], rows: usize) -> DecodeResult<()> {
-        // Checked before columns are filled: an absent optional field costs an entry for each row.
+        // The limit is checked before columns are filled: an absent optional field costs one entry
+        // per row.
         if rows > self.limits.max_instances {
             return Err(MalformedRequest::TooManyRows {
                 limit: self.limits.max_instances,
@@ -32,7 +33,7 @@ impl<'a> Decoder<'a> {
             if let Some(given) = given.get_mut(input.column) {
                 *given = true;
             }
-            // Each field has a text of its own.
+            // Each field has its own text.
             self.cursor = Cursor::new(input.text);
             self.path.push(DecodeStep::Name(&spec.name));
             self.field(spec, node, rows)?;
@@ -43,8 +44,8 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Reports the required fields that the request does not have, and writes the missing value for
-    /// the optional ones.
+    /// Reports the required fields that the request lacks, and writes missing values for the
+    /// optional ones.
     fn complete_fields(&mut self, given: &[bool], rows: usize) {
         let schema = self.schema;
         for (column, spec) in schema
@@ -64,7 +65,7 @@ impl<'a> Decoder<'a> {
                 (0..rows).for_each(|_| column.push_missing());
             }
         }
-        // Such a schema cannot be served by tensors at all, whatever the caller sends.
+        // Tensors can't serve this schema, whatever the caller sends.
         if let Some(name) = schema.required_without_column() {
             self.fault_with_detail(
                 "required",
@@ -95,18 +96,18 @@ impl<'a> Decoder<'a> {
         let mut more = self.cursor.enter(b']')?;
         let mut count = 0;
         while more {
-            // Stops before the columns get more entries than rows.
+            // The loop stops before a column gets more entries than rows.
             if count == rows {
                 return wrong_count("more");
             }
             self.path.push(DecodeStep::Index(count));
-            // A scalar field as a tensor of the shape [n, 1] has each value in an array of its own.
+            // A scalar field with a tensor of the shape [n, 1] has each value in its own array.
             let nested = !spec.kind.is_array() && self.cursor.peek()? == JsonKind::Array;
             if nested && !self.cursor.enter(b']')? {
                 return wrong_count("no");
             }
-            // A tensor has no way to leave out an element: null, and for strings the empty string,
-            // mean a missing value.
+            // A tensor can't omit an element. Null is therefore a missing value, and for strings
+            // the empty string is one, too.
             let left_out = match self.cursor.peek()? {
                 JsonKind::Null => true,
                 JsonKind::String => {

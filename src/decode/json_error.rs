@@ -1,13 +1,12 @@
-//! Errors of `serde_json` as texts for a caller: with the place in the document, and without its
-//! values.
+//! Messages for errors of `serde_json`. They contain the place in the document, but not its values.
 
 use crate::{
     decode::cursor::{NOT_FINITE, begins_not_finite},
     schema::fault::token,
 };
 
-/// Longest member name in a pointer, in characters. A caller chooses the name, which may be as long
-/// as the body.
+/// Maximum length of a member name in a pointer, in characters. A caller chooses the name, which
+/// may be as long as the body.
 const MAX_NAME: usize = 40;
 
 /// Describes a syntax error without the values of the document, which may be personal.
@@ -28,8 +27,8 @@ pub(crate) fn without_values(error: &serde_json::Error, document: &[u8]) -> Stri
     }
 }
 
-/// As [`without_values`], and without the place. For a part that was cut from a document: a line of
-/// the part is not a line of the document.
+/// Like [`without_values`], but also without the place. Used for a part that was cut from a
+/// document: line numbers in the part differ from those in the document.
 pub(crate) fn without_place(error: &serde_json::Error, part: &[u8]) -> String {
     let text = without_values(error, part);
     match text.rfind(" at line ") {
@@ -38,8 +37,8 @@ pub(crate) fn without_place(error: &serde_json::Error, part: &[u8]) -> String {
     }
 }
 
-/// The explanation of a syntax error where the text has NaN or Infinity, which JSON does not have.
-/// Otherwise `None`.
+/// The explanation of a syntax error at NaN or Infinity, which JSON does not have. `None` for any
+/// other error.
 pub(crate) fn not_finite(error: &serde_json::Error, text: &[u8]) -> Option<&'static str> {
     if !error.is_syntax() {
         return None;
@@ -47,8 +46,8 @@ pub(crate) fn not_finite(error: &serde_json::Error, text: &[u8]) -> Option<&'sta
     let line = text
         .split(|byte| *byte == b'\n')
         .nth(error.line().saturating_sub(1))?;
-    // serde_json reports the byte at which it recognised the error: at most three bytes into the
-    // word, after its sign.
+    // serde_json reports the byte at which it recognised the error. This byte is at most three
+    // bytes into the word, after its sign.
     let starts = error.column().saturating_sub(4)..=error.column();
     let is_at = |at: usize| {
         let inside_a_word = at
@@ -60,7 +59,8 @@ pub(crate) fn not_finite(error: &serde_json::Error, text: &[u8]) -> Option<&'sta
     starts.into_iter().any(is_at).then_some(NOT_FINITE)
 }
 
-/// The place of an error as a suffix, ` (/instances/1/age)`. Empty at the root of the document.
+/// The place of an error as a suffix, like ` (/instances/1/age)`. Empty at the root of the
+/// document.
 pub(crate) fn pointer_at(document: &[u8], error: &serde_json::Error) -> String {
     let before = document
         .split_inclusive(|byte| *byte == b'\n')
@@ -79,7 +79,7 @@ pub(crate) fn pointer_at(document: &[u8], error: &serde_json::Error) -> String {
     }
 }
 
-/// An array or object that is open at some place of a text.
+/// An array or object that is open at a place of a text.
 enum OpenValue<'a> {
     /// The index of the current element.
     Array(usize),

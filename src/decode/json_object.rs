@@ -1,4 +1,4 @@
-//! JSON objects whose members keep their order and their text as it was written.
+//! JSON objects whose members keep their order and their original text.
 
 use std::{collections::HashSet, fmt, marker::PhantomData};
 
@@ -16,7 +16,7 @@ use crate::{
 /// Up to this number of names, comparing all of them is faster than hashing.
 pub(super) const FEW_NAMES: usize = 16;
 
-/// Why a JSON object of a request is refused. The texts have no values of the request.
+/// Why a JSON object of a request is refused. The messages contain no values of the request.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonObjectError {
     #[error("the body is not a request: {detail}")]
@@ -25,7 +25,7 @@ pub enum JsonObjectError {
     Member { name: String, detail: String },
 }
 
-/// The members of an object in their order. A name that occurs twice is an error.
+/// The members of an object in their order. A duplicate name is an error.
 pub(super) struct ObjectMembers<'a>(pub(super) Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for ObjectMembers<'a> {
@@ -49,10 +49,10 @@ impl<'de> Visitor<'de> for MembersVisitor {
         let mut members: Vec<(String, &'de RawValue)> = Vec::new();
         let mut names: HashSet<String> = HashSet::new();
         while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
-            // serde_json would keep the last of two members of one name, silently.
+            // serde_json would silently keep the last of two members with the same name.
             let occurred = match members.len() {
                 ..FEW_NAMES => members.iter().any(|(known, _)| *known == name),
-                // The list of names becomes a set when it stops being short.
+                // The names are collected in a set once they are no longer few.
                 FEW_NAMES => {
                     names.extend(members.iter().map(|(known, _)| known.clone()));
                     !names.insert(name.clone())
@@ -72,7 +72,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
 }
 
 impl ObjectMembers<'_> {
-    /// The members with their values as slices of `text`, from which they were read.
+    /// The members, with their values as slices of the original `text`.
     fn into_slices(self, text: &Bytes) -> Vec<(String, Bytes)> {
         self.0
             .into_iter()
@@ -82,7 +82,7 @@ impl ObjectMembers<'_> {
     }
 }
 
-/// A value that must be written as an object. Serde alone also accepts a list of the values of its
+/// A value that must be an object in JSON. Serde alone also accepts a list of the values of its
 /// members.
 pub struct Object<T>(pub T);
 
@@ -104,7 +104,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// The members of the object that is the body of a request, with their values as they were written.
+/// The members of the object that is the body of a request, with the original text of their values.
 pub(crate) fn members(text: &Bytes) -> Result<Vec<(String, Bytes)>, JsonObjectError> {
     let members: ObjectMembers<'_> =
         serde_json::from_slice(text).map_err(|error| JsonObjectError::Body {

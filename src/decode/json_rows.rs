@@ -17,23 +17,23 @@ use crate::{
     tensor::signature::{Signature, TensorSpec},
 };
 
-/// A JSON array of rows. A row is an object by input name, a list of values, or the value of the
-/// only input.
+/// A JSON array of rows. A row is an object with the names of inputs, a list of values, or the
+/// value of the only input.
 #[derive(Clone, Debug)]
 pub struct JsonRows {
     /// The JSON array of the rows.
     pub text: Bytes,
-    /// The names of the values in rows that are lists.
+    /// The names of the values in rows that are lists. `None` if the rows have no names.
     pub names: Option<Vec<String>>,
-    /// The rows come from a data frame or a table: columns that the model does not know are
-    /// ignored, and null is a missing value.
+    /// Whether the rows come from a data frame or a table. If so, columns that the model does not
+    /// know are ignored, and null is a missing value.
     pub frame: bool,
-    /// How error texts name a row.
+    /// How messages name a row.
     pub origin: RowOrigin,
 }
 
-/// Why rows cannot become the inputs of a graph. The texts have no values of the request. `row`
-/// names a row as the caller counts it: see [`RowOrigin::row`].
+/// Why rows can't become the inputs of a graph. The messages contain no values of the request.
+/// `row` names a row as the caller counts it: see [`RowOrigin::row`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum JsonRowsError {
@@ -76,8 +76,8 @@ pub enum JsonRowsError {
     },
 }
 
-/// Reads `{"instances": [...], "id": ...}`, or one instance without that envelope, as `/predict`
-/// takes them for a model without a schema. Returns the rows and the request id.
+/// Reads `{"instances": [...], "id": ...}`, or one instance without that envelope. `/predict`
+/// accepts both for a model without a schema. Returns the rows and the request id.
 pub fn read_envelope(body: Bytes) -> Result<(JsonRows, Option<String>), JsonRowsError> {
     let members = members(&body)?;
     let rows = |text: Bytes, origin| JsonRows {
@@ -87,7 +87,7 @@ pub fn read_envelope(body: Bytes) -> Result<(JsonRows, Option<String>), JsonRows
         origin,
     };
     let Some((_, instances)) = members.iter().find(|(name, _)| name == "instances") else {
-        // One instance becomes a list of one row, so that the code below knows only lists.
+        // One instance becomes a list of one row, so that the following code handles only lists.
         let text = Bytes::from([b"[", &body[..], b"]"].concat());
         return Ok((rows(text, RowOrigin::Body), None));
     };
@@ -117,9 +117,9 @@ pub fn to_tensors(rows: JsonRows, graph: &Signature) -> Result<Vec<WireTensor>, 
         })?;
     let first = list.first().ok_or(JsonRowsError::NoRows)?;
     let only = only_input(graph);
-    // `{"b64": "..."}` is the value of the only input, and not an object of inputs.
+    // `{"b64": "..."}` is the value of the only input, not an object of inputs.
     let objects = first.get().starts_with('{') && !(only.is_some() && is_base64(first.get()));
-    // Names in the rows win over the names of columns.
+    // Names in the rows take precedence over the names of columns.
     if objects {
         return by_name(&list, graph, &rows);
     }
@@ -127,7 +127,7 @@ pub fn to_tensors(rows: JsonRows, graph: &Signature) -> Result<Vec<WireTensor>, 
         check_columns(&list, names, &rows.origin)?;
     }
     match (only, &rows.names) {
-        // The columns together are the only input, unless one column has its name.
+        // All columns together are the only input, unless one column has the name of the input.
         (Some(only), Some(names)) if !matches!(names.as_slice(), [name] if **name == *only.name) => {
             Ok(vec![json_tensor(&only.name, rows.text.clone())])
         }
@@ -197,7 +197,8 @@ fn by_name(
     };
     let names: Vec<&str> = first.iter().map(|(name, _)| name.as_str()).collect();
     let is_input = |name: &str| graph.inputs.iter().any(|spec| *spec.name == *name);
-    // A data frame without a column of an input's name: its columns together are the only input.
+    // If a data frame has no column with the name of the only input, its columns together are that
+    // input.
     let joined =
         only_input(graph).filter(|_| given.frame && !names.iter().any(|name| is_input(name)));
     let mut columns: Vec<InputColumn> = match joined {
@@ -209,7 +210,8 @@ fn by_name(
             .collect(),
     };
     for (index, row) in rows.iter().enumerate() {
-        // With the same number of members, and each name found below, all rows have the same names.
+        // Each name is looked up below. With the same number of members, all rows therefore have
+        // the same names.
         if row.len() != names.len() {
             return Err(JsonRowsError::MemberCount {
                 row: given.origin.row(index),
@@ -250,7 +252,8 @@ fn read_objects<'a>(
     list: &[&'a RawValue],
     origin: &RowOrigin,
 ) -> Result<Vec<RowMembers<'a>>, JsonRowsError> {
-    // All rows are read first: the names of the first row decide how the columns are built.
+    // All rows are read first, because the names of the first row determine how the columns are
+    // built.
     let mut rows = Vec::with_capacity(list.len());
     for (index, row) in list.iter().enumerate() {
         let members: ObjectMembers<'_> =
@@ -266,8 +269,8 @@ fn read_objects<'a>(
 /// The values of one row by name.
 struct RowValues<'a> {
     row: &'a [(String, &'a RawValue)],
-    /// Empty if the row has few members in the order of the first row. A search in the list is
-    /// faster.
+    /// The values by name. Empty if the row has few members in the order of the first row: a search
+    /// in the list is faster.
     by_name: HashMap<&'a str, &'a str>,
 }
 
@@ -302,8 +305,7 @@ fn only_input(graph: &Signature) -> Option<&TensorSpec> {
     }
 }
 
-/// Checks that every column occurs once, and that every row is a list with one value for each
-/// column.
+/// Checks that every column occurs once, and that every row is a list with one value per column.
 fn check_columns(
     list: &[&RawValue],
     names: &[String],
@@ -316,7 +318,7 @@ fn check_columns(
         });
     }
     for (index, row) in list.iter().enumerate() {
-        // Checked before anything is built, so that the error names the row.
+        // The rows are checked before anything is built, so that the error names the row.
         let values = read_list(row, index, origin)?;
         if values.len() != names.len() {
             return Err(JsonRowsError::ValueCount {
@@ -339,8 +341,8 @@ fn read_list<'a>(
     })
 }
 
-/// Input tensors from rows that are lists, which [`check_columns`] has accepted. Other columns are
-/// ignored.
+/// Creates input tensors from rows that are lists. [`check_columns`] has accepted the rows. Columns
+/// that are not inputs are ignored.
 fn by_position(
     list: &[&RawValue],
     names: &[String],

@@ -1,4 +1,4 @@
-//! `MalformedRequest`: why a body is not a request. The texts have no values of the request.
+//! `MalformedRequest`: why a body is not a request. The messages contain no values of the request.
 
 use crate::decode::envelope::MAX_ID;
 
@@ -8,10 +8,10 @@ use crate::decode::envelope::MAX_ID;
 pub enum MalformedRequest {
     #[error("the body is not UTF-8 at byte {offset}")]
     NotUtf8 { offset: usize },
-    /// `place` is a line and a column, and a JSON pointer if the place has one.
+    /// `place` is a line and a column, followed by a JSON pointer if the error has one.
     #[error("the body is not JSON: {detail} at {place}")]
     NotJson { detail: &'static str, place: String },
-    /// `cell` names the row and the field, because the text was not written by the caller.
+    /// `cell` names the row and the field, because the caller did not write the decoded text.
     #[error("{cell}: {detail}")]
     NotJsonInCell { cell: String, detail: &'static str },
     #[error("the body must be an object: {{\"instances\": [...]}} or one instance")]
@@ -67,6 +67,6 @@ pub enum MalformedRequest {
     },
     #[error("bytes are written {{\"b64\": \"...\"}}")]
     Base64,
-    #[error("the bytes of a text must be UTF-8")]
+    #[error("strings must be valid UTF-8")]
     Base64NotUtf8,
 }

@@ -31,32 +31,32 @@ use crate::{
     },
 };
 
-/// Limits that the decoder checks before it allocates memory for what they count.
+/// Limits that the decoder checks before it allocates memory for the counted items.
 #[derive(Clone, Copy, Debug)]
 pub struct DecodeLimits {
-    /// Instances (rows) of one request.
+    /// Maximum number of instances (rows) in one request.
     pub max_instances: usize,
-    /// Nested arrays and objects, counted from the instance.
+    /// Maximum nesting of arrays and objects, counted from the instance.
     pub max_depth: usize,
-    /// Array elements of one request, summed over all its arrays.
+    /// Maximum number of array elements in one request, summed over all its arrays.
     pub max_array_values: usize,
 }
 
 /// A valid request.
 #[derive(Debug)]
 pub struct DecodedRequest {
-    /// The values of the instances, one column for each field of the schema.
+    /// The values of the instances, with one column per field of the schema.
     pub columns: Columns,
     /// The request id that the client sent, unchanged. The response repeats it.
     pub id: Option<String>,
-    /// The body was one instance without the envelope `{"instances": [...]}`.
+    /// Whether the body was one instance without the envelope `{"instances": [...]}`.
     pub single: bool,
 }
 
 /// Why a request is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// The body is not JSON, or its layout is not that of a request.
+    /// The body is not JSON, or it does not have the layout of a request.
     #[error("{detail}")]
     Malformed {
         /// The rule that the body breaks.
@@ -109,8 +109,8 @@ impl From<MalformedRequest> for DecodeError {
 pub struct FieldValues<'a> {
     /// The field, as its index in the columns of the schema.
     pub column: ColumnId,
-    /// A JSON array with one value for each row. The value of a scalar field may be wrapped in an
-    /// array of its own, as in `[[1], [2]]`.
+    /// A JSON array with one value per row. The value of a scalar field may be inside its own
+    /// array, like in `[[1], [2]]`.
     pub text: &'a str,
 }
 
@@ -119,16 +119,16 @@ pub struct FieldValues<'a> {
 pub struct RowOptions<'a> {
     /// The field names of rows that are lists. `None` means the order of the schema.
     pub names: Option<&'a [String]>,
-    /// Ignore fields that the schema does not know.
+    /// Whether to ignore fields that the schema does not know.
     pub ignore_unknown: bool,
-    /// Accept null for an optional field. A table cannot leave out a cell in another way.
+    /// Whether to accept null for an optional field. A table can't omit a cell in another way.
     pub null_is_missing: bool,
-    /// Where the caller wrote the rows. `None` means in the member `instances`.
+    /// The place where the caller wrote the rows. `None` means the member `instances`.
     pub origin: Option<&'a RowOrigin>,
 }
 
-/// Decodes a request that has one array for each field, such as tensors. An optional or nullable
-/// field may be null, or an empty string, in single rows.
+/// Decodes a request with one array per field, such as tensors. The value of an optional or
+/// nullable field may be null or an empty string in single rows.
 pub fn decode_fields(
     schema: &Schema,
     inputs: &[FieldValues<'_>],
@@ -165,7 +165,7 @@ pub fn decode_rows(
     decoder
         .finish(outcome, rows)
         .map(|decoded| decoded.columns)
-        // The decoder knows only `/instances/ROW`.
+        // The decoder knows only the pointer `/instances/ROW`.
         .map_err(|error| match (error, options.origin) {
             (DecodeError::Invalid { faults, more }, Some(origin)) => DecodeError::Invalid {
                 faults: faults

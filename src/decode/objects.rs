@@ -1,4 +1,4 @@
-//! Objects: their members, each against the node of its property.
+//! Decodes JSON objects. Each member is checked against the schema node of its property.
 
 use std::collections::HashSet;
 
@@ -37,8 +37,7 @@ impl<'a> Decoder<'a> {
         self.deepen()?;
         let at_root = self.watch_for_envelope && self.depth == 1;
         let base = self.seen.len();
-        // The properties of nested objects are behind those of their parent, and are cut off at the
-        // end.
+        // The properties of a nested object follow those of its parent, and are removed at the end.
         self.seen.resize(base + object.properties.len(), false);
         let mut others: Option<HashSet<String>> = None;
         let mut expected = 0;
@@ -60,8 +59,8 @@ impl<'a> Decoder<'a> {
                     if !object.additional && !self.lenient.unknown {
                         self.unknown_member(node, object, &name);
                     }
-                    // Two members of one name have no defined meaning: parsers differ in which one
-                    // they take.
+                    // Duplicate members have no defined meaning: parsers differ in which one they
+                    // use.
                     let others = others.get_or_insert_default();
                     if others.contains(&name) {
                         return Err(self.duplicate(&name));
@@ -73,7 +72,7 @@ impl<'a> Decoder<'a> {
         }
         self.depth -= 1;
         self.complete(object, base);
-        // They have no property, so `complete` does not know them.
+        // These members have no property, so `complete` does not know them.
         for name in &object.required_others {
             if !others.as_ref().is_some_and(|others| others.contains(name)) {
                 let rule = format!("needs the member \"{name}\"");
@@ -87,8 +86,8 @@ impl<'a> Decoder<'a> {
     /// in the schema.
     #[inline]
     fn member_name(&mut self, object: &'a ObjectNode, expected: usize) -> DecodeResult<MemberName> {
-        // Most clients send members in the order of the schema: one comparison of bytes, and no
-        // search.
+        // Most clients send members in the order of the schema. This case needs one comparison of
+        // bytes and no search.
         if let Some(quoted) = object.quoted.get(expected)
             && self.cursor.eat_name(quoted)?
         {
@@ -121,15 +120,14 @@ impl<'a> Decoder<'a> {
         self.property(base, index, name, node)
     }
 
-    /// Writes the missing value for the properties that did not occur, and reports the required
-    /// ones.
+    /// Writes missing values for the properties that did not occur, and reports the required ones.
     pub(super) fn complete(&mut self, object: &'a ObjectNode, base: usize) {
         for (index, (name, child)) in object.properties.iter().enumerate() {
             if self.seen.get(base + index) == Some(&true) {
                 continue;
             }
-            // A required property is reported, and gets a missing value like the others: every
-            // column must have an entry.
+            // A required property is reported, but also gets a missing value: every column must
+            // have an entry.
             if object.required.contains(&index) {
                 self.path.push(DecodeStep::Name(name));
                 self.fault_with_detail("required", format!("`{}` is required", shorten(name)));

@@ -1,4 +1,5 @@
-//! A JSON array of rows: objects, lists of values, or values of the only field.
+//! Decodes a JSON array of rows. A row is an object, a list of values, or the value of the only
+//! field.
 
 use crate::{
     decode::{
@@ -10,15 +11,16 @@ use crate::{
 };
 
 impl<'a> Decoder<'a> {
-    /// Decodes the rows. `names` are the fields of rows that are lists; `None` means the order of
-    /// the schema.
+    /// Decodes the rows. `names` contains the fields of rows that are lists. `None` means the order
+    /// of the schema.
     pub(super) fn rows(&mut self, names: Option<&[String]>) -> DecodeResult<()> {
         let schema = self.schema;
         let Some(object) = &schema.root.object else {
             return Ok(());
         };
         let order = self.column_order(object, names)?;
-        // Faults are located as in an envelope; `RowOrigin` moves them to the place of the caller.
+        // Faults get their place like in an envelope. `RowOrigin` converts it to the place that the
+        // caller knows.
         self.path.push(DecodeStep::Name("instances"));
         if self.cursor.peek()? != JsonKind::Array {
             return Err(MalformedRequest::RowsNotArray.into());
@@ -37,7 +39,7 @@ impl<'a> Decoder<'a> {
             }
             self.path.push(DecodeStep::Index(index));
             match self.cursor.peek()? {
-                // `{"b64": "..."}` is the value of the only field, and not an object of fields.
+                // `{"b64": "..."}` is the value of the only field, not an object of fields.
                 JsonKind::Object if !(order.len() == 1 && self.at_b64()) => self.instance()?,
                 kind => self.list(object, &order, kind)?,
             }
@@ -49,7 +51,7 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// The property of each column, `None` for an unknown column.
+    /// The property of each column. `None` for an unknown column.
     fn column_order(
         &self,
         object: &ObjectNode,
@@ -72,7 +74,7 @@ impl<'a> Decoder<'a> {
             }
             .into());
         }
-        // A second value would be a second entry in the column of the same row.
+        // A second value of a field would be a second entry in the column of the same row.
         let mut occurred = vec![false; object.properties.len()];
         for index in order.iter().flatten() {
             if let Some(occurred) = occurred.get_mut(*index)
@@ -95,8 +97,8 @@ impl<'a> Decoder<'a> {
         self.deepen()?;
         let base = self.seen.len();
         self.seen.resize(base + object.properties.len(), false);
-        // With one column, the row may be the value itself. A list is the value of an array field,
-        // and otherwise a list of one value.
+        // With one column, the row may be the value itself. A list is the value of an array field.
+        // For any other field it is a list of one value.
         let single = match order {
             [Some(only)] => object
                 .properties
@@ -120,7 +122,8 @@ impl<'a> Decoder<'a> {
                     .and_then(|index| Some((index, object.properties.get(index)?)))
                 {
                     Some((index, (name, node))) => self.property(base, index, name, node)?,
-                    // An unknown column that is ignored, or a value beyond the last column.
+                    // The value belongs to an unknown column that is ignored, or is beyond the last
+                    // column.
                     None => self.skip()?,
                 }
                 count += 1;
@@ -134,7 +137,7 @@ impl<'a> Decoder<'a> {
             }
         }
         self.depth -= 1;
-        // The rest of the fields, which have no column in the request.
+        // Completes the other fields, which have no column in the request.
         self.complete(object, base);
         self.columns.rows += 1;
         Ok(())

@@ -1,8 +1,9 @@
-//! `RowOrigin`: where a caller wrote its rows, so that errors name places that the caller knows.
+//! `RowOrigin`: the place where a caller wrote its rows, so that errors name places that the caller
+//! knows.
 
 use crate::schema::fault::{Fault, token};
 
-/// The place of rows in a request. The decoder calls a row `/instances/ROW`; the methods translate
+/// The place of rows in a request. The decoder calls a row `/instances/ROW`. The methods convert
 /// that to the caller's place.
 #[derive(Clone, Debug, Default)]
 pub enum RowOrigin {
@@ -13,17 +14,18 @@ pub enum RowOrigin {
     Body,
     /// The member `dataframe_records`.
     Records,
-    /// The member `dataframe_split`, whose rows are lists. Has the names of the columns.
+    /// The member `dataframe_split`, whose rows are lists. The variant contains the names of the
+    /// columns.
     Split(Vec<String>),
-    /// JSON Lines: the line of each row, from 1.
+    /// JSON Lines. The variant contains the line number of each row, from 1.
     Lines(Vec<usize>),
-    /// A CSV table: the line of each row, from 1.
+    /// A CSV table. The variant contains the line number of each row, from 1.
     Table(Vec<usize>),
 }
 
 impl RowOrigin {
-    /// The name of a row in a text. Elements of an array are counted from 0, lines and rows of a
-    /// file from 1.
+    /// The name of a row in a message. Elements of an array are counted from 0, and lines and rows
+    /// of a file from 1.
     pub fn row(&self, index: usize) -> String {
         match self {
             RowOrigin::Instances | RowOrigin::Body | RowOrigin::Records | RowOrigin::Split(_) => {
@@ -34,10 +36,10 @@ impl RowOrigin {
         }
     }
 
-    /// Moves a fault to the place where the caller wrote the value.
+    /// Changes a fault so that it names the place where the caller wrote the value.
     #[must_use]
     pub fn locate(&self, fault: Fault) -> Fault {
-        // Other faults have the pointer of the caller already.
+        // Other faults already have a pointer that the caller knows.
         let Some(rest) = fault.pointer.strip_prefix("/instances/") else {
             return fault;
         };
@@ -68,15 +70,15 @@ impl RowOrigin {
         Fault { pointer, ..fault }
     }
 
-    /// Replaces the row in a text about the tensor that was made from the rows, if the caller wrote
-    /// the rows in lines.
+    /// Replaces the row in a message about the tensor that was created from the rows, if the caller
+    /// wrote the rows in lines.
     #[must_use]
     pub fn relocate_detail(&self, detail: &str) -> String {
-        // In JSON, the indices of the tensor are those that the caller sees.
+        // In JSON, the caller sees the same indices as the tensor.
         if !matches!(self, RowOrigin::Lines(_) | RowOrigin::Table(_)) {
             return detail.to_owned();
         }
-        // The texts of `ElementFault` name a row as `element [1]` or as `row 1`.
+        // The messages of `ElementFault` name a row as `element [1]` or as `row 1`.
         for (before, after) in [("element [", "]"), ("row ", "")] {
             let Some((front, rest)) = detail.split_once(before) else {
                 continue;
@@ -99,8 +101,8 @@ impl RowOrigin {
     }
 }
 
-/// The pointer to a field in a row that is a list: `/1` for the field `/age` in the second column,
-/// and what follows its name. Empty if the fault is not in one column.
+/// The pointer to a field in a row that is a list, followed by the rest of the fault's pointer:
+/// `/1` for the field `/age` in the second column. Empty if the fault does not concern one column.
 fn cell_pointer(columns: &[String], field: &str) -> String {
     let name = field
         .get(1..)

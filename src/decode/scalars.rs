@@ -1,4 +1,4 @@
-//! Numbers and strings: validation against their node, and the entry in their column.
+//! Validates numbers and strings against their schema node, and adds them to their column.
 
 use std::cmp::Ordering;
 
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Choices that an error lists. More would fill the text without helping the caller.
+/// Maximum number of choices that an error lists. More choices would not help the caller.
 const MAX_LISTED_CHOICES: usize = 12;
 
 impl<'a> Decoder<'a> {
@@ -35,7 +35,7 @@ impl<'a> Decoder<'a> {
         if node.bounded && !(node.small_bounds && is_within_bounds(node, value)) {
             self.check_bounds(node, Exact::read(value, self.cursor.slice(start)), start);
         }
-        // Elements of arrays have no column of their own.
+        // Elements of an array have no column of their own.
         let Some(column) = node.column else {
             return Ok(value);
         };
@@ -47,8 +47,8 @@ impl<'a> Decoder<'a> {
                 let exact = text
                     .parse()
                     .ok()
-                    // `parse` refuses the integers `1e3` and `2.0`. 9e18 is safely below 2^63,
-                    // where i64 ends.
+                    // `parse` refuses the integers `1e3` and `2.0`. 9e18 is below 2^63, which is
+                    // the limit of i64.
                     .or_else(|| (value.abs() < 9.0e18 && whole).then_some(value as i64));
                 too_large = exact.is_none();
                 values.push(exact);
@@ -61,8 +61,7 @@ impl<'a> Decoder<'a> {
         Ok(value)
     }
 
-    /// Compares exactly, in decimal. Reached only where doubles may round: see
-    /// [`is_within_bounds`].
+    /// Compares exactly, in decimal. Called only if doubles may round: see [`is_within_bounds`].
     #[cold]
     fn check_bounds(&mut self, node: &'a Node, value: Exact, start: usize) {
         let order = |bound: Option<Exact>| bound.map(|bound| value.compare(bound));
@@ -116,7 +115,7 @@ impl<'a> Decoder<'a> {
 
     pub(super) fn string(&mut self, node: &'a Node) -> DecodeResult<()> {
         let start = self.cursor.position();
-        // Taken out of `self`, because the string borrows it while `self` is changed.
+        // The buffer is taken out of `self`, because the string borrows it while `self` is changed.
         let mut scratch = std::mem::take(&mut self.scratch);
         let outcome = self
             .cursor
@@ -126,8 +125,8 @@ impl<'a> Decoder<'a> {
         outcome.map_err(DecodeAbort::from)
     }
 
-    /// Reads `{"b64": "..."}`: the bytes themselves for a field of bytes, otherwise the UTF-8
-    /// string that they encode.
+    /// Reads `{"b64": "..."}`. A field of bytes gets the decoded bytes. Any other field gets the
+    /// UTF-8 string that they encode.
     pub(super) fn b64(&mut self, node: &'a Node) -> DecodeResult<()> {
         let malformed = || DecodeAbort::from(MalformedRequest::Base64);
         let start = self.cursor.position();
@@ -137,7 +136,7 @@ impl<'a> Decoder<'a> {
         {
             return Err(malformed());
         }
-        // The column decodes the base64 itself, without a second buffer.
+        // The column decodes the base64 directly, without a second buffer.
         if node.base64 {
             self.string(node)?;
         } else {
@@ -155,7 +154,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Whether the cursor is at `{"b64": ...`. Does not move the cursor.
+    /// Whether the cursor is at `{"b64": ...`. The cursor does not move.
     pub(super) fn at_b64(&mut self) -> bool {
         let start = self.cursor.position();
         let found = self.cursor.enter(b'}').is_ok_and(|more| more)
@@ -174,7 +173,7 @@ impl<'a> Decoder<'a> {
         }
         self.check_string_rules(node, value, start);
         let Some(column) = node.column else { return };
-        // The fault is reported after the match, which borrows the columns.
+        // The fault is reported after the match, because the match borrows the columns.
         let mut broken = false;
         match self.columns.columns.get_mut(column) {
             Some(Column::Text(spans)) => spans.push(value.as_bytes()),
@@ -198,8 +197,8 @@ impl<'a> Decoder<'a> {
 
     #[inline]
     fn check_string_rules(&mut self, node: &'a Node, value: &str, start: usize) {
-        // A character takes one to four bytes, so most lengths are decided without counting
-        // characters.
+        // A character takes one to four bytes, so the number of bytes is enough to check most
+        // lengths.
         if value.len() > node.max_length || value.len() < node.min_length.saturating_mul(4) {
             let length = value.chars().count();
             if length < node.min_length {
@@ -246,8 +245,8 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Checks `enum` and `const`. Their values may have any type, so they are compared as
-    /// documents.
+    /// Checks `enum` and `const`. Their values may have any type, so they are compared as JSON
+    /// values.
     #[cold]
     pub(super) fn check_listed(&mut self, node: &Node, start: usize) {
         // The cursor has already accepted the text, so this does not fail.
@@ -289,9 +288,9 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// Whether a number is within all bounds of its node, by a comparison of doubles. `false` also
-/// means that doubles cannot decide: below 1e15 a double distinguishes all numbers of 15 digits,
-/// above it does not.
+/// Whether a comparison of doubles proves that a number is within all bounds of its node. `false`
+/// also means that doubles can't decide: they distinguish all numbers of 15 digits below 1e15, but
+/// not above.
 #[inline]
 fn is_within_bounds(node: &Node, value: f64) -> bool {
     value.abs() < 1e15
@@ -306,7 +305,8 @@ fn is_within_bounds(node: &Node, value: f64) -> bool {
         && node.multiple_of.is_none()
 }
 
-/// Equality of JSON Schema: numbers by value, objects without regard to the order of their members.
+/// Equality by the rules of JSON Schema: numbers are compared by value, and the order of members
+/// does not matter.
 fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => match (a.as_i64(), b.as_i64()) {

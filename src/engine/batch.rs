@@ -1,4 +1,4 @@
-//! `Batcher`: the queue of one version's engines.
+//! `Batcher`: accepts jobs for the engines of one version.
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -19,16 +19,16 @@ use crate::{
     tensor::Tensors,
 };
 
-/// Accepts jobs for a version's engines. When it is dropped, the workers finish the jobs that wait
+/// Accepts jobs for a version's engines. After it is dropped, the workers finish the waiting jobs
 /// and end.
 pub(crate) struct Batcher {
     pool: Arc<Pool>,
 }
 
 pub(crate) struct BatcherParts {
-    /// For logs and thread names.
+    /// The name of the version in logs and thread names.
     pub name: String,
-    /// One per worker.
+    /// The engines, one per worker.
     pub engines: Vec<Box<dyn Engine>>,
     pub factory: Arc<dyn EngineFactory>,
     pub policy: BatchPolicy,
@@ -63,9 +63,9 @@ impl Batcher {
         Ok(batcher)
     }
 
-    /// Queues rows for a run. The result comes through the receiver.
+    /// Queues rows for a run. The receiver gets the result.
     ///
-    /// A worker that is awake takes the job when its run ends. Call `wake` to wake one that sleeps.
+    /// A worker that is running takes the job after its run. Call `wake` to wake a sleeping worker.
     pub(crate) fn submit(
         &self,
         inputs: Tensors,
@@ -75,7 +75,7 @@ impl Batcher {
         self.submit_marked(inputs, rows, urgency, None)
     }
 
-    /// Like `submit`, and sets `running` when the job's run begins.
+    /// Queues rows like `submit`, and sets `running` when the job's run begins.
     pub(crate) fn submit_marked(
         &self,
         inputs: Tensors,
@@ -85,7 +85,7 @@ impl Batcher {
     ) -> Result<oneshot::Receiver<JobResult>, EngineError> {
         let (reply, receiver) = oneshot::channel();
         let Urgency { deadline, priority } = urgency;
-        // Rows can only be joined if every input has one block for each row.
+        // Rows can be joined only if every input has one block per row.
         let uneven = inputs
             .0
             .iter()
@@ -110,7 +110,7 @@ impl Batcher {
         }
         // The queue is bounded, so that an overload is refused at once instead of timing out.
         if state.queue.len() >= self.pool.policy.queue_capacity {
-            // Jobs whose caller left must not cause the refusal of a job whose caller waits.
+            // Jobs whose caller left must not cause the refusal of a job whose caller is waiting.
             drop_dead(&mut state.queue, job.enqueued);
             if state.queue.len() >= self.pool.policy.queue_capacity {
                 return Err(EngineError::QueueFull);
@@ -121,8 +121,8 @@ impl Batcher {
         Ok(receiver)
     }
 
-    /// Wakes a worker if jobs wait. Call it after `submit`, once for several jobs: to wake a thread
-    /// costs more than to queue a job, and the later it happens the more rows share the run.
+    /// Wakes a worker if jobs are waiting. Call it once after several calls of `submit`: waking a
+    /// thread costs more than queueing a job, and a later wake lets more rows share the run.
     pub(crate) fn wake(&self) {
         let mut state = self.pool.lock();
         if !state.queue.is_empty() {
@@ -177,7 +177,8 @@ mod tests {
         tensor::{Data, Tensor, Tensors, signature::Signature},
     };
 
-    /// Panics on negative numbers, returns one row too few on zero, and else returns its inputs.
+    /// An engine that panics on negative numbers, returns one row too few for a zero, and otherwise
+    /// returns its inputs.
     struct StubEngine;
 
     struct IgnoredInterrupt;
@@ -257,7 +258,7 @@ mod tests {
         .unwrap()
     }
 
-    /// Queues all jobs before it wakes the worker, so that they share a run.
+    /// Queues all jobs before waking the worker, so that they share a run.
     fn submit_all(batcher: &Batcher, values: &[f32]) -> Vec<Result<Tensors, EngineError>> {
         let urgency = Urgency {
             deadline: Instant::now() + Duration::from_secs(60),

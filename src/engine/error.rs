@@ -21,11 +21,11 @@ pub enum EngineError {
     /// The job's deadline passed before or during the run.
     #[error("the deadline passed")]
     DeadlineExceeded,
-    /// A run ended without outputs for any of its jobs. It counts as one failure, however many
-    /// jobs shared the run.
+    /// A run ended without outputs for any of its jobs. It counts as one failure, no matter how
+    /// many jobs shared the run.
     #[error("the run was lost: {0}")]
     Lost(Box<EngineError>),
-    /// The run needed more memory than its version may take.
+    /// The run needed more memory than its version is allowed.
     #[error(
         "the run needs more memory than the {limit} bytes that each worker may take (runtime.memory_limit_bytes)"
     )]
@@ -41,7 +41,7 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// A failed run, described by a text that names no value of a row.
+    /// The error of a failed run. `detail` must not contain values of a row.
     pub fn run(detail: impl Into<String>) -> EngineError {
         let detail = detail.into();
         EngineError::Run {
@@ -50,7 +50,7 @@ impl EngineError {
         }
     }
 
-    /// No worker is left that could run a job.
+    /// The error for a job if no worker is left.
     pub fn no_worker() -> EngineError {
         EngineError::Broken {
             detail: NO_WORKER.to_owned(),
@@ -58,5 +58,5 @@ impl EngineError {
     }
 }
 
-/// The same text in the error of a job and in the reason why a version is not ready.
+/// The detail of the error of a job, and the reason why the version is not ready.
 pub(crate) const NO_WORKER: &str = "no worker is left";

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-/// File name of the library on this platform.
+/// The file name of the library on this platform.
 pub(crate) const FILE_NAME: &str = if cfg!(target_os = "macos") {
     "libonnxruntime.dylib"
 } else {
     "libonnxruntime.so"
 };
 
-/// Directory that `make onnxruntime` fills, relative to a working directory.
+/// The directory that `make onnxruntime` fills, relative to a working directory.
 pub(crate) const FOLDER: &str = ".onnxruntime";
 
 #[derive(Debug, thiserror::Error)]
@@ -26,10 +26,11 @@ fn list(paths: &[PathBuf]) -> String {
 
 /// Returns the absolute path of the library.
 ///
-/// `configured` (`runtime.library`) comes first, then `environment` (`ORT_DYLIB_PATH`). If one of
-/// them is set, no other place is tried: a wrong path must not silently load another library.
-/// Otherwise the search goes through the executable's directory, `FOLDER` in the working directory,
-/// and `FOLDER` in the parents of the executable's directory (for `target/release/predictd`).
+/// `configured` (`runtime.library`) comes first, followed by `environment` (`ORT_DYLIB_PATH`). If
+/// one of them is set, no other place is searched: a wrong path must not silently load another
+/// library. Otherwise these directories are searched: the executable's directory, `FOLDER` in the
+/// working directory, and `FOLDER` in the parents of the executable's directory (for
+/// `target/release/predictd`).
 pub(crate) fn find(
     configured: &Path,
     environment: Option<&Path>,
@@ -40,7 +41,7 @@ pub(crate) fn find(
         .flatten()
         .find(|path| !path.as_os_str().is_empty());
     let candidates: Vec<PathBuf> = match named {
-        // People also set the directory of the library.
+        // The configured path may also be the directory of the library.
         Some(path) if path.is_dir() => vec![path.join(FILE_NAME)],
         Some(path) => vec![path.to_path_buf()],
         None => {

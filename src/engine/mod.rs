@@ -7,7 +7,7 @@ pub(crate) mod batch;
 pub(crate) mod error;
 #[expect(
     unsafe_code,
-    reason = "the runtime is a C library; each call has its proof beside it"
+    reason = "the runtime is a C library; each call has its proof next to it"
 )]
 pub mod infer;
 pub(crate) mod library;
@@ -36,11 +36,11 @@ pub trait Engine: Send {
     /// Returns a handle that stops a run of this engine from another thread.
     fn interrupt(&self) -> Arc<dyn Interrupt>;
 
-    /// Releases memory that the last run took beyond the usual. The worker calls it after the
-    /// answers are sent, so that no caller waits for it.
+    /// Releases memory that the last run needed beyond the usual size. The worker calls it after it
+    /// sent the answers, so that no caller waits for it.
     fn release_after_run(&mut self) {}
 
-    /// Releases memory that runs took. The worker calls it after it had no job for a while.
+    /// Releases memory that runs used. The worker calls it after a time without jobs.
     fn release_when_idle(&mut self) {}
 
     /// Whether `release_when_idle` would release anything.
@@ -49,7 +49,7 @@ pub trait Engine: Send {
     }
 }
 
-/// Stops the current run of an engine between two nodes of its graph.
+/// Stops an engine's current run between two nodes of its graph.
 pub trait Interrupt: Send + Sync {
     /// Stops the run that is in progress. Later runs also stop, until `reset` is called.
     fn terminate(&self);
@@ -58,21 +58,22 @@ pub trait Interrupt: Send + Sync {
     fn reset(&self);
 }
 
-/// Makes engines of one verified package: one for each worker, and one for each lost worker.
+/// Creates engines of one verified package: one per worker, and one as the replacement of each lost
+/// worker.
 pub trait EngineFactory: Send + Sync {
-    /// Makes another engine with the graph of the package.
+    /// Creates another engine with the graph of the package.
     fn make(&self) -> Result<Box<dyn Engine>, EngineError>;
 
     /// The inputs and outputs that the graph declares.
     fn signature(&self) -> &Signature;
 
-    /// Inputs that have a default in the graph, so that a caller may omit them. Each comes with
-    /// the graph's names of its dimensions.
+    /// The inputs that have a default in the graph, so that a caller may omit them. Each is paired
+    /// with the graph's names of its dimensions.
     fn optional(&self) -> &[(TensorSpec, Vec<String>)] {
         &[]
     }
 
-    /// The graph's names of the dimensions of its inputs and outputs.
+    /// The graph's names for the dimensions of its inputs and outputs.
     fn symbols(&self) -> &Symbols {
         static NONE: Symbols = Symbols {
             inputs: Vec::new(),
@@ -81,6 +82,6 @@ pub trait EngineFactory: Send + Sync {
         &NONE
     }
 
-    /// Threads inside one run.
+    /// The number of threads inside one run.
     fn intra_op_threads(&self) -> usize;
 }

@@ -22,12 +22,12 @@ use crate::{
 const ABANDON_WINDOW: Duration = Duration::from_secs(60);
 const MAX_ABANDONED: usize = 2;
 
-/// What the batcher and the worker threads of one version share.
+/// The state that the batcher and the worker threads of one version share.
 pub(super) struct Pool {
-    /// For logs and thread names.
+    /// The name of the version in logs and thread names.
     pub name: String,
     pub state: Mutex<QueueState>,
-    /// Notified when a job waits, and when the batcher closes.
+    /// Notified when a job is added and when the batcher closes.
     pub ready: Condvar,
     pub policy: BatchPolicy,
     pub metrics: EngineMetrics,
@@ -41,33 +41,33 @@ pub(super) struct Pool {
 pub(super) struct QueueState {
     pub queue: VecDeque<Job>,
     pub closed: bool,
-    /// Workers that take jobs.
+    /// Number of workers that take jobs.
     pub alive: usize,
-    /// Replacement workers that are being started. Jobs may wait for them.
+    /// Number of replacement workers that are starting. Jobs may wait for them.
     pub starting: usize,
-    /// Workers that wait for a job.
+    /// Number of workers that wait for a job.
     pub asleep: usize,
-    /// The sleeping workers that were notified and do not hold the lock again yet.
+    /// Number of sleeping workers that were notified and have not locked the state again.
     pub waking: usize,
-    /// Abandoned workers whose run has not returned. It is negative for a moment if a worker
+    /// Number of abandoned workers whose run has not returned. It is briefly negative if a worker
     /// returns while it is being abandoned.
     pub hung: isize,
     pub abandoned_at: VecDeque<Instant>,
 }
 
 impl QueueState {
-    /// Whether no worker takes jobs now or soon.
+    /// Whether no worker takes jobs and none is starting.
     pub(super) fn is_dead(&self) -> bool {
         self.alive == 0 && self.starting == 0
     }
 
-    /// Records that a sleeping worker holds the lock again.
+    /// Records that a sleeping worker has locked the state again.
     pub(super) fn woke_up(&mut self) {
         self.asleep -= 1;
         self.waking = self.waking.saturating_sub(1);
     }
 
-    /// Why this version should get no traffic. `None` means that it is ready.
+    /// Why this version should get no traffic. `None` means that the version is ready.
     pub(super) fn unready_reason(&mut self, now: Instant) -> Option<String> {
         while self
             .abandoned_at
@@ -98,8 +98,8 @@ impl Pool {
         self.metrics.queue_depth.set(state.queue.len() as i64);
     }
 
-    /// Notifies one sleeping worker. It does nothing if no worker sleeps, because a notification
-    /// of the condition variable enters the kernel in any case.
+    /// Notifies one sleeping worker. Does nothing if no worker sleeps, because a notification of a
+    /// condition variable always enters the kernel.
     pub(super) fn wake_one(&self, state: &mut QueueState) {
         if state.asleep > state.waking {
             state.waking += 1;
@@ -114,8 +114,8 @@ impl Pool {
         state.hung += 1;
         state.abandoned_at.push_back(Instant::now());
         let hung = state.hung;
-        // A hung worker keeps its thread, its session and its core. Without this limit a model that
-        // always hangs would take all of the machine.
+        // A hung worker keeps its thread, its session and its core. Without this limit, a model
+        // that always hangs would use the whole machine.
         let replace = hung <= (self.workers * 2) as isize;
         state.starting += usize::from(replace);
         drop(state);
@@ -127,7 +127,8 @@ impl Pool {
             self.fail_jobs_if_dead();
             return;
         }
-        // This is the supervisor's thread, which watches all models: it must not wait for a load.
+        // This code runs on the supervisor's thread, which watches all models, so it must not wait
+        // for a load.
         let pool = Arc::clone(self);
         let spawned = thread::Builder::new()
             .name("replace-worker".to_owned())
@@ -155,7 +156,7 @@ impl Pool {
         }
     }
 
-    /// Fails the jobs that wait if no worker is left that could answer them.
+    /// Fails the waiting jobs if no worker is left that could answer them.
     fn fail_jobs_if_dead(&self) {
         let mut state = self.lock();
         if !state.is_dead() {

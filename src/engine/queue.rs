@@ -1,5 +1,5 @@
-//! `Job`: rows that wait for a version's engines; and the pure decision which jobs share the next
-//! run.
+//! `Job`: rows that wait for a version's engines. `decide`: a pure function that chooses the jobs
+//! of the next run.
 
 use std::{
     collections::VecDeque,
@@ -17,13 +17,14 @@ use crate::{
 /// Limits for a version's queue and for the runs that several requests share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchPolicy {
-    /// Most rows in one run. It is 1 for a graph that can't be batched.
+    /// Maximum number of rows in one run. It is 1 for a graph that can't be batched.
     pub max_batch_size: usize,
-    /// How long the oldest job may wait for more jobs to share its run.
+    /// Maximum time that the oldest job waits for more jobs to share its run.
     pub max_delay: Duration,
-    /// Most jobs that wait; the next one is refused.
+    /// Maximum number of waiting jobs. The next job is refused.
     pub queue_capacity: usize,
-    /// Most rows of one request to a graph whose rows can't be split into several runs.
+    /// Maximum number of rows in one request to a graph whose rows can't be split into several
+    /// runs.
     pub max_rows_per_run: usize,
 }
 
@@ -48,7 +49,7 @@ impl Priority {
     }
 }
 
-/// When a job must be answered, and which jobs it precedes.
+/// When a job must be answered, and its priority in the queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Urgency {
     pub deadline: Instant,
@@ -57,7 +58,7 @@ pub(crate) struct Urgency {
 
 /// Inserts a job after the jobs of the same or a higher priority.
 pub(crate) fn enqueue(queue: &mut VecDeque<Job>, job: Job) {
-    // Nearly all jobs have one priority: this saves them the search.
+    // Nearly all jobs have the same priority. This case needs no search.
     if queue
         .back()
         .is_none_or(|last| last.priority <= job.priority)
@@ -73,11 +74,11 @@ pub(crate) fn enqueue(queue: &mut VecDeque<Job>, job: Job) {
 #[derive(Debug)]
 pub(crate) struct JobOutputs {
     pub outputs: Tensors,
-    /// From the submission to the start of the run.
+    /// The time from the submission to the start of the run.
     pub queued: Duration,
     /// The duration of the run, which several jobs may share.
     pub ran: Duration,
-    /// Rows in the run, including those of other jobs.
+    /// The number of rows in the run, including those of other jobs.
     pub batch_rows: usize,
 }
 
@@ -87,14 +88,14 @@ pub(crate) type JobResult = Result<JobOutputs, EngineError>;
 pub(crate) struct Job {
     pub inputs: Tensors,
     pub rows: usize,
-    /// Never shares a run: it sets optional inputs that other jobs leave to the graph's defaults,
-    /// or its inputs have different numbers of rows.
+    /// Whether the job must not share a run: it sets optional inputs that other jobs leave to the
+    /// graph's defaults, or its inputs have different numbers of rows.
     pub exclusive: bool,
     pub priority: Priority,
     pub deadline: Instant,
     pub enqueued: Instant,
-    /// Set when the run begins. A caller that gives up reads it to tell a full queue from a slow
-    /// run.
+    /// Set when the run begins. A caller that stops waiting reads it to distinguish a full queue
+    /// from a slow run.
     pub running: Option<Arc<AtomicBool>>,
     pub reply: oneshot::Sender<JobResult>,
 }
@@ -102,7 +103,7 @@ pub(crate) struct Job {
 impl Job {
     /// Sends the result to the caller.
     pub(crate) fn answer(self, result: JobResult) {
-        // The send fails if the caller left: nobody waits for the result.
+        // The send fails if the caller left. In this case nobody waits for the result.
         let _ = self.reply.send(result);
     }
 }
@@ -118,8 +119,8 @@ pub(crate) enum QueueDecision {
     Sleep,
 }
 
-/// Takes jobs in order while they fit into one run. It takes at least one job, and never more rows
-/// than the policy allows unless the first job alone has more.
+/// Takes jobs in order while they fit into one run. It takes at least one job. It takes more rows
+/// than the policy allows only if the first job alone has more.
 pub(crate) fn decide(queue: &VecDeque<Job>, policy: &BatchPolicy, now: Instant) -> QueueDecision {
     let Some(first) = queue.front() else {
         return QueueDecision::Sleep;
@@ -128,7 +129,7 @@ pub(crate) fn decide(queue: &VecDeque<Job>, policy: &BatchPolicy, now: Instant) 
     let mut jobs = 1;
     let mut oldest = first.enqueued;
     for job in queue.iter().skip(1) {
-        // Jobs behind one that does not fit keep their order: to skip it could starve it.
+        // Jobs behind a job that does not fit keep their order: a job that is skipped could starve.
         if first.exclusive
             || job.exclusive
             || rows + job.rows > policy.max_batch_size

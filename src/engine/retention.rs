@@ -1,52 +1,53 @@
 //! `Retention`: decides when an engine returns the memory of its runs to the system. Pure.
 //!
-//! An arena keeps the memory of its largest run for the next one. That pays if runs of that size
-//! are usual. If they are not, the memory would be held for ever.
+//! An arena keeps the memory of its largest run for the next one. This is useful if runs of that
+//! size are common. Otherwise the memory would never be returned.
 
 use std::time::{Duration, Instant};
 
-/// Memory beyond its weights that a busy engine may always hold.
+/// Bytes beyond its weights that a busy engine may always keep.
 const FLOOR_BYTES: u64 = 16 << 20;
 
-/// Memory beyond its weights that an idle engine may hold. The next run faults the released pages
-/// in again, which costs well below a millisecond for each 4 MiB.
+/// Bytes beyond its weights that an idle engine may keep. The next run faults the released pages in
+/// again, which costs well below a millisecond per 4 MiB.
 pub(crate) const IDLE_FLOOR_BYTES: u64 = 4 << 20;
 
-/// A size counts as usual after so many runs in a row.
+/// Number of consecutive runs after which a size counts as usual.
 const USUAL_RUNS: u32 = 8;
 
-/// After this time the usual size is forgotten and must be observed again, so that a load that
-/// ended does not hold its memory for ever.
+/// The time after which the usual size is forgotten and must be observed again, so that the memory
+/// of a past load is not kept for ever.
 const REVIEW: Duration = Duration::from_secs(10);
 
-/// A worker without a run for this long releases its memory.
+/// The time without a run after which a worker releases its memory.
 pub(crate) const IDLE: Duration = Duration::from_secs(1);
 
-/// Shorter runs are not measured: they have no time to fill much memory, and the measurement costs
-/// a call of the library.
+/// Minimum duration of a run that is measured. Shorter runs have no time to fill much memory, and a
+/// measurement costs a call of the library.
 pub(crate) const MEASURED_FROM: Duration = Duration::from_micros(500);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Retention {
-    /// Bytes that runs usually take, and since when they count as usual.
+    /// The number of bytes that runs usually take, and the time since which it counts as usual.
     usual: Option<(u64, Instant)>,
-    /// Runs in a row that took more than the usual.
+    /// The number of consecutive runs that took more than the usual size.
     larger: u32,
 }
 
 impl Retention {
-    /// Whether the usual size is due to be observed again.
+    /// Whether the usual size must be observed again.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.usual.is_some_and(|(_, since)| since + REVIEW <= now)
     }
 
-    /// Whether an engine that holds `held` bytes beyond its weights after a run must release them.
+    /// Whether an engine that uses `held` bytes beyond its weights after a run must release them.
     pub(crate) fn release_after_run(&mut self, held: u64, now: Instant) -> bool {
         if self.is_due(now) {
             *self = Retention::default();
             return held > FLOOR_BYTES;
         }
-        // Runs of one kind differ a little in size: a fifth more still counts as usual.
+        // Runs of the same kind differ a little in size, so up to a fifth more still counts as
+        // usual.
         let usual = self
             .usual
             .map_or(FLOOR_BYTES, |(bytes, _)| bytes.saturating_add(bytes / 5));

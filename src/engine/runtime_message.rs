@@ -1,11 +1,11 @@
-//! Reads the messages of ONNX Runtime: it adds advice to a failed load, finds the node that a
-//! failed run names, and removes the values of rows for the log.
+//! Reads the messages of ONNX Runtime: adds advice to a failed load, finds the node that failed in
+//! a run, and removes the values of rows for the log.
 
 use std::{collections::HashSet, fmt, sync::LazyLock};
 
 use regex::{Captures, Regex};
 
-/// (lowercase parts of the runtime's message, any of which matches; the advice).
+/// Pairs of parts of the runtime's message in lower case, any of which matches, and the advice.
 const LOAD_ADVICE: [(&[&str], &str); 5] = [
     (
         &["unsupported model ir version"],
@@ -33,8 +33,8 @@ const LOAD_ADVICE: [(&[&str], &str); 5] = [
     ),
 ];
 
-/// Returns the message of a failed load without paths of the library's source, after advice if
-/// there is any.
+/// Returns the message of a failed load without paths of the library's source. If advice is known,
+/// it comes first.
 pub(crate) fn explain_load_failure(message: &str) -> String {
     let message = without_source(message);
     let lower = message.to_lowercase();
@@ -54,9 +54,9 @@ pub(crate) fn weights_exceed_limit(limit: u64) -> String {
     )
 }
 
-/// Lowercase parts of the messages by which a node rejects its input: an unknown index or category,
-/// or values or shapes that do not match inside the graph. Every other failed run is a fault of the
-/// model or the server, and not of the caller.
+/// Parts of the messages, in lower case, with which a node rejects its input: an unknown index or
+/// category, or values or shapes that do not match inside the graph. Every other failed run is an
+/// error of the model or the server, not of the caller.
 const REJECTIONS: [&str; 29] = [
     "out of data bounds",
     "out of bounds",
@@ -92,12 +92,12 @@ const REJECTIONS: [&str; 29] = [
 /// A node that rejected its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RejectedInput {
-    /// Type and name: `Gather "embed"`.
+    /// The type and the name of the node, like `Gather "embed"`.
     pub node: String,
     pub reason: String,
-    /// The reason without values, for the log.
+    /// The reason without values of a row, for the log.
     pub loggable: String,
-    /// The member of `REJECTIONS` that the reason contains. It names no value.
+    /// The member of `REJECTIONS` that the reason contains. It contains no value.
     kind: &'static str,
 }
 
@@ -108,7 +108,7 @@ impl fmt::Display for RejectedInput {
 }
 
 impl RejectedInput {
-    /// Replaces the reason by one that contains no value of the caller.
+    /// Replaces the reason with one that contains no value of the caller.
     #[must_use]
     pub(crate) fn without_values(self) -> RejectedInput {
         RejectedInput {
@@ -134,7 +134,7 @@ pub(crate) fn rejected_input(message: &str) -> Option<RejectedInput> {
     })
 }
 
-/// The node that the message of a failed run names: `Gather "embed"`.
+/// The node that the message of a failed run names, like `Gather "embed"`.
 pub(crate) fn failed_node(message: &str) -> Option<String> {
     parse_node(message.split_once("Status Message:")?.0)
 }
@@ -154,8 +154,8 @@ fn parse_node(head: &str) -> Option<String> {
 
 /// Why a run failed, for the log: with shapes and dimensions, and without values of a row.
 ///
-/// It omits other numbers, quoted texts, and the words of `texts`, which are the rows' texts. A
-/// message from before the first node is only about shapes, and is returned unchanged.
+/// Omits other numbers, quoted strings, and the words of `texts`, which are the strings in the
+/// rows. A message from before the first node concerns only shapes, and is returned unchanged.
 pub(crate) fn loggable<'a>(message: &str, texts: impl IntoIterator<Item = &'a String>) -> String {
     const OMITTED: &str = "\u{2026}";
     static PARTS: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -171,12 +171,13 @@ pub(crate) fn loggable<'a>(message: &str, texts: impl IntoIterator<Item = &'a St
         return message.to_owned();
     };
     let reason = without_source(reason);
-    // Without the expression nothing separates values from words: the log gets nothing.
+    // Without the expression, values can't be distinguished from words, so the log gets nothing.
     let Some(parts) = LazyLock::force(&PARTS) else {
         return String::new();
     };
     let in_message: HashSet<String> = lowercase_words(&reason).collect();
-    // Only the words that the message repeats: the texts may be as long as a request's body.
+    // Only the words that the message contains are collected: the strings may be as long as a
+    // request's body.
     let in_rows: HashSet<String> = texts
         .into_iter()
         .flat_map(|text| lowercase_words(text))
@@ -187,7 +188,7 @@ pub(crate) fn loggable<'a>(message: &str, texts: impl IntoIterator<Item = &'a St
             return OMITTED.to_owned();
         };
         let text = part.as_str();
-        // The runtime quotes values and names alike, so quoted texts are never kept.
+        // The runtime quotes both values and names, so quoted strings are never kept.
         let kept = if found.name("quoted").is_some() {
             false
         } else if found.name("number").is_some() {
@@ -209,10 +210,10 @@ fn lowercase_words(text: &str) -> impl Iterator<Item = String> {
         .map(str::to_lowercase)
 }
 
-/// Whether the number after `before` is a part of a shape: `dim 3`.
+/// Whether the number after `before` is part of a shape, like in `dim 3`.
 fn names_shape(before: &str) -> bool {
-    /// More than the longest word below with the characters between it and its number. A search of
-    /// the whole text for each number would take quadratic time for a long message.
+    /// Longer than the longest word below plus the characters between it and its number. A search
+    /// of the whole text for each number would take quadratic time for a long message.
     const MAX_BYTES: usize = 40;
     static SHAPE_WORD: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(r"(?i)\b(?:dim|dims|dimension|dimensions|shape|rank|axis|channels)\W{0,3}$").ok()
@@ -224,12 +225,12 @@ fn names_shape(before: &str) -> bool {
         .is_some_and(|word| word.is_match(end))
 }
 
-/// Removes references to the library's source, which have a file, a line and a function:
+/// Removes references to the library's source, which consist of a file, a line and a function:
 /// `/a/b.cc:12 void f(...)`.
 fn without_source(message: &str) -> String {
     static REFERENCE: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let file = r"(?:/\S*/)?\b\w+\.(?:cc|cpp|cu|h|hpp|cuh):\d+\s+";
-        // A whole C++ signature with its parameters and template arguments, or only a name.
+        // Matches a whole C++ signature with its parameters and template arguments, or only a name.
         let function = r"(?:[\w:<>~*&,\s]*::[\w~<>=]+\([^)]*\)(?:::\S+\([^)]*\))*(?: const)?(?:\s*\[with [^\]]*\])?|\w+)\s*:?\s*";
         Regex::new(&format!("{file}{function}")).ok()
     });
@@ -281,7 +282,7 @@ mod tests {
             assert_eq!(loggable(&message, &["Ann Smith".to_owned()]), expected);
             assert_eq!(failed_node(&message).as_deref(), Some("MatMul \"n1\""));
         }
-        // A message that repeats a caller's text, which may be as long as a body, takes linear
+        // A message that repeats a caller's string, which may be as long as a body, takes linear
         // time.
         let long = format!("Status Message: {}dim 7", "1 ".repeat(200_000));
         assert!(loggable(&long, &[]).ends_with("\u{2026} dim 7"));

@@ -8,20 +8,20 @@ use std::{
 
 use crate::engine::Interrupt;
 
-/// How often the supervisor checks the runs. A run may exceed its deadline by this time.
+/// How often the supervisor checks the runs. A run may exceed its deadline by this duration.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How long after a termination a worker may still be inside a node of its graph before it is
+/// How long a worker may stay inside a node after a termination. After this time the worker is
 /// abandoned. The runtime checks for a termination only between two nodes.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What one worker is doing, shared between the worker and the supervisor.
+/// The current activity of one worker. The worker and the supervisor share it.
 ///
 /// Lock order: `state` before `interrupt`.
 pub(crate) struct Slot {
     state: Mutex<WorkerState>,
     interrupt: Mutex<Option<Arc<dyn Interrupt>>>,
-    /// Called once when the worker is abandoned, without a lock held.
+    /// Called once when the worker is abandoned. The caller holds no lock.
     on_abandon: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -50,13 +50,13 @@ impl Slot {
         *self.lock() = WorkerState::Running { deadline };
     }
 
-    /// Records that the run returned. `false` means that the worker was abandoned and must end.
+    /// Records that the run returned. Returns `false` if the worker was abandoned and must end.
     pub(crate) fn end(&self) -> bool {
         let mut state = self.lock();
         match *state {
             WorkerState::Abandoned => return false,
-            // The options are shared by all runs of the engine: without the reset the next run
-            // would stop at once.
+            // All runs of the engine share these options. Without the reset the next run would stop
+            // at once.
             WorkerState::Terminating { .. } => self.with_interrupt(|interrupt| interrupt.reset()),
             WorkerState::Running { .. } | WorkerState::Idle => {}
         }
@@ -72,8 +72,8 @@ impl Slot {
             .unwrap_or_else(PoisonError::into_inner) = Some(interrupt);
     }
 
-    /// Terminates the run if its deadline passed, or abandons the worker if a terminated run does
-    /// not return. The supervisor calls it.
+    /// Terminates the run if its deadline passed. Abandons the worker if a terminated run does not
+    /// return. The supervisor calls this method.
     ///
     /// The lock on the state is held during the termination. Otherwise the run could end first, and
     /// the termination would stop the next run.
@@ -86,8 +86,8 @@ impl Slot {
             }
             WorkerState::Terminating { since } if since + GRACE <= now => {
                 *state = WorkerState::Abandoned;
-                // `on_abandon` takes the pool's lock. No lock is held while it runs, so that no
-                // order of the two locks can deadlock.
+                // `on_abandon` takes the pool's lock. The state is unlocked first, so that the two
+                // locks can't deadlock.
                 drop(state);
                 (self.on_abandon)();
             }
@@ -118,7 +118,7 @@ pub(crate) struct Supervisor {
 
 #[derive(Default)]
 struct Watched {
-    /// Weak, so that a worker that ended leaves the list.
+    /// The references are weak, so that a worker that ended leaves the list.
     slots: Mutex<Vec<Weak<Slot>>>,
     stopped: Mutex<bool>,
     wake: Condvar,

@@ -24,7 +24,7 @@ pub(super) struct Worker {
     slot: Arc<Slot>,
 }
 
-/// The supervisor abandoned this worker during a run: its thread must end, and its engine must not
+/// The supervisor abandoned this worker during a run. The thread must end, and its engine must not
 /// run again.
 struct Abandoned;
 
@@ -42,7 +42,7 @@ impl From<EngineError> for RunFailure {
 
 enum Task {
     Run(Vec<Job>),
-    /// No job came for a while.
+    /// Release memory, because no job came for some time.
     ReleaseMemory,
 }
 
@@ -60,7 +60,8 @@ pub(super) fn spawn(pool: &Arc<Pool>, engine: Box<dyn Engine>) -> std::io::Resul
         engine,
         slot: Arc::clone(&slot),
     };
-    // Counted before the thread runs: a job may be submitted in between and must not be refused.
+    // The worker is counted before its thread runs: a job that is submitted in between must not be
+    // refused.
     pool.lock().alive += 1;
     let spawned = thread::Builder::new()
         .name(format!("engine-{}", pool.name))
@@ -86,7 +87,8 @@ impl Worker {
             let outcome = self.run(jobs);
             self.engine.release_after_run();
             if let Err(Abandoned) = outcome {
-                // `Pool::abandon_worker` already subtracted it from the workers that are alive.
+                // `Pool::abandon_worker` already removed this worker from the workers that are
+                // alive.
                 self.pool.lock().hung -= 1;
                 self.pool.metrics.wedged_workers.dec();
                 tracing::warn!(model = %self.pool.name, "the run of an abandoned engine worker returned; the worker ends");
@@ -97,7 +99,7 @@ impl Worker {
         state.alive = state.alive.saturating_sub(1);
     }
 
-    /// Waits for jobs. `None` means that the batcher is closed and its queue is empty.
+    /// Waits for jobs. Returns `None` if the batcher is closed and its queue is empty.
     fn next_task(&self) -> Option<Task> {
         let idle_timeout = self
             .engine
@@ -121,7 +123,7 @@ impl Worker {
                     (state, _) = self.sleep(state, Some(deadline - now));
                 }
                 QueueDecision::WaitUntil(_) => {
-                    // No further job can come: to wait for one would only delay the unload.
+                    // No further job can come, so waiting for one would only delay the unload.
                     let jobs = state.queue.drain(..).collect();
                     return Some(Task::Run(jobs));
                 }
@@ -137,7 +139,7 @@ impl Worker {
         }
     }
 
-    /// Sleeps until it is notified or `timeout` passes. Returns whether the timeout passed.
+    /// Sleeps until it is notified or until `timeout` passes. Returns whether the timeout passed.
     fn sleep<'a>(
         &self,
         mut state: MutexGuard<'a, QueueState>,
@@ -161,8 +163,8 @@ impl Worker {
         (state, timed_out)
     }
 
-    /// Runs the jobs together. If the run fails, each half of the jobs is run again, so that one
-    /// bad row fails only its own request.
+    /// Runs the jobs together. If the run fails, runs each half of the jobs again, so that one bad
+    /// row fails only its own request.
     fn run(&mut self, jobs: Vec<Job>) -> Result<(), Abandoned> {
         let started = Instant::now();
         let Some(deadline) = jobs.iter().map(|job| job.deadline).max() else {
@@ -172,7 +174,7 @@ impl Worker {
             answer_all(jobs, &EngineError::DeadlineExceeded);
             return Ok(());
         }
-        // From here on a caller that gives up waited for the run, and not for the queue.
+        // A caller that stops waiting after this point waited for the run, not for the queue.
         for running in jobs.iter().filter_map(|job| job.running.as_ref()) {
             running.store(true, Ordering::Relaxed);
         }
@@ -200,7 +202,7 @@ impl Worker {
         }
     }
 
-    /// Retries the halves of a run that failed on its rows, or answers the jobs with the error.
+    /// Runs the halves of a failed batch again, or answers the jobs with the error.
     fn handle_failure(&mut self, mut jobs: Vec<Job>, error: EngineError) -> Result<(), Abandoned> {
         match error {
             EngineError::Run { .. } | EngineError::MemoryLimit { .. } if jobs.len() > 1 => {
@@ -212,7 +214,7 @@ impl Worker {
                 return self.run(second);
             }
             EngineError::Run { .. } | EngineError::MemoryLimit { .. } => answer_all(jobs, &error),
-            // The callers know deadlines; how the engine keeps them is internal.
+            // Callers know deadlines. How the engine enforces them is internal.
             EngineError::Terminated => self.lose(jobs, EngineError::DeadlineExceeded),
             _ => self.lose(jobs, error),
         }
@@ -250,7 +252,7 @@ impl Worker {
         })
     }
 
-    /// Answers the jobs of a run that was stopped or that panicked: none of them got outputs.
+    /// Answers the jobs of a run that was stopped or that panicked. None of these jobs has outputs.
     fn lose(&self, jobs: Vec<Job>, error: EngineError) {
         let rows = jobs.iter().map(|job| job.rows).sum();
         self.pool.metrics.runs.observe_failed(rows);
@@ -271,12 +273,12 @@ impl Worker {
         }
     }
 
-    /// Replaces the engine after a panic, which left it in an unknown state.
+    /// Replaces the engine after a panic, because a panic leaves it in an unknown state.
     fn replace_engine(&mut self) -> EngineError {
         self.pool.metrics.worker_panics.inc();
         tracing::error!(model = %self.pool.name, "an engine worker panicked");
-        // The old engine is kept if no new one can be made: a worker without an engine could serve
-        // nothing.
+        // If no new engine can be created, the worker keeps the old one: a worker without an engine
+        // could not serve.
         match self.pool.factory.make() {
             Ok(engine) => {
                 self.slot.replace_interrupt(engine.interrupt());

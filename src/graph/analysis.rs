@@ -1,4 +1,5 @@
-//! `GraphAnalysis`: the rows, labels and names in a model's file, found without the runtime.
+//! `GraphAnalysis`: what a model's file says about rows, labels and names. The analysis does not
+//! need the runtime.
 
 use std::sync::Arc;
 
@@ -14,13 +15,14 @@ use crate::graph::{
 /// The result of the analysis of one ONNX file.
 pub struct GraphAnalysis {
     pub(crate) report: RowReport,
-    /// Why dimension 0 means time steps and not rows, with the export option that changes it.
+    /// Why dimension 0 means time steps instead of rows, with the export option that changes it.
+    /// `None` if it means rows.
     pub time_first: Option<String>,
-    /// Outputs whose values belong to classes, or are classes, with the graph's labels.
+    /// The outputs whose values belong to classes, or are classes, with the labels in the graph.
     pub labels: Vec<(String, Vec<ClassLabel>)>,
     pub(crate) vocabulary: Vocabulary,
-    /// An input or output whose name contains a NUL. The runtime ends the name there, so that no
-    /// request could name it.
+    /// An input or output whose name contains a NUL. The runtime ends the name at the NUL, so no
+    /// request could name it. `None` if there is no such name.
     pub nul_name: Option<String>,
 }
 
@@ -28,13 +30,13 @@ impl GraphAnalysis {
     /// Analyses the bytes of a model. `fed` are inputs with a default that every run sets.
     ///
     /// # Errors
-    /// If the bytes are no ONNX model.
+    /// If the bytes are not an ONNX model.
     pub fn read(bytes: &[u8], fed: &[Arc<str>]) -> Result<GraphAnalysis, Malformed> {
         let model = Model::read(bytes)?;
         let report = row_dimension::trace_rows(&model, fed);
         let time_first = dimension_names::time_first(&model, &report);
         let labels = class_labels::output_labels(&model);
-        // The runtime's own signature no longer shows the part after the NUL.
+        // The runtime's own signature does not show the part after the NUL.
         let mut names = model
             .graph
             .inputs
@@ -53,8 +55,8 @@ impl GraphAnalysis {
         })
     }
 
-    /// Why rows of several requests must not share a run. `None` proves that the graph keeps them
-    /// apart.
+    /// Why rows of several requests must not share a run. `None` means that the graph is proved to
+    /// keep them apart.
     pub fn batching_objection(&self) -> Option<String> {
         self.time_first
             .clone()
@@ -62,8 +64,8 @@ impl GraphAnalysis {
     }
 }
 
-/// Categories that the graph itself contains. Test rows need them: to the graph, any other value
-/// may be the same unknown category.
+/// Categories that the graph itself contains. Test rows use them, because the graph may treat all
+/// other values as the same unknown category.
 #[derive(Clone, Debug, Default)]
 pub struct Vocabulary {
     pub(crate) texts: Vec<String>,
@@ -71,7 +73,7 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// Most texts, and most numbers. More of them find nothing new.
+    /// Maximum number of strings, and of numbers. More of them find no further errors.
     const MAX: usize = 16;
 
     fn read(model: &Model<'_>) -> Vocabulary {

@@ -5,7 +5,7 @@ use crate::graph::{
     wire::put_bytes,
 };
 
-/// The label of a class, with the graph's type.
+/// The label of a class, in the type that the graph gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClassLabel {
     Text(String),
@@ -13,7 +13,7 @@ pub enum ClassLabel {
 }
 
 impl ClassLabel {
-    /// As JSON.
+    /// The label as a JSON value.
     pub fn to_value(&self) -> serde_json::Value {
         match self {
             ClassLabel::Text(text) => text.as_str().into(),
@@ -22,11 +22,11 @@ impl ClassLabel {
     }
 }
 
-/// Prefix of the metadata keys for the labels of outputs whose map was cut off.
+/// Prefix of the metadata keys for the labels of outputs whose map was removed.
 const METADATA_PREFIX: &str = "predictd.labels.";
 
-/// Writes the labels of an output into the model's metadata, so that they are not lost with the
-/// map.
+/// Writes the labels of an output into the model's metadata, so that they survive the removal of
+/// the map.
 pub(crate) fn store_labels(output: &str, labels: &[ClassLabel], model: &mut Vec<u8>) {
     let mut entry = Vec::new();
     put_bytes(
@@ -39,7 +39,7 @@ pub(crate) fn store_labels(output: &str, labels: &[ClassLabel], model: &mut Vec<
     put_bytes(14, &entry, model);
 }
 
-/// The labels that `store_labels` wrote.
+/// Reads the labels that `store_labels` wrote.
 fn stored_labels(model: &Model<'_>, output: &str) -> Option<Vec<ClassLabel>> {
     let (_, text) = model
         .metadata
@@ -54,7 +54,7 @@ fn stored_labels(model: &Model<'_>, output: &str) -> Option<Vec<ClassLabel>> {
         .collect()
 }
 
-/// The labels of outputs as JSON.
+/// Converts the labels of outputs to JSON.
 pub(crate) fn to_values(
     labels: &[(String, Vec<ClassLabel>)],
 ) -> Vec<(String, Vec<serde_json::Value>)> {
@@ -69,7 +69,7 @@ pub(crate) fn to_values(
         .collect()
 }
 
-/// The outputs whose values belong to classes, or are classes, with the labels in the graph's
+/// The outputs whose values belong to classes, or are classes. Each has its labels in the graph's
 /// order.
 pub(crate) fn output_labels(model: &Model<'_>) -> Vec<(String, Vec<ClassLabel>)> {
     let graph = &model.graph;
@@ -77,8 +77,8 @@ pub(crate) fn output_labels(model: &Model<'_>) -> Vec<(String, Vec<ClassLabel>)>
         .outputs
         .iter()
         .filter_map(|output| {
-            // Labels of a map that was cut off come first: the graph may have no other trace of
-            // them.
+            // The stored labels of a removed map come first: the graph may not contain them in
+            // another place.
             let labels = stored_labels(model, output.name);
             let labels = labels
                 .or_else(|| score_labels(graph, output.name, 0))
@@ -88,11 +88,11 @@ pub(crate) fn output_labels(model: &Model<'_>) -> Vec<(String, Vec<ClassLabel>)>
         .collect()
 }
 
-/// Most nodes that are followed backwards from an output.
+/// Maximum number of nodes that are followed backwards from an output.
 const MAX_DEPTH: usize = 64;
 
-/// The labels of an output of scores. It follows the nodes backwards through operators that keep
-/// the order of the classes.
+/// The labels of an output of scores. The function follows the nodes backwards through operators
+/// that keep the order of the classes.
 fn score_labels(graph: &Graph<'_>, name: &str, depth: usize) -> Option<Vec<ClassLabel>> {
     // The graph may have a cycle.
     if depth > MAX_DEPTH {
@@ -112,7 +112,7 @@ fn score_labels(graph: &Graph<'_>, name: &str, depth: usize) -> Option<Vec<Class
         }
         // A ZipMap that reads the same scores has their labels.
         _ if zipmap_labels(graph, name).is_some() => zipmap_labels(graph, name),
-        // The classes in which the index of the best score is looked up.
+        // The classes from which the index of the best score selects.
         _ if lookup_labels(graph, name).is_some() => lookup_labels(graph, name),
         "Identity" | "Cast" | "Normalizer" | "Softmax" | "Clip" | "ZipMap" => {
             score_labels(graph, node.inputs.first()?, depth + 1)
@@ -121,8 +121,8 @@ fn score_labels(graph: &Graph<'_>, name: &str, depth: usize) -> Option<Vec<Class
     }
 }
 
-/// The labels of an output that is the class itself, and that no operator changes after the
-/// classifier.
+/// The labels of an output that is the class itself. No operator between the classifier and the
+/// output may change the class.
 fn class_output_labels(graph: &Graph<'_>, name: &str, depth: usize) -> Option<Vec<ClassLabel>> {
     // Element types of TensorProto.
     const INT64: i64 = 7;
@@ -148,15 +148,15 @@ fn class_output_labels(graph: &Graph<'_>, name: &str, depth: usize) -> Option<Ve
     }
 }
 
-/// The constant in which the `ArgMax` of the scores is looked up. The converters of scikit-learn
-/// write it for neural networks and naive Bayes.
+/// The constant from which the `ArgMax` of the scores selects. The converters of scikit-learn write
+/// it for neural networks and naive Bayes.
 fn lookup_labels(graph: &Graph<'_>, scores: &str) -> Option<Vec<ClassLabel>> {
     let best = graph
         .nodes
         .iter()
         .find(|node| node.op == "ArgMax" && node.inputs.first() == Some(&scores))?;
     let mut index = *best.outputs.first()?;
-    // At most this many casts and reshapes are between `ArgMax` and the lookup.
+    // Maximum number of casts and reshapes between `ArgMax` and the lookup.
     for _ in 0..8 {
         let node = graph
             .nodes
@@ -177,7 +177,7 @@ fn lookup_labels(graph: &Graph<'_>, scores: &str) -> Option<Vec<ClassLabel>> {
     None
 }
 
-/// The elements of a constant as labels.
+/// The elements of a constant, read as labels.
 fn constant_labels(graph: &Graph<'_>, name: &str) -> Option<Vec<ClassLabel>> {
     let (_, classes) = graph
         .initializers
@@ -204,7 +204,7 @@ fn zipmap_labels(graph: &Graph<'_>, name: &str) -> Option<Vec<ClassLabel>> {
     Some(labels_of(map)).filter(|labels| !labels.is_empty())
 }
 
-/// The labels in a node's attributes. The result is empty if it has none.
+/// The labels in a node's attributes. Empty if the node has no labels.
 pub(crate) fn labels_of(node: &Node<'_>) -> Vec<ClassLabel> {
     let texts = node
         .attributes

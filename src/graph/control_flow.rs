@@ -1,4 +1,4 @@
-//! Nodes with graphs of their own: `If`, `Loop` and `Scan`.
+//! Nodes that contain graphs: `If`, `Loop` and `Scan`.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,9 +13,9 @@ use crate::graph::{
 };
 
 impl<'a> GraphWalk<'_, 'a> {
-    /// The outputs of a node with graphs. The branches of a decision that is the same for all rows
-    /// are followed. A loop without rows gives outputs without rows. Any other node is assumed to
-    /// mix rows.
+    /// The outputs of a node that contains graphs. If the condition of an `If` is the same for all
+    /// rows, both branches are followed. A loop over values without rows gives outputs without
+    /// rows. Any other node is assumed to mix rows.
     pub(super) fn control_flow(
         &mut self,
         node: &Node<'a>,
@@ -41,7 +41,8 @@ impl<'a> GraphWalk<'_, 'a> {
         if let Some(value) = captured.iter().find(is_mixed) {
             return vec![TracedTensor::new(value.flow.clone(), None); count];
         }
-        // Two runs of such a graph differ, so to compare rows of different runs proves nothing.
+        // Two runs of such a graph differ, so a comparison of rows from different runs proves
+        // nothing.
         if graphs
             .iter()
             .any(|graph| self.may_draw_random_numbers(graph))
@@ -49,7 +50,7 @@ impl<'a> GraphWalk<'_, 'a> {
             return all(Mixing::Unknown, rules::DRAWS_RANDOM_NUMBERS);
         }
         let is_same = |value: &TracedTensor| value.flow == Flow::Same;
-        // A loop over constants gives constants, whatever its body does.
+        // A loop over constants gives constants, no matter what its body computes.
         let inputs_same = inputs.iter().flatten().all(is_same);
         if inputs_same && captured.iter().all(is_same) {
             return (0..count)
@@ -75,7 +76,7 @@ impl<'a> GraphWalk<'_, 'a> {
         }
     }
 
-    /// The outputs of an `If` whose branches are both followed.
+    /// The outputs of an `If`, from following both of its branches.
     fn branches(
         &mut self,
         node: &Node<'a>,
@@ -105,7 +106,7 @@ impl<'a> GraphWalk<'_, 'a> {
     }
 }
 
-/// The output of an `If` whose branches give `a` and `b`.
+/// The output of an `If` whose branches give the tensors `a` and `b`.
 fn either(node: &Node<'_>, a: Option<TracedTensor>, b: Option<TracedTensor>) -> TracedTensor {
     match (a, b) {
         (Some(a), Some(b)) if a.flow == b.flow => {
@@ -127,8 +128,8 @@ fn either(node: &Node<'_>, a: Option<TracedTensor>, b: Option<TracedTensor>) -> 
     }
 }
 
-/// Whether a Scan of operator set 9 or later goes over the rows. Before, its dimension 0 was a
-/// batch.
+/// Whether a Scan of operator set 9 or later iterates over the rows. In earlier sets, its dimension
+/// 0 was a batch.
 fn scans_rows(node: &Node<'_>, inputs: &[Option<TracedTensor>]) -> bool {
     let scanned =
         usize::try_from(node.int("num_scan_inputs").unwrap_or_default()).unwrap_or_default();
@@ -145,7 +146,7 @@ fn scans_rows(node: &Node<'_>, inputs: &[Option<TracedTensor>]) -> bool {
         })
 }
 
-/// Collects the names that a graph takes from the graphs around it.
+/// Collects the names that a graph uses from the graphs around it.
 fn collect_captures<'a>(graph: &Graph<'a>, found: &mut Vec<&'a str>) {
     let mut known: HashSet<&str> = graph.initializers.iter().map(|(name, _)| *name).collect();
     known.extend(graph.inputs.iter().map(|input| input.name));
@@ -166,7 +167,8 @@ fn collect_captures<'a>(graph: &Graph<'a>, found: &mut Vec<&'a str>) {
             .values()
             .flat_map(|attribute| &attribute.graphs)
         {
-            // Names of an inner graph may come from this graph, from one around it, or from itself.
+            // A name in an inner graph may come from this graph, from a graph around it, or from
+            // the inner graph itself.
             let mut deeper = Vec::new();
             collect_captures(inner, &mut deeper);
             found.extend(deeper.into_iter().filter(|name| !known.contains(name)));

@@ -1,4 +1,4 @@
-//! Names of dimensions: finds graphs whose first dimension is time instead of rows.
+//! Names of dimensions. Finds graphs whose first dimension is time instead of rows.
 
 use crate::graph::{
     model::{Dimension, Model},
@@ -8,10 +8,10 @@ use crate::graph::{
 const EXPORT_ADVICE: &str = "export it with the rows first (PyTorch: nn.LSTM(..., batch_first=True) and an example input [batch, time, features]; \
                              else transpose the input within the graph)";
 
-/// Why dimension 0 means time steps and not rows, with the export option that changes it.
+/// Why dimension 0 means time steps instead of rows, with the export option that changes it.
 pub(super) fn time_first(model: &Model<'_>, report: &RowReport) -> Option<String> {
     for input in &model.graph.inputs {
-        // Only a free first dimension can be rows or time.
+        // Only a dynamic first dimension can be rows or time.
         let shape = input.shape.as_deref().unwrap_or_default();
         let (first, others) = match shape.split_first() {
             Some((Dimension::Named(first), others)) => (*first, others),
@@ -30,7 +30,7 @@ pub(super) fn time_first(model: &Model<'_>, report: &RowReport) -> Option<String
         .map(|reason| format!("{}: {EXPORT_ADVICE}", report.explain(reason)))
 }
 
-/// Why the dimension named `first` of an input means time. `others` are the input's other
+/// Why the dimension with the name `first` of an input means time. `others` are the input's other
 /// dimensions.
 fn time_reason(first: &str, others: &[Dimension<'_>], report: &RowReport) -> Option<String> {
     let other_named = |fits: fn(&str) -> bool| {
@@ -47,7 +47,7 @@ fn time_reason(first: &str, others: &[Dimension<'_>], report: &RowReport) -> Opt
     {
         return Some(reason);
     }
-    // The further reasons are weak alone: names such as `n`, and a graph that mixes its rows.
+    // The following reasons are weak alone: names such as `n`, and a graph that mixes its rows.
     if !is_time(first) {
         return None;
     }
@@ -66,8 +66,8 @@ fn words(name: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether a name means the batch itself: `batch`, `batch_size`, `dynamic_batch`. A name such as
-/// `batch_features` does not.
+/// Whether a name means the batch itself, like `batch`, `batch_size` and `dynamic_batch`. A name
+/// such as `batch_features` does not.
 fn is_batch(name: &str) -> bool {
     let words = words(name);
     // Words that describe the batch without changing the meaning.

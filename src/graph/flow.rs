@@ -7,49 +7,51 @@ use crate::graph::size::Size;
 /// How a tensor depends on the rows that share a run.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Flow {
-    /// The same for every run: constants, and values that depend only on sizes that all rows share.
+    /// The tensor is the same for every run: a constant, or values that depend only on sizes that
+    /// all rows share.
     Same,
-    /// Sizes that depend on the number of rows, and on no value of a row.
+    /// The tensor contains sizes that depend on the number of rows, but not on the values of a row.
     RowCount,
-    /// The dimension `axis` has the rows: one block for each row, in their order. Each block
-    /// depends on its row only.
+    /// The rows are along the dimension `axis`: one block per row, in the order of the rows. Each
+    /// block depends only on its row.
     Rows { axis: usize },
-    /// A row's values depend on other rows, or are not proved to be independent of them.
+    /// The values of a row depend on other rows, or are not proved to be independent of them.
     Mixed(Rc<MixingReason>),
 }
 
-/// The operator that mixes rows, or may mix them.
+/// An operator that mixes rows, or may mix them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MixingReason {
     /// The operator's type.
     pub op: String,
-    /// Type and name, for people.
+    /// The type and the name of the node, for messages.
     pub node: String,
-    /// Its effect, as the end of a sentence that begins with the node.
+    /// The effect of the operator, as the end of a sentence that begins with the node.
     pub effect: String,
     pub kind: Mixing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mixing {
-    /// It mixes rows.
+    /// The operator mixes rows.
     Proved,
-    /// It is not known to keep them apart.
+    /// The operator is not known to keep rows apart.
     Unknown,
-    /// It treats the dimension of rows as time steps.
+    /// The operator treats the dimension of rows as time steps.
     TimeSteps,
-    /// The number of its values depends on the values, so they are no rows.
+    /// The number of output values depends on the values of the input, so the output values are not
+    /// rows.
     DataDependent,
 }
 
-/// An element of a small tensor of whole numbers.
+/// An element of a small integer tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Element {
     Int(i64),
     Size(Size),
-    /// Not known, but independent of the number of rows.
+    /// The value is not known, but it is independent of the number of rows.
     Unknown,
-    /// Not known, and depends on the number of rows.
+    /// The value is not known, and it depends on the number of rows.
     RowCount,
 }
 
@@ -63,7 +65,8 @@ impl Element {
         }
     }
 
-    /// The element for a size. A known size becomes a number, so that equal elements compare equal.
+    /// The element for a size. A known size becomes a number, so that equal elements compare as
+    /// equal.
     pub(crate) fn of_size(size: &Size) -> Element {
         match size.as_fixed().and_then(|fixed| i64::try_from(fixed).ok()) {
             Some(fixed) => Element::Int(fixed),
@@ -84,11 +87,11 @@ impl Element {
 #[derive(Clone, Debug)]
 pub(crate) struct TracedTensor {
     pub flow: Flow,
-    /// `None` means that not even the number of dimensions is known.
+    /// The sizes of the dimensions. `None` means that not even their number is known.
     pub dims: Option<Vec<Size>>,
-    /// The elements of a scalar or list of whole numbers, if they are known.
+    /// The elements of an integer scalar or list. `None` means that they are not known.
     pub elements: Option<Rc<Vec<Element>>>,
-    /// The elements of a constant of floating-point numbers, if it is small.
+    /// The elements of a small floating-point constant. `None` for any other tensor.
     pub reals: Option<Rc<Vec<f64>>>,
 }
 
@@ -106,7 +109,7 @@ impl TracedTensor {
         self.dims.as_ref().map(Vec::len)
     }
 
-    /// The dimension of rows.
+    /// The index of the dimension of rows. `None` for a tensor without rows.
     pub(crate) fn axis(&self) -> Option<usize> {
         if let Flow::Rows { axis } = self.flow {
             Some(axis)
@@ -120,12 +123,13 @@ impl TracedTensor {
         self.dims.as_ref()?.get(axis)
     }
 
-    /// The dimension of rows, counted from the last one, which is 1.
+    /// The position of the dimension of rows, counted from the last dimension, which has position
+    /// 1.
     pub(crate) fn position_from_right(&self) -> Option<usize> {
         self.rank()?.checked_sub(self.axis()?)
     }
 
-    /// The elements, if all of them are known numbers.
+    /// The elements as integers. `None` if an element is not a known number.
     pub(crate) fn ints(&self) -> Option<Vec<i64>> {
         let number = |element: &Element| {
             if let Element::Int(number) = element {

@@ -7,17 +7,17 @@ use crate::graph::{
     wire::{Content, Fields, Malformed, first, put_bytes, put_varint, rewritten},
 };
 
-/// Part of every C library.
+/// A locale that is part of every C library.
 const PORTABLE_LOCALE: &str = "C.UTF-8";
 
 /// Languages with their own rules for the case of letters.
 const OWN_CASE_RULES: [&str; 4] = ["tr", "az", "lt", "ku"];
 
-/// The model with the locale of every StringNormalizer replaced. `None` means that it has none, or
-/// that a language needs its own locale.
+/// The model after the locale of every StringNormalizer was replaced. `None` means that the model
+/// has no StringNormalizer, or that a language needs its own locale.
 ///
 /// # Errors
-/// If the bytes are no ONNX model.
+/// If the bytes are not an ONNX model.
 pub fn replaced(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
     let model = Model::read(bytes)?;
     let normalizers = || {
@@ -27,7 +27,7 @@ pub fn replaced(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
             .iter()
             .filter(|node| node.op == "StringNormalizer")
     };
-    // Another language would change its letters differently with this locale.
+    // The replacement would change the case of letters differently in another language.
     if normalizers().next().is_none() || normalizers().any(needs_own_locale) {
         return Ok(None);
     }
@@ -53,7 +53,7 @@ fn needs_own_locale(node: &Node<'_>) -> bool {
         .any(|own| language.split(['_', '-', '.']).next() == Some(own))
 }
 
-/// The node with another `locale`.
+/// Returns the node with the attribute `locale` replaced.
 fn with_locale(node: &[u8]) -> Result<Vec<u8>, Malformed> {
     const TEXT: u64 = 3;
     let mut edited = Vec::with_capacity(node.len() + 32);

@@ -21,12 +21,12 @@ pub use analysis::{GraphAnalysis, Vocabulary};
 
 use crate::graph::class_labels::ClassLabel;
 
-/// A model that is loaded instead of its file, because the runtime can't load the file or its
-/// outputs can't be served.
+/// A model that is loaded instead of its file, because the runtime can't load the file or can't
+/// serve its outputs.
 #[derive(Debug)]
 pub struct Edited {
     /// The bytes of the edited ONNX model.
     pub model: Vec<u8>,
-    /// The outputs whose maps were cut off, with the labels of their values.
+    /// The outputs whose maps were removed, with the labels of their values.
     pub maps: Vec<(String, Vec<ClassLabel>)>,
 }

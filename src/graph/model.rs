@@ -1,15 +1,16 @@
-//! `Model`: the content of an ONNX file. Names point into the file's bytes, and weights are not
+//! `Model`: the content of an ONNX file. Names borrow from the file's bytes, and weights are not
 //! copied.
 
 use std::collections::HashMap;
 
-/// An ONNX model (`ModelProto`), as far as the analysis needs it.
+/// An ONNX model (`ModelProto`), with the parts that the analysis needs.
 #[derive(Debug, Default)]
 pub struct Model<'a> {
     pub(crate) ir_version: i64,
     pub(crate) producer: &'a str,
     pub(crate) producer_version: &'a str,
-    /// Version by domain. The domain `ai.onnx` is also written as an empty text.
+    /// The operator set version of each domain. The domain `ai.onnx` is also written as an empty
+    /// string.
     pub opsets: Vec<(&'a str, i64)>,
     /// The main graph.
     pub graph: Graph<'a>,
@@ -18,7 +19,7 @@ pub struct Model<'a> {
     pub(crate) functions: Vec<Function<'a>>,
 }
 
-/// A graph of a model (`GraphProto`), as far as the analysis needs it.
+/// A graph of a model (`GraphProto`), with the parts that the analysis needs.
 #[derive(Debug, Default)]
 pub struct Graph<'a> {
     pub(crate) nodes: Vec<Node<'a>>,
@@ -38,9 +39,9 @@ pub(crate) struct Function<'a> {
     pub outputs: Vec<&'a str>,
     pub nodes: Vec<Node<'a>>,
     pub opsets: Vec<(&'a str, i64)>,
-    /// Distinguishes functions of one name.
+    /// Distinguishes functions with the same name.
     pub overload: &'a str,
-    /// Attributes that a call may omit.
+    /// The defaults of attributes that a call may omit.
     pub defaults: HashMap<&'a str, Attribute<'a>>,
 }
 
@@ -50,7 +51,7 @@ pub(crate) struct Node<'a> {
     pub domain: &'a str,
     pub overload: &'a str,
     pub name: &'a str,
-    /// An empty name is an omitted input.
+    /// The names of the inputs. An omitted input has an empty name.
     pub inputs: Vec<&'a str>,
     pub outputs: Vec<&'a str>,
     pub attributes: HashMap<&'a str, Attribute<'a>>,
@@ -66,11 +67,12 @@ pub(crate) struct Attribute<'a> {
     pub texts: Vec<&'a [u8]>,
     pub tensor: Option<Constant<'a>>,
     pub graphs: Vec<std::rc::Rc<Graph<'a>>>,
-    /// The name of the calling node's attribute that replaces this one, in the body of a function.
+    /// In the body of a function: the name of the attribute of the calling node that replaces this
+    /// one.
     pub reference: Option<&'a str>,
 }
 
-/// A tensor in the file. Its elements are read only if they are few.
+/// A tensor in the file. Its elements are read only if there are few.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Constant<'a> {
     pub name: &'a str,
@@ -89,7 +91,7 @@ pub struct ValueInfo<'a> {
     pub(crate) kind: ValueKind,
     /// The number of the element type, or 0 if it is not declared.
     pub element: i64,
-    /// `None` means that no shape is declared.
+    /// The declared shape. `None` means that no shape is declared.
     pub(crate) shape: Option<Vec<Dimension<'a>>>,
 }
 
@@ -117,7 +119,7 @@ impl<'a> Model<'a> {
 }
 
 pub(crate) fn opset_of(opsets: &[(&str, i64)], domain: &str) -> i64 {
-    // Both names of the standard domain occur in files.
+    // Files use both names of the standard domain.
     let plain = |name: &str| name == "ai.onnx" || name.is_empty();
     opsets
         .iter()
@@ -126,7 +128,7 @@ pub(crate) fn opset_of(opsets: &[(&str, i64)], domain: &str) -> i64 {
 }
 
 impl Node<'_> {
-    /// Type and name for people: `Softmax "attention/softmax"`.
+    /// The type and the name of the node, for messages: `Softmax "attention/softmax"`.
     pub(crate) fn describe(&self) -> String {
         match (self.name, self.outputs.first()) {
             ("", None) => self.op.to_owned(),

@@ -1,25 +1,25 @@
 //! Reads a [`Model`] from the bytes of an ONNX file.
 //!
-//! The field numbers are those of onnx.proto3, and never change.
+//! The field numbers come from onnx.proto3, and never change.
 
 use crate::graph::{
     model::{Attribute, Constant, Dimension, Function, Graph, Model, Node, ValueInfo, ValueKind},
     wire::{self, Content, Fields, Malformed, WireField},
 };
 
-/// Deepest nesting of graphs. Each level is a recursion, and a hostile file could overflow the
+/// Maximum nesting of graphs. Each level is a recursion, and a hostile file could overflow the
 /// stack.
 const MAX_DEPTH: usize = 32;
 
-/// Constants of at most this many elements are read. Sizes, axes and limits are smaller, and
-/// weights are larger.
+/// Maximum number of elements of a constant that is read. Sizes, axes and limits have fewer
+/// elements, and weights have more.
 const MAX_READ: usize = 256;
 
 impl<'a> Model<'a> {
     /// Reads a file's bytes.
     ///
     /// # Errors
-    /// If they are no protobuf message, or if graphs are nested too deeply.
+    /// If the bytes are not a protobuf message, or if graphs are nested too deeply.
     pub fn read(bytes: &'a [u8]) -> Result<Model<'a>, Malformed> {
         let mut model = Model::default();
         for field in Fields(bytes) {
@@ -72,7 +72,7 @@ fn opset(bytes: &[u8]) -> Result<(&str, i64), Malformed> {
     Ok(opset)
 }
 
-/// Reads a graph that is nested in `depth` others.
+/// Reads a graph inside `depth` other graphs.
 fn graph(bytes: &[u8], depth: usize) -> Result<Graph<'_>, Malformed> {
     // The reader recurses for each nested graph.
     if depth > MAX_DEPTH {
@@ -90,7 +90,7 @@ fn graph(bytes: &[u8], depth: usize) -> Result<Graph<'_>, Malformed> {
                 let constant = constant(content)?;
                 graph.initializers.push((constant.name, constant));
             }
-            // A sparse tensor is named by its values.
+            // The name of a sparse tensor is the name of its values.
             15 => {
                 let (name, constant) = sparse(content)?;
                 graph.initializers.push((name, constant));
@@ -178,7 +178,7 @@ fn attribute(bytes: &[u8], depth: usize) -> Result<(&str, Attribute<'_>), Malfor
             (3, Content::Number(number)) => attribute.int = Some(number as i64),
             (4, Content::Bytes(bytes)) => attribute.text = Some(bytes),
             (5, Content::Bytes(bytes)) => attribute.tensor = Some(constant(bytes)?),
-            // Field 6 is one graph, and field 11 a list of graphs.
+            // Field 6 contains one graph, and field 11 contains a list of graphs.
             (6 | 11, Content::Bytes(bytes)) => attribute
                 .graphs
                 .push(std::rc::Rc::new(graph(bytes, depth + 1)?)),
@@ -192,7 +192,7 @@ fn attribute(bytes: &[u8], depth: usize) -> Result<(&str, Attribute<'_>), Malfor
     Ok((name, attribute))
 }
 
-/// Reads repeated numbers, packed or one by one.
+/// Reads repeated numbers, either packed or as single fields.
 fn numbers(content: Content<'_>, to: &mut Vec<i64>) -> Result<(), Malformed> {
     match content {
         Content::Number(number) => to.push(number as i64),
@@ -266,7 +266,7 @@ fn constant(bytes: &[u8]) -> Result<Constant<'_>, Malformed> {
         (9, Some(raw)) => listed.extend(raw.iter().map(|byte| i64::from(*byte))),
         _ => {}
     }
-    // A list of another length contradicts the dimensions, and must not be used.
+    // A list of a different length contradicts the dimensions, and must not be used.
     constant.ints = Some(listed)
         .filter(|listed| listed.len() == count && matches!(constant.data_type, 6 | 7 | 9));
     constant.reals =
@@ -330,7 +330,7 @@ fn dimension(bytes: &[u8]) -> Result<Dimension<'_>, Malformed> {
     for field in Fields(bytes) {
         let field = field?;
         match (field.number, field.content) {
-            // Some exporters write 0 or -1 for a free dimension.
+            // Some exporters write 0 or -1 for a dynamic dimension.
             (1, Content::Number(size)) if size as i64 > 0 => {
                 dimension = Dimension::Fixed(size as i64)
             }

@@ -1,8 +1,8 @@
-//! Traces the dimension of rows through a graph, to prove which outputs keep the rows apart.
+//! Traces the dimension of rows through a graph, to prove which outputs keep rows apart.
 //!
 //! The rows of all requests of a run are along dimension 0 of the inputs. An operator without a
-//! rule is assumed to mix them. A proof does not cover rounding: a matrix product may add in
-//! another order if other rows share the run.
+//! rule is assumed to mix rows. A proof does not cover rounding: a matrix product may add in a
+//! different order if other rows share the run.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,7 +22,8 @@ pub fn trace_rows(model: &Model<'_>, fed: &[Arc<str>]) -> RowReport {
     let graph = &model.graph;
     let mut walk = GraphWalk::new(model, rows_name(graph));
     let is_fed = |name: &str| fed.iter().any(|fed| **fed == *name);
-    // An initializer is the default of an input of the same name, which a run may set.
+    // An initializer with the name of an input is the default of this input. A run may set the
+    // input.
     let constants: HashSet<&str> = graph
         .initializers
         .iter()
@@ -56,7 +57,7 @@ pub fn trace_rows(model: &Model<'_>, fed: &[Arc<str>]) -> RowReport {
     RowReport { outputs }
 }
 
-/// The graph's name of the dimension of rows: the first named dimension 0 of an input.
+/// The graph's name for the dimension of rows: the first name of a dimension 0 of an input.
 fn rows_name<'a>(graph: &Graph<'a>) -> Option<&'a str> {
     graph
         .inputs
@@ -80,11 +81,11 @@ fn output_rows(value: Option<&TracedTensor>) -> OutputRows {
     match value {
         None => unknown("does not say where the output comes from"),
         Some(value) => match &value.flow {
-            // Sizes are no rows either, even if they depend on the number of rows.
+            // Sizes are not rows, even if they depend on the number of rows.
             Flow::Same | Flow::RowCount => OutputRows::Without,
             Flow::Rows { axis: 0 } => match value.dim(0) {
-                // A reshape may keep several values of each row along dimension 0, which is not one
-                // row each.
+                // After a reshape, dimension 0 may contain several values of each row instead of
+                // one.
                 Some(size) if *size == Size::ROWS => OutputRows::First,
                 None => OutputRows::First,
                 Some(_) => unknown("gives several values of dimension 0 for each row"),

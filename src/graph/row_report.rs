@@ -2,15 +2,15 @@
 
 use crate::graph::flow::{Mixing, MixingReason};
 
-/// Most outputs that an explanation names.
+/// Maximum number of outputs that an explanation names.
 const MAX_NAMED: usize = 4;
 
 /// The dimension of rows of one output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutputRows {
-    /// Dimension 0. Each of its blocks depends on one row only.
+    /// The rows are along dimension 0. Each block depends only on its row.
     First,
-    /// Another dimension.
+    /// The rows are along another dimension, which has this index.
     Axis(usize),
     /// The output has no dimension of rows: it is the same for every request.
     Without,
@@ -25,8 +25,8 @@ pub struct RowReport {
 }
 
 impl RowReport {
-    /// Why rows of several requests must not share a run. `None` proves that the graph keeps them
-    /// apart.
+    /// Why rows of several requests must not share a run. `None` means that the graph is proved to
+    /// keep them apart.
     pub fn batching_objection(&self) -> Option<String> {
         self.outputs.iter().find_map(|(name, rows)| match rows {
             OutputRows::First => None,
@@ -38,11 +38,11 @@ impl RowReport {
         })
     }
 
-    /// Describes the operator's effect and the outputs that it reaches.
+    /// Describes the operator's effect, and the outputs that depend on the operator.
     pub(super) fn explain(&self, reason: &MixingReason) -> String {
         let is_same =
             |rows: &OutputRows| matches!(rows, OutputRows::Mixed(other) if other == reason);
-        // One operator often reaches several outputs, which are one explanation.
+        // One operator often affects several outputs. They share one explanation.
         let names: Vec<String> = self
             .outputs
             .iter()
@@ -76,14 +76,15 @@ impl RowReport {
             .map(|(_, rows)| rows)
     }
 
-    /// Whether an output is proved to have one row for each row of the inputs, along its first
+    /// Whether an output is proved to have one row per row of the inputs, along its first
     /// dimension.
     pub fn keeps_rows(&self, output: &str) -> bool {
         self.output(output) == Some(&OutputRows::First)
     }
 
-    /// A proof that the graph mixes rows. It overrides any declaration of the package. `None` also
-    /// means that an operator is not known.
+    /// The reason why the graph is proved to mix rows. It overrides any declaration of the package.
+    /// `None` means that there is no proof, because the graph keeps rows apart or an operator is
+    /// not known.
     pub fn proof_of_mixing(&self) -> Option<String> {
         self.outputs.iter().find_map(|(_, rows)| match rows {
             OutputRows::Mixed(reason) if reason.kind != Mixing::Unknown => {

@@ -1,16 +1,17 @@
 //! `Size`: the size of a dimension, as a product of a number, the number of rows, and unknown
 //! sizes.
 
-/// Longer products do not occur in shapes. The limit bounds the memory of a hostile graph.
+/// Maximum number of symbols in a product. Longer products do not occur in shapes. The limit bounds
+/// the memory for a hostile graph.
 const MAX_SYMBOLS: usize = 32;
 
-/// `factor * number_of_rows^rows * symbols`. A symbol is an unknown size that does not depend on
-/// the number of rows.
+/// A size: `factor * number_of_rows^rows * symbols`. A symbol is an unknown size that does not
+/// depend on the number of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
     pub factor: u64,
     pub rows: u32,
-    /// Sorted. A symbol that occurs twice is squared.
+    /// The symbols in ascending order. A symbol that occurs twice is squared.
     symbols: Vec<u32>,
 }
 
@@ -50,9 +51,11 @@ impl Size {
         (self.rows == 0 && self.symbols.is_empty()).then_some(self.factor)
     }
 
-    /// The product. `None` means that it is too large: a graph could square a size again and again.
+    /// The product of two sizes. `None` means that it is too large: a graph could square a size
+    /// again and again.
     pub(crate) fn times(&self, other: &Size) -> Option<Size> {
-        // The symbols of a product are a list that doubles with each squaring.
+        // A product concatenates the symbols of both factors, so each squaring doubles their
+        // number.
         if self.symbols.len() + other.symbols.len() > MAX_SYMBOLS {
             return None;
         }
@@ -65,7 +68,7 @@ impl Size {
         })
     }
 
-    /// The quotient, if it is whole for all values of the symbols.
+    /// The quotient of two sizes. `None` if it is not whole for some values of the symbols.
     pub(crate) fn over(&self, other: &Size) -> Option<Size> {
         // The quotient must be whole, because it is a dimension.
         if other.factor == 0 || !self.factor.is_multiple_of(other.factor) {
@@ -73,7 +76,7 @@ impl Size {
         }
         let mut symbols = self.symbols.clone();
         for symbol in &other.symbols {
-            // A symbol that is missing here could make the quotient a fraction.
+            // If the symbol is missing here, the quotient could be a fraction.
             symbols.remove(symbols.binary_search(symbol).ok()?);
         }
         Some(Size {

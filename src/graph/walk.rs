@@ -16,11 +16,11 @@ use crate::graph::{
     size::Size,
 };
 
-/// Deepest nesting of calls and graphs that is followed: each level is a recursion.
+/// Maximum nesting of calls and graphs that is followed. Each level is a recursion.
 pub(super) const MAX_DEPTH: usize = 16;
 
-/// Most nodes of all graphs and calls together. Functions that call each other can make a small
-/// file grow without bound.
+/// Maximum number of nodes in all graphs and calls together. Without this limit, functions that
+/// call each other could turn a small file into unlimited work.
 const MAX_NODES: usize = 1 << 20;
 
 /// The tensors by name, in a graph and in the graphs around it.
@@ -41,13 +41,13 @@ impl Scope<'_, '_> {
 
 /// One pass over the nodes of a model, in their order.
 pub(super) struct GraphWalk<'m, 'a> {
-    /// The model's functions by domain, name and overload.
+    /// The model's functions, by domain, name and overload.
     functions: HashMap<(&'a str, &'a str, &'a str), &'m Function<'a>>,
-    /// The sizes of named dimensions.
+    /// The sizes of named dimensions, by name.
     named: HashMap<&'a str, Size>,
     next_symbol: Cell<u32>,
     visited_nodes: Cell<usize>,
-    /// The graph's name of the dimension of rows.
+    /// The graph's name for the dimension of rows. `None` if it has no name.
     rows_name: Option<&'a str>,
 }
 
@@ -73,26 +73,26 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
         Size::symbol(symbol)
     }
 
-    /// `rank` new unknown sizes.
+    /// Returns `rank` new unknown sizes.
     pub(super) fn fresh_dims(&self, rank: usize) -> Vec<Size> {
         (0..rank).map(|_| self.fresh()).collect()
     }
 
-    /// The size of a dimension that is not the dimension of rows. Dimensions of one name have one
-    /// size.
+    /// The size of a dimension other than the dimension of rows. Dimensions with the same name have
+    /// the same size.
     fn size(&mut self, dim: &Dimension<'a>) -> Size {
         match dim {
             Dimension::Fixed(size) => Size::fixed(*size as u64),
             Dimension::Free => self.fresh(),
             Dimension::Named(name) => {
-                // The symbol is made before the lookup, because both borrow `self`.
+                // The symbol is created before the lookup, because both borrow `self`.
                 let fresh = self.fresh();
                 self.named.entry(name).or_insert(fresh).clone()
             }
         }
     }
 
-    /// The tensor of a graph input, whose dimension 0 has the rows.
+    /// The tensor of a graph input, which has its rows along dimension 0.
     pub(super) fn input(&mut self, input: &ValueInfo<'a>) -> TracedTensor {
         let reason = |effect: &str| {
             Flow::Mixed(Rc::new(MixingReason {
@@ -102,12 +102,12 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
                 kind: Mixing::Unknown,
             }))
         };
-        // Only tensors have dimensions that could hold rows.
+        // Only tensors have dimensions that could contain rows.
         if input.kind != ValueKind::Tensor {
-            return TracedTensor::new(reason("is no tensor"), None);
+            return TracedTensor::new(reason("is not a tensor"), None);
         }
-        // An undeclared shape still gets its rows along dimension 0, because requests are joined
-        // there.
+        // A tensor with an undeclared shape still has its rows along dimension 0, because requests
+        // are joined along this dimension.
         let Some(shape) = &input.shape else {
             return TracedTensor::new(Flow::Rows { axis: 0 }, None);
         };
@@ -129,7 +129,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
     /// Follows all nodes, and adds their outputs to `scope`.
     pub(super) fn graph(&mut self, graph: &Graph<'a>, scope: &mut Scope<'_, 'a>, depth: usize) {
         for (name, constant) in &graph.initializers {
-            // An input that a run sets replaces its default.
+            // An input that every run sets replaces its default.
             scope
                 .values
                 .entry(name)
@@ -155,8 +155,8 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
             self.visited_nodes.set(self.visited_nodes.get() + 1);
             let values = self.node(node, scope, depth);
             for (name, mut value) in node.outputs.iter().zip(values) {
-                // A rule's shape is proved, and a declared one may be wrong, so it is only the
-                // second choice.
+                // The shape from a rule is proved, but a declared shape may be wrong. The declared
+                // shape is used only if the rule gives none.
                 if value.dims.is_none()
                     && let Some(info) = declared.get(name)
                 {
@@ -167,7 +167,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
         }
     }
 
-    /// The shape that the exporter declared. It is used if no rule gives one.
+    /// The shape that the exporter declared. It is used only if no rule gives a shape.
     fn declared_dims(&mut self, info: &ValueInfo<'a>, flow: &Flow) -> Option<Vec<Size>> {
         let shape = info.shape.as_ref()?;
         let axis = if let Flow::Rows { axis } = flow {
@@ -178,12 +178,12 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
         let mut dims = Vec::with_capacity(shape.len());
         for (index, dim) in shape.iter().enumerate() {
             dims.push(match dim {
-                // A tensor without rows does not have their number, even if the exporter used that
-                // name.
+                // The size of a tensor without rows does not depend on their number, even if the
+                // exporter used the name of the dimension of rows.
                 Dimension::Named(name) if Some(*name) == self.rows_name && *flow != Flow::Same => {
                     Size::ROWS
                 }
-                // The dimension of rows may have several values of each row.
+                // The dimension of rows may contain several values per row.
                 _ if axis == Some(index) => Size::ROWS.times(&self.fresh())?,
                 dim => self.size(dim),
             });
@@ -191,7 +191,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
         axis.is_none_or(|axis| axis < dims.len()).then_some(dims)
     }
 
-    /// The outputs of a node.
+    /// Computes the outputs of a node.
     fn node(&mut self, node: &Node<'a>, scope: &Scope<'_, 'a>, depth: usize) -> Vec<TracedTensor> {
         let count = node.outputs.len();
         let inputs: Vec<Option<TracedTensor>> = node
@@ -205,7 +205,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
             .flatten()
             .find(|value| matches!(value.flow, Flow::Mixed(_)))
         {
-            // No operator separates rows again.
+            // No operator can separate rows that are mixed.
             return vec![TracedTensor::new(mixed.flow.clone(), None); count];
         }
         let unknown = |effect: &str| {
@@ -219,7 +219,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
         {
             return unknown("has an input that no node of the graph gives");
         }
-        // Functions that call themselves would otherwise never end.
+        // The limits stop functions that call themselves.
         if depth > MAX_DEPTH || self.visited_nodes.get() > MAX_NODES {
             return unknown("is nested too deeply to be followed");
         }
@@ -228,26 +228,26 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
             .get(&(node.domain, node.op, node.overload))
             .copied()
         {
-            // The runtime has its own operators in these domains, and does not say which of the two
-            // it runs.
+            // The runtime has its own operators in these domains, and it is not known whether it
+            // runs its operator or the function.
             if ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"].contains(&node.domain) {
                 return unknown("is a function of the model with the name of an operator");
             }
             return self.call(node, function, &inputs, scope, depth);
         }
         let mut attributes = node.attributes.values();
-        // Nodes with graphs have no rule: their effect depends on the graphs.
+        // Nodes that contain graphs have no rule, because their effect depends on the graphs.
         if attributes
             .clone()
             .any(|attribute| !attribute.graphs.is_empty())
         {
             return self.control_flow(node, &inputs, scope, depth);
         }
-        // The calling node did not give this attribute, so its value is not known.
+        // The calling node does not set this attribute, so its value is not known.
         if attributes.any(|attribute| attribute.reference.is_some()) {
             return unknown(rules::NOT_KNOWN);
         }
-        // The meaning of some operators changed between operator sets.
+        // The meaning of some operators differs between operator sets.
         let opset = opset_of(scope.opsets, node.domain);
         let mut values = rules::apply(self, node, &inputs, opset);
         // A rule may know fewer outputs than the node has.
@@ -281,7 +281,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
         scope: &Scope<'_, 'a>,
         depth: usize,
     ) -> Vec<TracedTensor> {
-        // Old files declare operator sets only for the model.
+        // Old files declare operator sets only for the model, not for its functions.
         let opsets = if function.opsets.is_empty() {
             scope.opsets
         } else {
@@ -297,7 +297,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
                 inner.values.insert(name, value.clone());
             }
         }
-        // An input that the caller omits is omitted in the body.
+        // An input that the calling node omits is also omitted in the body.
         let absent: HashSet<&str> = function
             .inputs
             .iter()
@@ -325,7 +325,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
     }
 }
 
-/// A node of a function's body with the inputs and attributes of the calling node.
+/// A copy of a node in a function's body, with the inputs and attributes of the calling node.
 fn instantiate<'a>(
     inner: &Node<'a>,
     caller: &Node<'a>,

@@ -1,11 +1,11 @@
 //! Reads and writes the fields of a protobuf message.
 //!
 //! An edited message must keep fields that this code does not know. Fields are therefore copied as
-//! bytes, and not decoded into types and encoded again.
+//! bytes, instead of being decoded and encoded again.
 
-/// The bytes are no protobuf message.
+/// The bytes are not a protobuf message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is no ONNX model: its bytes are no protobuf message")]
+#[error("is not an ONNX model: its bytes are not a protobuf message")]
 pub struct Malformed;
 
 /// The content of a field, by its wire type.
@@ -22,11 +22,11 @@ pub(crate) enum Content<'a> {
 pub(crate) struct WireField<'a> {
     pub number: u64,
     pub content: Content<'a>,
-    /// All bytes of the field, with its tag.
+    /// All bytes of the field, including its tag.
     pub raw: &'a [u8],
 }
 
-/// The fields of a message, in their order.
+/// Iterates over the fields of a message, in their order.
 pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
@@ -74,8 +74,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Replaces the contents of the fields for which `change` returns one. All other bytes stay the
-/// same.
+/// Replaces the content of each field for which `change` returns a new content. All other bytes
+/// stay the same.
 ///
 /// # Errors
 /// If the message or a message that `change` reads is malformed.
@@ -98,7 +98,7 @@ pub(crate) fn rewritten<'a>(
     Ok(rewritten)
 }
 
-/// The first field of bytes with this number.
+/// The first field with this number that contains bytes. `None` if there is no such field.
 ///
 /// # Errors
 /// If a field before it is malformed.
@@ -119,7 +119,7 @@ pub(crate) fn first(message: &[u8], number: u64) -> Result<Option<&[u8]>, Malfor
 /// Reads a varint from the front of `bytes`.
 pub(crate) fn number(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
-    // At most 10 bytes, so that a malformed number ends.
+    // A varint has at most 10 bytes. The limit also ends a malformed number.
     for shift in (0..64).step_by(7) {
         let (byte, rest) = bytes.split_first()?;
         *bytes = rest;
@@ -140,13 +140,13 @@ pub(crate) fn put_number(mut number: u64, to: &mut Vec<u8>) {
     to.push(number as u8);
 }
 
-/// Writes a field of a number.
+/// Writes a field that contains a number.
 pub fn put_varint(field: u64, value: u64, to: &mut Vec<u8>) {
     put_number(field << 3, to);
     put_number(value, to);
 }
 
-/// Writes a field of bytes, a text or a message.
+/// Writes a field that contains bytes, a string or a message.
 pub fn put_bytes(field: u64, content: &[u8], to: &mut Vec<u8>) {
     put_number(field << 3 | 2, to);
     put_number(content.len() as u64, to);

@@ -1,5 +1,5 @@
-//! Removes ZipMap, the node at the end of a classifier's graph that turns a tensor of scores into
-//! maps, which can't be served. The node's input is the tensor, and its attributes have the labels.
+//! Removes ZipMap. This node at the end of a classifier's graph turns a tensor of scores into maps,
+//! which can't be served. Its input is the tensor, and its attributes contain the labels.
 
 use crate::graph::{
     Edited,
@@ -12,15 +12,15 @@ const FLOAT: u64 = 1;
 const DOMAIN: &str = "ai.onnx.ml";
 
 /// Replaces every ZipMap that gives an output of the graph. The output keeps its name and becomes
-/// the tensor of scores. All other bytes of the file stay the same. `None` means that no such node
-/// exists.
+/// the tensor of scores. All other bytes of the file stay the same. `None` means that no output
+/// comes from a ZipMap.
 ///
 /// # Errors
-/// If the bytes are no ONNX model.
+/// If the bytes are not an ONNX model.
 pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
     let model = Model::read(bytes)?;
     let graph = &model.graph;
-    // Only maps at the outputs must go: inside the graph the runtime handles them.
+    // Only maps at the outputs must be removed: the runtime handles maps inside the graph.
     let is_output = |name: &str| {
         graph
             .outputs
@@ -35,7 +35,7 @@ pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
                 && node.domain == DOMAIN
                 && node.outputs.first().is_some_and(|name| is_output(name))
         })
-        // Another node would miss its input.
+        // A ZipMap whose maps another node reads is not removed.
         .filter(|node| {
             !graph
                 .nodes
@@ -43,7 +43,7 @@ pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
                 .any(|other| other.inputs.iter().any(|name| node.outputs.contains(name)))
         })
         .collect();
-    // The file can then be loaded unchanged.
+    // Without such maps the file can be loaded unchanged.
     if maps.is_empty() {
         return Ok(None);
     }
@@ -68,7 +68,7 @@ pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
         .iter()
         .filter_map(|node| Some(((*node.outputs.first()?).to_owned(), labels_of(node))))
         .collect();
-    // The labels would be lost with the node's attributes.
+    // The removal of the node also removes its attributes, so the labels are stored elsewhere.
     let mut model = model;
     for (output, labels) in &maps {
         class_labels::store_labels(output, labels, &mut model);
@@ -76,7 +76,7 @@ pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
     Ok(Some(Edited { model, maps }))
 }
 
-/// The node that replaces the ZipMap: it passes the input to the output's name.
+/// The node that replaces the ZipMap. It passes the ZipMap's input to the output's name.
 fn identity(map: &Node<'_>) -> Vec<u8> {
     let mut node = Vec::new();
     put_bytes(
@@ -102,7 +102,7 @@ fn scores(map: &Node<'_>) -> Vec<u8> {
         put_varint(1, labels as u64, &mut width);
     }
     let mut shape = Vec::new();
-    // An empty dimension is free: the number of rows.
+    // An empty dimension is dynamic: it is the number of rows.
     put_bytes(1, &[], &mut shape);
     put_bytes(1, &width, &mut shape);
     let mut tensor = Vec::new();
@@ -120,7 +120,7 @@ fn scores(map: &Node<'_>) -> Vec<u8> {
     info
 }
 
-/// Why an output that is no tensor can't be served, with the change of the export that helps.
+/// Why an output that is not a tensor can't be served, with a change of the export that helps.
 pub fn refusal(model: &Model<'_>, output: &str) -> String {
     let graph: &Graph<'_> = &model.graph;
     let node = graph

@@ -162,6 +162,6 @@ fn judge_step(model: &ModelControl) -> Option<Judgement> {
         evidence: &running.evidence,
         accepted: &accepted,
         step_seconds: rollout.step_seconds(now_ms),
-        rollout_seconds: rollout.patience_seconds(now_ms),
+        rollout_seconds: rollout.time_limit_seconds(now_ms),
     }))
 }

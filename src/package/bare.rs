@@ -451,7 +451,7 @@ mod tests {
             .check_batch_axes(|_| false)
             .unwrap_err()
             .to_string();
-        assert!(error.contains("free leading dimension"), "{error}");
+        assert!(error.contains("dynamic first dimension"), "{error}");
         assert_eq!(
             signature(Dim::Fixed(1)).check_batch_axes(|output| output == "y"),
             Ok(())

@@ -1,4 +1,4 @@
-//! `Evidence`: what the arms of a rollout did since a step began, as sums over replicas and
+//! `Evidence`: the results of a rollout's arms since a step began, summed over replicas and
 //! restarts.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The number of runs after a load of a version that are not compared: they are slow, because
+/// The number of a version's first runs after a load that are not compared. They are slow, because
 /// caches are empty and memory is allocated.
 pub const WARM_RUNS: u64 = 64;
 
@@ -14,43 +14,45 @@ pub const WARM_RUNS: u64 = 64;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Evidence {
-    /// By version. The stable version is one of them.
+    /// The totals of each version, including the stable version.
     pub arms: BTreeMap<String, ArmTotals>,
 }
 
-/// What one version did.
+/// The results of one version.
 ///
-/// A *unit* is what the rollout assigns: a key, of which only the first request in the step counts,
-/// or a single request if the plan has no key.
+/// A *unit* is what the rollout assigns to a version. If the plan has a key, a unit is a key, and
+/// only the first request of the key in the step counts. Otherwise each request is a unit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ArmTotals {
-    /// All requests. They are shown, and not tested: the requests of one key are not independent.
+    /// The number of all requests. It is shown, but not tested: the requests of one key are not
+    /// independent.
     pub requests: u64,
     /// The failures of all requests, by kind.
     pub errors: BTreeMap<String, u64>,
     /// Seconds from the routing to the answer, summed over all answered requests.
     pub seconds: f64,
-    /// Units that the step assigned to the version, answered or not.
+    /// The number of units that the step assigned to the version, answered or not.
     pub units: u64,
-    /// Units that were not answered. Units of a failed engine run are not among them: `runs` counts
-    /// that run. Otherwise a version with small batches would seem to fail more often.
+    /// The number of units that were not answered. Units of a failed engine run are not included:
+    /// `runs` counts that run. Otherwise a version with small batches would seem to fail more
+    /// often.
     pub failed: u64,
-    /// Units with NaN or infinity in the answer.
+    /// The number of units with NaN or infinity in the answer.
     pub nan: u64,
-    /// There is no room for further keys: the step collects no more evidence.
+    /// Whether the limit of counted keys is reached, so that the step collects no more evidence.
     pub full: bool,
-    /// Engine runs by their number of rows: bucket b has the runs of more than 2^(b-1) and at most
-    /// 2^b rows.
+    /// Engine runs, grouped by their number of rows. Bucket b contains the runs of more than
+    /// 2^(b-1) and at most 2^b rows.
     pub runs: BTreeMap<u8, RunTotals>,
-    /// Units by their first prediction: a class, or the bin of a number.
+    /// The number of units by their first prediction, which is a class or the bin of a number.
     pub predictions: BTreeMap<String, u64>,
-    /// Units by time: window w starts w * `window_seconds` seconds after the step. Old windows are
-    /// dropped.
+    /// Units by time. Window w starts w * `window_seconds` seconds after the start of the step. Old
+    /// windows are dropped.
     pub windows: BTreeMap<u32, WindowTotals>,
     /// Units that both the stable version and this version answered.
     pub pairs: PairTotals,
-    /// Seconds of processor cores that the engine used.
+    /// The time in seconds for which the engine used processor cores.
     pub compute_seconds: f64,
     /// The cost of these seconds in dollars.
     pub cost_dollars: f64,
@@ -60,15 +62,17 @@ pub struct ArmTotals {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RunTotals {
-    /// All runs of the bucket.
+    /// The number of all runs in the bucket.
     pub runs: u64,
-    /// Runs that failed as a whole.
+    /// The number of runs that failed as a whole.
     pub failed: u64,
-    /// Runs above the threshold of time, which is fixed when the step begins.
+    /// The number of runs above the time threshold, which is fixed when the step begins.
     pub slow: u64,
-    /// Expensive runs: above the threshold of cost, which is fixed when the step begins.
+    /// The number of expensive runs, which are above the cost threshold. It is fixed when the step
+    /// begins.
     pub dear: u64,
-    /// Runs without a threshold: the stable version had too few runs of this size before the step.
+    /// The number of runs without a threshold, because the stable version had too few runs of this
+    /// size before the step.
     pub untimed: u64,
 }
 
@@ -76,11 +80,12 @@ pub struct RunTotals {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct WindowTotals {
-    /// Units of the window, answered or not.
+    /// The number of units in the window, answered or not.
     pub units: u64,
-    /// Units of the window that were not answered.
+    /// The number of units in the window that were not answered.
     pub failed: u64,
-    /// Units whose answer took longer than the plan's ceiling for the 99th percentile.
+    /// The number of units whose answer took longer than the plan's ceiling for the 99th
+    /// percentile.
     pub slow: u64,
 }
 
@@ -90,9 +95,10 @@ pub struct WindowTotals {
 pub struct PairTotals {
     /// The number of pairs.
     pub pairs: u64,
-    /// Pairs with different labels, or with numbers that differ by more than the tolerance.
+    /// The number of pairs with different labels, or with numbers that differ by more than the
+    /// tolerance.
     pub differ: u64,
-    /// The sum of |difference| of the first numbers of the answers.
+    /// The sum of the absolute differences between the first numbers of the answers.
     pub difference: f64,
 }
 

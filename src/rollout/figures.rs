@@ -1,11 +1,11 @@
-//! Numbers as texts for people, in judgements and in the output of commands.
+//! Formats numbers for people, in judgements and in the output of commands.
 
-/// Two significant digits: `3.1 %`, `0.023 %`, `50 %`.
+/// A percentage with two significant digits: `3.1 %`, `0.023 %`, `50 %`.
 pub(crate) fn percent(share: f64) -> String {
     format!("{} %", digits(share * 100.0, 2))
 }
 
-/// Three significant digits. A large number has an exponent: `2.5e9`.
+/// A number with three significant digits. A large number has an exponent: `2.5e9`.
 pub(crate) fn number(value: f64) -> String {
     if value >= 1e6 {
         format!("{value:.1e}")
@@ -14,15 +14,15 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-/// At most nine decimals. A value that is not finite becomes 0.
+/// A number with at most nine decimals. A value that is not finite becomes 0.
 fn digits(value: f64, digits: i32) -> String {
     if value == 0.0 || !value.is_finite() {
         return "0".to_owned();
     }
-    // A digit before the point reduces the decimals by one.
+    // Each digit before the decimal point reduces the number of decimals by one.
     let decimals = (digits - 1 - value.abs().log10().floor() as i32).clamp(0, 9) as usize;
     let text = format!("{value:.decimals$}");
-    // Without a point, trailing zeros are significant.
+    // Trailing zeros after a decimal point are removed. Without a point they are significant.
     if text.contains('.') {
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     } else {
@@ -30,7 +30,7 @@ fn digits(value: f64, digits: i32) -> String {
     }
 }
 
-/// `90 s`, `20 min`, `5 h`, `7 d`: the largest unit that is at least 2.
+/// A duration in the largest unit of which it contains at least 2: `90 s`, `20 min`, `5 h`, `7 d`.
 pub(crate) fn duration(seconds: f64) -> String {
     let units = [("d", 86_400.0), ("h", 3600.0), ("min", 60.0)];
     let (unit, length) = units

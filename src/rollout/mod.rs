@@ -1,5 +1,5 @@
 //! Rollouts: the plan of a rollout, the assignment of requests to versions, the evidence about the
-//! versions, and the judge. Pure: nothing here waits, reads or writes.
+//! versions, and the judge. Pure: no function waits, reads or writes.
 
 pub mod evidence;
 pub(crate) mod figures;

@@ -3,8 +3,8 @@
 //!
 //! An *e-process* of a hypothesis H0 is a number E that starts at 1. If H0 is true, its expectation
 //! is at most 1 at any time at which one may stop. By Ville's inequality (1939) the probability
-//! that E *ever* reaches 1/α is at most α. So the test may be evaluated after every observation and
-//! stopped at any time.
+//! that E *ever* reaches 1/α is at most α. The test may therefore be evaluated after every
+//! observation and stopped at any time.
 //!
 //! Each E here is a quotient of likelihoods,
 //!
@@ -41,36 +41,38 @@
 #[derive(Clone, Copy)]
 struct Prior(f64, f64);
 
-/// The prior of a worse candidate's rate. It may fail at any rate, and often always.
+/// The prior of a worse candidate's rate. A worse candidate may fail at any rate, and often fails
+/// always.
 const WORSE_CANDIDATE: Prior = Prior(0.3, 0.5);
-/// The prior of acceptable rates, which are small: half of it is below 0.03, a quarter below 0.001.
+/// The prior of acceptable rates, which are small: half of the probability is below 0.03, and a
+/// quarter is below 0.001.
 const SMALL: Prior = Prior(0.2, 1.0);
-/// Jeffreys' prior.
+/// Jeffreys' prior, for a rate about which nothing is known.
 const ANY: Prior = Prior(0.5, 0.5);
 
-/// The largest number of Newton steps. Bisection alone needs about 50 for the precision below.
+/// Maximum number of Newton steps. Bisection alone needs about 50 steps for the precision below.
 const MAX_ITERATIONS: usize = 100;
 
-/// `hits` of `of` units.
+/// A proportion: `hits` of `of` units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Proportion {
-    /// Units that count against the version. At most `of`.
+    /// The number of units that count against the version. At most `of`.
     pub hits: u64,
-    /// All units.
+    /// The number of all units.
     pub of: u64,
 }
 
 impl Proportion {
-    /// More hits than units count as `of` hits.
+    /// Creates a proportion. If there are more hits than units, `of` hits are counted.
     pub fn new(hits: u64, of: u64) -> Proportion {
         Proportion {
-            // Evidence is read from files: a damaged one must not make `rest` underflow.
+            // Evidence is read from files. A damaged file must not make `rest` underflow.
             hits: hits.min(of),
             of,
         }
     }
 
-    /// From 0 to 1. It is 0 without units.
+    /// The share of hits, from 0 to 1. It is 0 without units.
     pub fn value(self) -> f64 {
         if self.of == 0 {
             0.0
@@ -83,7 +85,7 @@ impl Proportion {
         self.hits as f64
     }
 
-    /// The number of units that are no hits: n - k.
+    /// The number of units that are not hits: n - k.
     fn rest(self) -> f64 {
         (self.of - self.hits) as f64
     }
@@ -105,19 +107,20 @@ impl Proportion {
     }
 }
 
-/// Evidence against p_candidate <= p_stable + margin: the candidate is worse by more than the
-/// margin.
+/// ln E against p_candidate <= p_stable + margin. Evidence that the candidate is worse by more than
+/// the margin.
 pub fn log_e_worse(candidate: Proportion, stable: Proportion, margin: f64) -> f64 {
-    // Outside of this range p_stable + margin would be no probability.
+    // Outside of this range, p_stable + margin would not be a probability.
     let margin = margin.clamp(0.0, 1.0);
     let mixture = candidate.log_mixture(WORSE_CANDIDATE) + stable.log_mixture(SMALL);
     let allowed = candidate.value() <= stable.value() + margin;
     mixture - log_supremum(candidate, stable, margin, allowed)
 }
 
-/// Evidence against p_candidate >= p_stable + margin: the candidate is not worse by the margin.
+/// ln E against p_candidate >= p_stable + margin. Evidence that the candidate is not worse by the
+/// margin.
 ///
-/// Half of the mixture assumes that the two rates are equal, as they are for most candidates.
+/// Half of the mixture assumes that the two rates are equal, which is true for most candidates.
 pub fn log_e_not_worse(candidate: Proportion, stable: Proportion, margin: f64) -> f64 {
     let margin = margin.clamp(0.0, 1.0);
     let same = candidate.and(stable).log_mixture(SMALL);
@@ -126,14 +129,14 @@ pub fn log_e_not_worse(candidate: Proportion, stable: Proportion, margin: f64) -
     log_mean(same, apart) - log_supremum(candidate, stable, margin, allowed)
 }
 
-/// Evidence against p <= limit.
+/// ln E against p <= limit.
 pub fn log_e_above(proportion: Proportion, limit: f64) -> f64 {
     proportion.log_mixture(ANY) - proportion.log_likelihood(proportion.value().min(limit))
 }
 
-/// Evidence against p >= limit.
+/// ln E against p >= limit.
 pub fn log_e_below(proportion: Proportion, limit: f64) -> f64 {
-    // Without units every rate is equally likely, and the value of 0 would mean nothing.
+    // Without units every rate is equally likely, and the value 0 would be meaningless.
     let most_likely = if proportion.of == 0 {
         limit
     } else {
@@ -142,8 +145,8 @@ pub fn log_e_below(proportion: Proportion, limit: f64) -> f64 {
     proportion.log_mixture(SMALL) - proportion.log_likelihood(most_likely)
 }
 
-/// Evidence that the candidate is worse in some stratum, from pairs of candidate and stable:
-/// Π (1 + E) / 2, the mean over all sets of strata of the product of their E.
+/// ln E that the candidate is worse in some stratum, from pairs of candidate and stable version: Π
+/// (1 + E) / 2, the mean over all sets of strata of the product of their E.
 ///
 /// Each observation is in one stratum, so that a product of their e-processes is an e-process. A
 /// stratum in which the arms are alike costs a factor of at most 2, not its whole E.
@@ -157,7 +160,7 @@ pub fn log_e_worse_in_some(
         .sum()
 }
 
-/// Evidence against a candidate that is worse by the margin in every stratum: Π E.
+/// ln E against a candidate that is worse by the margin in every stratum: Π E.
 pub fn log_e_not_worse_in_all(
     strata: impl IntoIterator<Item = (Proportion, Proportion)>,
     margin: f64,
@@ -179,8 +182,8 @@ pub fn log_mean(a: f64, b: f64) -> f64 {
     }
 }
 
-/// The largest ln L on one side of the line p_candidate = p_stable + margin. `allowed`: the
-/// observed rates are on that side, so that they maximise L. Otherwise the maximum is on the line,
+/// The maximum of ln L on one side of the line p_candidate = p_stable + margin. If `allowed` is
+/// true, the observed rates are on that side and maximise L. Otherwise the maximum is on the line,
 /// because ln L is concave.
 fn log_supremum(candidate: Proportion, stable: Proportion, margin: f64, allowed: bool) -> f64 {
     if allowed {
@@ -194,8 +197,8 @@ fn log_supremum(candidate: Proportion, stable: Proportion, margin: f64, allowed:
 /// The most likely p_stable on the line p_candidate = p_stable + margin (Farrington and Manning,
 /// 1990), by Newton's method within a bracket.
 ///
-/// Each arm alone would have its own rate, so that the result is between these two. The likelihood
-/// is flat at its maximum: a relative error of 1e-10 has no effect.
+/// Each arm alone has its own most likely rate, and the result is between these two rates. The
+/// likelihood is flat at its maximum: a relative error of 1e-10 has no effect.
 fn most_likely_on_line(candidate: Proportion, stable: Proportion, margin: f64) -> f64 {
     if margin == 0.0 {
         return candidate.and(stable).value();
@@ -216,7 +219,7 @@ fn most_likely_on_line(candidate: Proportion, stable: Proportion, margin: f64) -
             high = p;
         }
         let step = p - first / second;
-        // A step out of the bracket, or NaN, becomes a bisection.
+        // If a step leaves the bracket or is NaN, a bisection replaces it.
         let next = if step > low && step < high {
             step
         } else {
@@ -244,7 +247,7 @@ fn derivatives_on_line(
         (stable.k(), p),
         (-stable.rest(), 1.0 - p),
     ];
-    // A term without counts is 0, and must not become 0 / 0.
+    // A term without counts is 0. It must not become 0 / 0.
     terms
         .iter()
         .filter(|(count, _)| *count != 0.0)
@@ -281,7 +284,7 @@ mod tests {
         .exp()
     }
 
-    /// P(k of n), exactly enough.
+    /// P(k of n), with enough precision for the tests.
     fn binomial(share: Proportion, p: f64) -> f64 {
         choose(share.of, share.hits) * share.log_likelihood(p).exp()
     }
@@ -297,7 +300,7 @@ mod tests {
         for prior in [WORSE_CANDIDATE, SMALL, ANY] {
             for (hits, of) in [(0, 0), (0, 7), (3, 40), (9, 9), (1, 500)] {
                 let share = Proportion::new(hits, of);
-                // p = x^20 / (x^20 + (1-x)^20) takes the poles at both ends away.
+                // The substitution p = x^20 / (x^20 + (1-x)^20) removes the poles at both ends.
                 let steps = 200_000;
                 let integral: f64 = (1..steps)
                     .map(|i| {
@@ -317,7 +320,7 @@ mod tests {
         }
     }
 
-    /// Rates from 0 to 1, closer together near 0.
+    /// Rates from 0 to 1, which are closer together near 0.
     fn mesh() -> Vec<f64> {
         (0..=100)
             .map(|i| f64::from(i) / 100.0)
@@ -325,7 +328,7 @@ mod tests {
             .collect()
     }
 
-    /// The largest ln L on both sides of the line, over a fine mesh of pairs of rates.
+    /// The maximum of ln L on both sides of the line, over a fine mesh of pairs of rates.
     fn mesh_maxima(candidate: Proportion, stable: Proportion, margin: f64) -> [f64; 2] {
         let mut best = [f64::NEG_INFINITY; 2];
         let mesh = mesh();
@@ -400,7 +403,7 @@ mod tests {
             .sum()
     }
 
-    /// The expectation at a fixed time is at most 1 for all rates that H0 allows.
+    /// Checks that the expectation at a fixed time is at most 1 for all rates that H0 allows.
     fn check_expectations(n: u64, m: u64, stable_rate: f64, margin: f64) {
         let line = stable_rate + margin;
         for candidate_rate in RATES.into_iter().chain([line]).filter(|rate| *rate <= 1.0) {
@@ -427,10 +430,10 @@ mod tests {
         }
     }
 
-    /// The number of observations of each arm in `ever`.
+    /// The number of observations of each arm in the function `ever`.
     const N: usize = 80;
 
-    /// The probability of each pair of hits after one more observation of an arm.
+    /// The probability of each pair of hits after another observation of an arm.
     fn observe(alive: &[Vec<f64>], is_candidate: bool, rate: f64) -> Vec<Vec<f64>> {
         let (k_step, l_step) = if is_candidate { (1, 0) } else { (0, 1) };
         let mut next = vec![vec![0.0; N + 1]; N + 1];
@@ -519,7 +522,7 @@ mod tests {
             assert!(ever(|c, _| log_e_above(c, limit), limit + 0.4, 0.5, alpha) > 0.9);
         }
         assert!(ever(|c, _| log_e_below(c, 0.5), 0.1, 0.5, 0.01) > 0.9);
-        // A test that is made for one look only would be caught here.
+        // A test that is valid for only one evaluation would fail here.
         let z = |c: Proportion, s: Proportion| {
             let pooled = c.and(s).value();
             let error =
@@ -554,12 +557,12 @@ mod tests {
                     && log_e_not_worse(none, Proportion::new(0, 50), margin) <= 0.0
             );
         }
-        // A version that fails in less than half of its requests is not worse by 0.5 than any
-        // other.
+        // A version that fails in less than half of its requests can't be worse than another one by
+        // 0.5.
         assert!(log_e_not_worse(Proportion::new(3, 50), none, 0.5) > 0.0);
         close(log_e_above(none, 0.1), 0.0, 1e-12);
         close(log_e_below(none, 0.1), 0.0, 1e-12);
-        // Nothing is worse than stable by more than 1.
+        // No version is worse than the stable one by more than 1.
         assert!(log_e_worse(Proportion::new(50, 50), Proportion::new(0, 50), 1.0) <= 0.0);
         assert_eq!(
             log_e_not_worse(Proportion::new(49, 50), Proportion::new(0, 50), 1.0),
@@ -568,12 +571,12 @@ mod tests {
         // An event that is impossible under H0 happened.
         assert_eq!(log_e_above(Proportion::new(1, 10), 0.0), f64::INFINITY);
         assert_eq!(log_e_below(Proportion::new(9, 10), 1.0), f64::INFINITY);
-        // A candidate that always fails, against a stable that never does.
+        // The candidate always fails, and the stable version never fails.
         assert!(log_e_worse(Proportion::new(5, 5), Proportion::new(0, 500), 0.005) > 10.0);
         assert!(log_e_worse(Proportion::new(0, 500), Proportion::new(5, 5), 0.005) < 0.0);
         assert_eq!(Proportion::new(9, 4), Proportion::new(4, 4));
-        // Large counts stay finite and right: 2 % against 1 % is certain, and so is 1 % against 1 %
-        // with a margin.
+        // Large counts give finite and correct results: 2 % is certainly worse than 1 %, and 1 % is
+        // certainly not worse than 1 % by the margin.
         let million = 1_000_000_000;
         assert!(
             log_e_worse(
@@ -616,8 +619,8 @@ mod tests {
             let margin = MARGINS[margin];
             let (candidate, stable) = (Proportion::new(k, n), Proportion::new(l, m));
             let (more, stable_more) = (Proportion::new(k + 1, n), Proportion::new(l + 1, m));
-            // Where there is evidence at all: below 1, E says little, and of a few units it may say
-            // less with one failure more.
+            // Checked only if there is evidence: an E below 1 means little, and with few units it
+            // may decrease after one more failure.
             let shown = log_e_worse(candidate, stable, margin) > 0.0;
             if shown && k < n {
                 prop_assert!(log_e_worse(more, stable, margin) >= log_e_worse(candidate, stable, margin) - 1e-9);
@@ -626,7 +629,7 @@ mod tests {
                 prop_assert!(log_e_worse(candidate, stable_more, margin) <= log_e_worse(candidate, stable, margin) + 1e-9);
             }
             prop_assert!(!log_e_worse(candidate, stable, margin).is_nan() && !log_e_not_worse(candidate, stable, margin).is_nan());
-            // Both cannot be shown at once.
+            // Both claims can't be shown at once.
             prop_assert!(log_e_worse(candidate, stable, margin) <= 0.0 || log_e_not_worse(candidate, stable, margin) <= 0.0);
         }
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rollout::split::SLOTS;
 
-/// A bit for each slot. Serialized as base64 of little-endian words.
+/// A bit per slot. Serialized as base64 of little-endian words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Slots(Vec<u64>);
 
@@ -46,7 +46,7 @@ impl Slots {
             .iter()
             .map(|chunk| u64::from_le_bytes(*chunk))
             .collect();
-        // Evidence of a server with another number of slots can't be combined.
+        // Evidence from a server with a different number of slots can't be combined.
         (bytes.len() == SLOTS / 8).then_some(Slots(words))
     }
 }

@@ -1,10 +1,10 @@
-//! `KeyHash`: hashes the key of a request to the version that answers it. Nothing is stored: the
-//! same salt and key give the same hash on every replica and after every restart.
+//! `KeyHash`: the hash of a request's key, which determines the version that answers. Nothing is
+//! stored: the same salt and key give the same hash on every replica and after every restart.
 
 use std::io::{Cursor, Read};
 
-/// The number of slots for keys that were counted in a step. A key whose slot is taken is not
-/// counted.
+/// The number of slots for keys that were counted in a step. A key is not counted if another key
+/// already uses its slot.
 pub const SLOTS: usize = 1 << 15;
 
 /// A point in [0, 1), in units of 2^-64.
@@ -14,20 +14,20 @@ pub struct Position(pub u64);
 /// Three independent values of a key, from one hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyHash {
-    /// Decides which version answers.
+    /// Determines the version that answers.
     pub assign: Position,
-    /// Decides whether the candidate answers a copy. With `assign` for both, the users of the
-    /// shadow step would be those of the canary step.
+    /// Determines whether the candidate answers a copy. If `assign` determined both, the shadow
+    /// step and the canary step would have the same users.
     pub shadow: Position,
     /// The slot in which the key is counted, below `SLOTS`.
     pub slot: u16,
 }
 
 impl KeyHash {
-    /// MurmurHash3 (x64, 128 bits; Appleby 2011) of the salt and the key. 64 bits assign, 48 sample
-    /// the shadow, and 15 select the slot.
+    /// MurmurHash3 (x64, 128 bits; Appleby 2011) of the salt and the key. 64 bits determine the
+    /// version, 48 bits the shadow copies, and 15 bits the slot.
     ///
-    /// Every rollout has its own salt. Otherwise the same users would get every new candidate
+    /// Every rollout has its own salt. Otherwise the same users would always get a new candidate
     /// first.
     pub fn of(salt: &[u8], key: &[u8]) -> KeyHash {
         // Reading from memory never fails.
@@ -36,7 +36,7 @@ impl KeyHash {
         let (low, high) = (hash as u64, (hash >> 64) as u64);
         KeyHash {
             assign: Position(low),
-            // The slot has the low bits, so that the two are independent.
+            // The slot uses the low bits, so that the two values are independent.
             shadow: Position(high & !0xffff),
             slot: (high & (SLOTS as u64 - 1)) as u16,
         }
@@ -49,13 +49,13 @@ impl Position {
         u128::from(self.0) < to_units(share)
     }
 
-    /// The arm of the position: 0 is the stable version, i is the candidate i - 1.
+    /// The arm of the position: 0 is the stable version, and i is the candidate i - 1.
     ///
-    /// Candidate i of n has the positions from i/n on, so that a larger weight moves nobody away
+    /// Candidate i of n has the positions from i/n on, so that a larger weight moves no unit away
     /// from a candidate. If a weight is above 1/n, the candidates follow each other without gaps
     /// instead.
     pub fn arm(self, weights: &[f64]) -> usize {
-        // The positions of each candidate if all get the same width.
+        // The width of each candidate's range of positions.
         let width = (1u128 << 64) / (weights.len().max(1) as u128);
         let fits = weights.iter().all(|weight| to_units(*weight) <= width);
         let mut start = 0;
@@ -92,7 +92,8 @@ mod tests {
             .collect()
     }
 
-    /// Pearson's statistic; its mean is the number of cells less one, its variance twice that.
+    /// Checks Pearson's statistic. Its mean is the number of cells minus one, and its variance is
+    /// twice the mean.
     fn uniform(counts: &[u64]) {
         let expected = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
         let statistic: f64 = counts
@@ -180,7 +181,7 @@ mod tests {
                 && !Position(0).below(0.0)
                 && !Position(0).below(-1.0)
         );
-        // Above 1/n they lie one after the other.
+        // If a weight is above 1/n, the ranges follow each other.
         assert_eq!(
             [0u64, 1 << 63, u64::MAX].map(|place| Position(place).arm(&[0.5, 0.3])),
             [1, 2, 0]

@@ -1,4 +1,4 @@
-//! `Tally`: counts what the arms of a step do in one process. `combine` adds up the counts of
+//! `Tally`: counts the results of a step's arms in one process. `combine` adds up the counts of
 //! several processes.
 
 use std::{
@@ -18,17 +18,18 @@ use crate::rollout::{
     split::SLOTS,
 };
 
-/// An arm with this number of used slots is full: most further keys would share a slot with another
-/// key and not be counted.
+/// Number of used slots at which an arm is full. Above it, most further keys would share a slot
+/// with another key and would not be counted.
 const FULL: usize = SLOTS / 8 * 7;
 
-/// The number of predictions that are counted one by one. All others are counted as `other`.
+/// Maximum number of predictions that are counted separately. All others are counted as `other`.
 const MAX_CLASSES: usize = 50;
 
-/// The number of windows that are kept: the current one, and those of replicas whose clocks differ.
+/// Number of windows that are kept: the current one, and earlier ones for replicas whose clocks
+/// differ.
 const WINDOWS: u32 = 4;
 
-/// The keys that an arm answered, and those whose first request had a bad result.
+/// The keys that an arm answered, and the keys whose first request had a bad result.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct KeySlots {
@@ -38,7 +39,8 @@ pub(crate) struct KeySlots {
 }
 
 impl KeySlots {
-    /// Adds the keys of another process. A key that both saw keeps its result here.
+    /// Adds the keys of another process. A key that both processes counted keeps its result from
+    /// this one.
     fn add(&mut self, other: &KeySlots) {
         let own = self
             .seen
@@ -61,17 +63,17 @@ impl KeySlots {
     }
 }
 
-/// The counts of one process. They are stored as `evidence/MODEL/SEQ/REPLICA-BOOT.json`.
+/// The counts of one process. Stored as `evidence/MODEL/SEQ/REPLICA-BOOT.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct EvidenceShare {
     pub evidence: Evidence,
-    /// By version. Empty unless requests are assigned by a key.
+    /// The keys of each version. Empty unless requests are assigned by a key.
     pub keys: BTreeMap<String, KeySlots>,
 }
 
-/// Adds up the counts of all processes. A key that several processes saw is counted once, with the
-/// result of the first of them in this order.
+/// Adds up the counts of all processes. A key that several processes counted is counted once, with
+/// the result of the first of these processes.
 pub(crate) fn combine<'a>(shares: impl Iterator<Item = &'a EvidenceShare> + Clone) -> Evidence {
     let mut all = Evidence::default();
     for share in shares.clone() {
@@ -81,7 +83,7 @@ pub(crate) fn combine<'a>(shares: impl Iterator<Item = &'a EvidenceShare> + Clon
     for (version, more) in shares.flat_map(|share| &share.keys) {
         keys.entry(version).or_default().add(more);
     }
-    // The sums counted such keys several times.
+    // The sums contain keys that several processes counted more than once.
     for (version, keys) in keys {
         let totals = all.arms.entry(version.to_owned()).or_default();
         (totals.units, totals.failed, totals.nan) =
@@ -94,27 +96,28 @@ pub(crate) fn combine<'a>(shares: impl Iterator<Item = &'a EvidenceShare> + Clon
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RequestOutcome<'a> {
-    /// Answered, with the first prediction if it can be counted.
+    /// The request was answered. `prediction` is its first prediction, if that can be counted.
     Answered { prediction: Option<&'a str> },
     /// The answer contains NaN or infinity.
     NotFinite,
     Failed {
         kind: &'static str,
-        /// The whole engine run failed. The run is counted once, whatever number of requests it
-        /// had.
+        /// Whether the whole engine run failed. The run is counted once, no matter how many
+        /// requests it contained.
         lost: bool,
-        /// The caller may have caused the failure, so that it does not count against a ceiling.
+        /// Whether the caller may have caused the failure, so that it does not count against a
+        /// ceiling.
         callers: bool,
     },
 }
 
-/// How the units of a step are counted.
+/// The rules by which the units of a step are counted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TallyRules {
-    /// Requests are assigned by a key. Only the first request of each key is a unit.
+    /// Whether requests are assigned by a key. If so, only the first request of each key is a unit.
     pub keyed: bool,
     pub window_seconds: f64,
-    /// An answer that takes longer is slow.
+    /// The time above which an answer is slow. `None` means that no answer is slow.
     pub ceiling: Option<Duration>,
 }
 
@@ -126,7 +129,7 @@ pub(crate) struct Tally {
 
 struct ArmTally {
     version: String,
-    /// The slots of keys whose first request arrived, here or in another process.
+    /// The slots of keys whose first request arrived, in this or another process.
     claimed: Box<[AtomicU64]>,
     /// The number of claimed slots.
     taken: AtomicUsize,
@@ -139,10 +142,10 @@ struct Collected {
     keys: KeySlots,
 }
 
-/// The part of a request's assignment that its count needs.
+/// The part of a request's assignment that is needed to count the request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unit {
-    /// The request is a unit: the first one of its key.
+    /// Whether the request is a unit, which is true for the first request of its key.
     pub counts: bool,
     pub slot: u16,
     /// Seconds since the step began.
@@ -163,7 +166,7 @@ impl Tally {
         }
     }
 
-    /// Whether a request is the first of its key in this arm and step. Without keys every request
+    /// Whether a request is the first of its key in this arm and step. Without keys, every request
     /// is.
     pub(crate) fn claim(&self, arm: usize, slot: u16) -> bool {
         if !self.rules.keyed {
@@ -172,7 +175,7 @@ impl Tally {
         let Some(arm) = self.arms.get(arm) else {
             return false;
         };
-        // A race may exceed the limit by a few keys, which does no harm.
+        // Concurrent requests may exceed the limit by a few keys, which is harmless.
         arm.taken.load(Ordering::Relaxed) < FULL && arm.claim(slot)
     }
 
@@ -187,11 +190,11 @@ impl Tally {
         let Some(arm) = self.arms.get(arm) else {
             return;
         };
-        // One lock for a request: it is held for a few additions.
+        // Each request takes one lock, for a few additions.
         let mut collected = arm.lock();
         collected.count_request(elapsed, outcome);
-        // The guard of the runs counts a lost request. Counting it here too would punish small
-        // batches.
+        // The guard of the runs counts a lost request. Counting it here, too, would be unfair to
+        // small batches.
         let lost = matches!(outcome, RequestOutcome::Failed { lost: true, .. });
         if unit.counts && !lost {
             collected.count_unit(self.rules, unit, elapsed, outcome);
@@ -209,7 +212,7 @@ impl Tally {
         pairs.difference += difference;
     }
 
-    /// The counts of this process.
+    /// The counts of this process, for the state directory.
     pub(crate) fn share(&self) -> EvidenceShare {
         let mut share = EvidenceShare::default();
         for arm in &self.arms {
@@ -226,7 +229,8 @@ impl Tally {
         share
     }
 
-    /// Claims the keys that another process saw, so that this process does not count them again.
+    /// Claims the keys that another process counted, so that this process does not count them
+    /// again.
     pub(crate) fn yield_to(&self, other: &EvidenceShare) {
         for arm in &self.arms {
             if let Some(keys) = other.keys.get(&arm.version) {
@@ -281,7 +285,7 @@ impl Collected {
         let callers = matches!(outcome, RequestOutcome::Failed { callers: true, .. });
         let window = self.totals.window_at(unit.at_seconds, rules.window_seconds);
         window.units += 1;
-        // The ceiling is absolute: with failures of their own making, callers could abort any
+        // The ceiling is absolute. If failures that callers cause counted, callers could abort any
         // rollout.
         window.failed += u64::from((failed || nan) && !callers);
         window.slow += u64::from(rules.ceiling.is_some_and(|ceiling| elapsed > ceiling));
@@ -293,7 +297,7 @@ impl ArmTotals {
         let counted =
             self.predictions.len() < MAX_CLASSES || self.predictions.contains_key(prediction);
         let prediction = if counted { prediction } else { "other" };
-        // Allocates for the first occurrence only.
+        // Only the first occurrence allocates memory.
         match self.predictions.get_mut(prediction) {
             Some(count) => *count += 1,
             None => {
@@ -302,7 +306,7 @@ impl ArmTotals {
         }
     }
 
-    /// The window of a time since the step began. Drops old windows.
+    /// The window for a time since the step began. Drops old windows.
     fn window_at(&mut self, seconds: f64, window_seconds: f64) -> &mut WindowTotals {
         let index = (seconds / window_seconds) as u32;
         while let Some((oldest, _)) = self.windows.first_key_value()
@@ -315,13 +319,13 @@ impl ArmTotals {
 }
 
 impl ArmTally {
-    /// Claims a slot. Of several requests at the same time one succeeds.
+    /// Claims a slot. Of several concurrent requests, one succeeds.
     fn claim(&self, slot: u16) -> bool {
         let bit = 1 << (slot % 64);
         let Some(word) = self.claimed.get(usize::from(slot) / 64) else {
             return false;
         };
-        // Most requests of a key are not its first: a load is cheaper than a write.
+        // Most requests are not the first of their key, and a load is cheaper than a write.
         let first = word.load(Ordering::Relaxed) & bit == 0
             && word.fetch_or(bit, Ordering::Relaxed) & bit == 0;
         self.taken.fetch_add(usize::from(first), Ordering::Relaxed);
@@ -343,7 +347,7 @@ impl ArmTally {
     }
 }
 
-/// The bin of a number, as a text: between two powers of two.
+/// The bin of a number between two powers of two, as text.
 pub(crate) fn bin(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();

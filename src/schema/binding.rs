@@ -1,7 +1,8 @@
-//! `Binding`: the columns that one version decoded, in the order and the types of another version.
+//! `Binding`: converts the columns that one version decoded to the order and the types of another
+//! version.
 //!
-//! A request is decoded once, by the stable version. If the other arm of a rollout answers it, that
-//! version gets the same values under its own column numbers. Fields are matched by name.
+//! The stable version decodes each request once. If the other arm of a rollout answers the request,
+//! that version gets the same values under its own column numbers. Fields are matched by name.
 
 use crate::schema::{
     ColumnSpec, Schema,
@@ -12,7 +13,7 @@ use crate::schema::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Binding {
     columns: Vec<ColumnBinding>,
-    /// Both versions have the same columns in the same order.
+    /// Whether both versions have the same columns in the same order.
     identity: bool,
 }
 
@@ -20,7 +21,7 @@ pub(crate) struct Binding {
 enum ColumnBinding {
     /// A column of the old version, unchanged.
     Same(ColumnId),
-    /// Integers of the old version for a field that takes any number.
+    /// Integers of the old version, for a field of the new version that accepts any number.
     Widened(ColumnId),
     /// The old version does not decode the field.
     Missing(ColumnKind),
@@ -34,7 +35,7 @@ pub(crate) struct UnboundField {
     pub reason: UnboundReason,
 }
 
-/// Why a field cannot get the values of the old version. The text follows the name of the field.
+/// Why a field can't get the values of the old version. The message follows the name of the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UnboundReason {
     #[error("is the name of two fields, one of them nested")]
@@ -72,9 +73,9 @@ impl Binding {
         self.identity
     }
 
-    /// The columns of the new version. Columns are moved; only widened ones are copied.
+    /// The columns of the new version. Columns are moved. Only widened columns are copied.
     pub(crate) fn bind(&self, columns: Columns) -> Columns {
-        // The frequent case: a new version of the same fields.
+        // The common case: a new version with the same fields.
         if self.identity {
             return columns;
         }
@@ -85,7 +86,7 @@ impl Binding {
         self.columns_from(rows, take)
     }
 
-    /// The columns of the new version as a copy. The old version keeps its own.
+    /// The columns of the new version, as a copy. The old version keeps its own columns.
     pub(crate) fn bind_ref(&self, columns: &Columns) -> Columns {
         if self.identity {
             return columns.clone();
@@ -93,7 +94,7 @@ impl Binding {
         self.columns_from(columns.rows, |id| columns.columns.get(id).cloned())
     }
 
-    /// `take` gives a column of the old version, which always has it.
+    /// `take` returns a column of the old version. This column always exists.
     fn columns_from(
         &self,
         rows: usize,
@@ -118,7 +119,7 @@ fn bind(old: &Schema, new: &Schema) -> (Vec<ColumnBinding>, Vec<UnboundField>) {
     for spec in new.columns() {
         let (column, reason) = match bind_column(old, new, spec) {
             Ok(column) => (column, None),
-            // A column in its place keeps the indices of the following columns right.
+            // The placeholder keeps the indices of the following columns right.
             Err(reason) => (ColumnBinding::Missing(spec.kind), Some(reason)),
         };
         columns.push(column);
@@ -135,7 +136,7 @@ fn bind_column(
     new: &Schema,
     spec: &ColumnSpec,
 ) -> Result<ColumnBinding, UnboundReason> {
-    // The column "/a/b" of a nested field may also be the name of a top-level field.
+    // The column "/a/b" of a nested field may have the same name as a top-level field.
     let is_ambiguous = |schema: &Schema| {
         let columns = schema.columns().iter();
         columns.filter(|other| other.name == spec.name).count() > 1
@@ -155,7 +156,7 @@ fn bind_column(
     }
 }
 
-/// The values of a column, in error texts.
+/// The values of a column, for messages.
 fn plural(kind: ColumnKind) -> &'static str {
     match kind {
         ColumnKind::Boolean => "booleans",
@@ -174,7 +175,7 @@ fn missing(kind: ColumnKind, rows: usize) -> Column {
     column
 }
 
-/// Integers as numbers, rounded as the new version would round them when it decodes them.
+/// Converts integers to numbers. The rounding is the same as when the new version decodes them.
 fn widen(column: Column) -> Column {
     match column {
         Column::Integer(values) => Column::Number(
@@ -239,8 +240,8 @@ mod tests {
         let body = json!({ "instances": inputs });
         let columns = decode(&old, &body);
         assert_eq!(columns.rows, 20);
-        // Missing numbers are NaN, which is not equal to itself, so the columns are compared as
-        // text.
+        // Missing numbers are NaN, which is not equal to itself, so the debug output of the columns
+        // is compared.
         let expected = format!("{:?}", decode(&new, &body));
         assert_eq!(format!("{:?}", binding.bind_ref(&columns)), expected);
         assert_eq!(format!("{:?}", binding.bind(columns)), expected);

@@ -16,11 +16,11 @@ pub enum ColumnKind {
     Number,
     /// Strings.
     Text,
-    /// Bytes, which requests carry as base64.
+    /// Bytes. Requests contain them as base64.
     Binary,
     /// Arrays of numbers, of any nesting.
     Array,
-    /// Arrays of booleans, of any nesting. The column has them as 1 and 0.
+    /// Arrays of booleans, of any nesting. The column stores them as 1 and 0.
     BooleanArray,
 }
 
@@ -30,29 +30,30 @@ impl ColumnKind {
     }
 }
 
-/// The values of one field, with one entry for each row.
+/// The values of one field, with one entry per row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Column {
-    /// `None` is a missing value.
+    /// Booleans. `None` is a missing value.
     Boolean(Vec<Option<bool>>),
-    /// `None` is a missing value.
+    /// Integers. `None` is a missing value.
     Integer(Vec<Option<i64>>),
-    /// NaN is a missing value. A request cannot contain NaN, because JSON has none.
+    /// Numbers. NaN is a missing value. A request can't contain NaN, because JSON has no NaN.
     Number(Vec<f64>),
     /// Strings in UTF-8.
     Text(Spans),
     /// Bytes, decoded from base64.
     Binary(Spans),
-    /// Arrays of numbers or booleans, one for each row.
+    /// Arrays of numbers or booleans, one array per row.
     Array(Arrays),
 }
 
-/// The validated fields of `rows` instances. `columns[id]` belongs to the field `id` of the schema.
+/// The validated fields of `rows` instances. `columns[id]` contains the values of the field `id` of
+/// the schema.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Columns {
     /// The number of instances.
     pub rows: usize,
-    /// One column for each field. Every column has `rows` entries.
+    /// One column per field. Every column has `rows` entries.
     pub columns: Vec<Column>,
 }
 
@@ -110,7 +111,7 @@ impl Column {
         }
     }
 
-    /// Whether there is no row.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -125,8 +126,8 @@ impl Column {
         }
     }
 
-    /// Replaces all values by missing values, and frees them. For personal fields of columns that
-    /// outlive their request.
+    /// Replaces all values with missing values, and frees their memory. Used for personal fields in
+    /// columns that are kept longer than their request.
     pub fn erase(&mut self) {
         let rows = self.len();
         *self = match self {
@@ -145,11 +146,11 @@ impl Column {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Spans {
     bytes: Vec<u8>,
-    /// [`MISSING`] for a missing value.
+    /// The range of each value in `bytes`. [`MISSING`] for a missing value.
     ranges: Vec<Range<usize>>,
 }
 
-/// A range that is in no buffer, so that `get` gives `None`.
+/// The range of a missing value. It is beyond every buffer, so that `get` returns `None`.
 const MISSING: Range<usize> = usize::MAX..usize::MAX;
 
 impl Spans {
@@ -158,7 +159,7 @@ impl Spans {
         self.ranges.len()
     }
 
-    /// Whether there is no row.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
@@ -173,7 +174,7 @@ impl Spans {
         self.ranges.push(MISSING);
     }
 
-    /// Appends the value that `write` writes to the end of the buffer. After an error nothing is
+    /// Appends a value. `write` writes it to the end of the buffer. After an error nothing is
     /// appended.
     pub fn push_with<E>(
         &mut self,
@@ -181,7 +182,7 @@ impl Spans {
     ) -> Result<(), E> {
         let start = self.bytes.len();
         let outcome = write(&mut self.bytes);
-        // `write` may have written a part of the value.
+        // After an error, `write` may have written a part of the value.
         if outcome.is_err() {
             self.bytes.truncate(start);
         } else {
@@ -190,7 +191,7 @@ impl Spans {
         outcome
     }
 
-    /// `None` for a missing value.
+    /// The value of a row. `None` for a missing value.
     pub fn get(&self, row: usize) -> Option<&[u8]> {
         // The range of a missing value is beyond the buffer, so this is `None`.
         self.bytes.get(self.ranges.get(row)?.clone())
@@ -198,7 +199,7 @@ impl Spans {
 
     fn pick(&self, rows: &[usize]) -> Spans {
         let mut picked = Spans::default();
-        // The values are copied, so that the new buffer has only those of these rows.
+        // The values are copied, so that the new buffer contains only the values of these rows.
         for row in rows {
             match self.get(*row) {
                 Some(value) => picked.push(value),
@@ -209,7 +210,7 @@ impl Spans {
     }
 }
 
-/// Arrays of numbers, or of booleans as 1 and 0. Each row has a shape of its own.
+/// Arrays of numbers, or of booleans as 1 and 0. Each row has its own shape.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Arrays {
     pub(crate) values: Vec<f64>,
@@ -223,9 +224,10 @@ pub struct Arrays {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ArrayRow {
     Missing,
-    /// Inner arrays have different lengths. The schema may allow that, but no tensor can hold it.
+    /// The inner arrays have different lengths. A schema may allow that, but no tensor can
+    /// represent it.
     Ragged,
-    /// Row-major values from `start` on. Their number is the product of `shapes[shape]`.
+    /// Row-major values from `start` on. The product of `shapes[shape]` is their number.
     Dense {
         start: usize,
         shape: usize,
@@ -238,7 +240,7 @@ impl Arrays {
         self.rows.len()
     }
 
-    /// Whether there is no row.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
@@ -247,16 +249,17 @@ impl Arrays {
         self.rows.push(ArrayRow::Missing);
     }
 
-    /// Ends a row, whose values the caller has pushed to `values` from `start` on. `None` is a
-    /// ragged row.
+    /// Ends a row. The caller has pushed the values of the row to `values`, from `start` on. A
+    /// `shape` of `None` means a ragged row.
     pub fn push_row(&mut self, start: usize, shape: Option<&[usize]>) {
-        // A ragged row has no shape, so its values could not be found again.
+        // A ragged row has no shape, so its values could not be located again.
         let Some(shape) = shape else {
             self.values.truncate(start);
             self.rows.push(ArrayRow::Ragged);
             return;
         };
-        // Most rows have the shape of the row before. The comparison saves hashing the shape.
+        // Most rows have the same shape as the previous row. The comparison is faster than hashing
+        // the shape.
         let last = self
             .shapes
             .len()

@@ -1,4 +1,4 @@
-//! `SchemaCompiler`: from the document of a schema to nodes, and to the columns of its fields.
+//! `SchemaCompiler`: compiles the document of a schema to nodes, and assigns columns to its fields.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::schema::{
     keywords::Keywords,
 };
 
-/// Deepest nesting of subschemas. The compiler and the decoder recurse, so a limit protects the
+/// Maximum nesting of subschemas. The compiler and the decoder recurse, so the limit protects the
 /// stack.
 const MAX_DEPTH: usize = 32;
 
@@ -18,15 +18,15 @@ pub(super) struct SchemaCompiler {
     pub(super) columns: Vec<ColumnSpec>,
 }
 
-/// The place of a node in its schema, and what it inherits from the nodes above.
+/// The place of a node in its schema, and the properties that it inherits from the nodes above.
 pub(super) struct NodePlace {
     pub(super) pointer: String,
-    /// The name of the field. Empty at the root; `None` inside arrays, whose elements have no
-    /// columns of their own.
+    /// The name of the field. Empty at the root. `None` inside arrays, because their elements have
+    /// no columns of their own.
     field: Option<String>,
-    /// Every instance has the value.
+    /// Whether every instance contains the value.
     required: bool,
-    /// An object above may be null.
+    /// Whether an object above may be null.
     nullable: bool,
     pub(super) pii: Pii,
     depth: usize,
@@ -44,7 +44,7 @@ impl NodePlace {
         }
     }
 
-    /// The place of an element of an array.
+    /// The place of an element of the array.
     fn element(&self, keyword: &str, pii: Pii) -> NodePlace {
         NodePlace {
             pointer: format!("{}/{keyword}", self.pointer),
@@ -56,7 +56,7 @@ impl NodePlace {
         }
     }
 
-    /// The place of the property `name` of `node`, an object.
+    /// The place of the property `name` of the object `node`.
     fn property(&self, name: &str, node: &Node, required: bool) -> NodePlace {
         let field = self.field.as_ref().map(|field| {
             if self.depth == 0 {
@@ -75,7 +75,7 @@ impl NodePlace {
         }
     }
 
-    /// An error at a keyword of the node, or at the node itself for an empty keyword.
+    /// An error at a keyword of the node, or at the node itself if the keyword is empty.
     pub(super) fn fail<T>(
         &self,
         keyword: &str,
@@ -135,14 +135,14 @@ impl SchemaCompiler {
             node.exclusive_maximum,
             node.multiple_of,
         ];
-        // Computed here once, so that the decoder skips the bounds of most numbers with one test.
+        // Computed once here, so that the decoder needs only one test for most numbers.
         node.bounded = bounds.iter().any(Option::is_some);
         node.small_bounds = bounds.iter().flatten().all(|bound| bound.is_small());
         for (index, item) in keywords.prefix_items()?.iter().enumerate() {
             let place = place.element(&format!("prefixItems/{index}"), pii);
             node.prefix_items.push(self.node(item, &place)?);
         }
-        // Their elements get no columns: an array is one column of its field.
+        // The elements get no columns: an array is one column of its field.
         if let Some(item) = keywords.get("items") {
             let item = self.node(item, &place.element("items", pii))?;
             node.items = Some(Box::new(item));
@@ -157,12 +157,12 @@ impl SchemaCompiler {
             };
             node.object = Some(self.object(&keywords, &node, &place)?);
         }
-        // After the members, so that the columns of an object are contiguous.
+        // The column is added after the members, so that the columns of an object are contiguous.
         node.column = self.column(&node, place, pii);
         Ok(node)
     }
 
-    /// The members of an object. `node` is the object without them.
+    /// Compiles the members of an object. `node` is the object without its members.
     fn object(
         &mut self,
         keywords: &Keywords<'_>,
@@ -193,12 +193,12 @@ impl SchemaCompiler {
         let is_declared = |name: &str| declared.is_some_and(|declared| declared.contains_key(name));
         let others = names.into_iter().filter(|name| !is_declared(name));
         object.required_others = others.map(str::to_owned).collect();
-        // All columns that were added meanwhile belong to nodes below this object.
+        // All columns added between these two points belong to nodes below this object.
         object.columns = (first_column..self.columns.len()).collect();
         Ok(object)
     }
 
-    /// Adds the column of a node. `None` for a node without a column.
+    /// Adds the column of a node. Returns `None` if the node has no column.
     fn column(&mut self, node: &Node, place: &NodePlace, pii: Pii) -> Option<ColumnId> {
         let name = place.field.clone().filter(|name| !name.is_empty())?;
         let kind = column_kind(node)?;
@@ -238,7 +238,7 @@ fn check_ranges(node: &Node, place: &NodePlace) -> Result<(), SchemaError> {
     Ok(())
 }
 
-/// A name in quotes. Empty if JSON needs an escape in it.
+/// A name in quotes. Empty if the name needs an escape in JSON.
 fn quoted(name: &str) -> Vec<u8> {
     if name
         .bytes()
@@ -250,7 +250,7 @@ fn quoted(name: &str) -> Vec<u8> {
     }
 }
 
-/// The strings of an enumeration that has only strings, and perhaps null.
+/// The strings of an enumeration. `None` if it contains values other than strings and null.
 fn strings(values: &[Value]) -> Option<Vec<String>> {
     let values = values.iter().filter(|value| !value.is_null());
     values
@@ -258,8 +258,8 @@ fn strings(values: &[Value]) -> Option<Vec<String>> {
         .collect()
 }
 
-/// The kind of column that holds all values of a node. `None` if the values have several types, or
-/// are objects.
+/// The kind of the column that can store all values of a node. `None` if the values have several
+/// types or are objects.
 fn column_kind(node: &Node) -> Option<ColumnKind> {
     match narrowed_types(node) & !Types::NULL {
         Types::BOOLEAN => Some(ColumnKind::Boolean),
@@ -282,7 +282,7 @@ fn narrowed_types(node: &Node) -> u8 {
     if !node.plain {
         let values = node.enumeration.iter().flatten().chain(&node.constant);
         narrowed &= values.map(type_bit).fold(0, |all, bit| match bit {
-            // A whole number is also a number.
+            // An integer is also a number.
             Types::INTEGER => all | bit | Types::NUMBER,
             _ => all | bit,
         });
@@ -306,7 +306,7 @@ fn type_bit(value: &Value) -> u8 {
 
 /// Whether the innermost elements of an array have only these types.
 fn holds_only(node: &Node, elements: u8) -> bool {
-    // An element that may be null has no place in a tensor, so it does not fit.
+    // An element that may be null can't be part of a tensor, so it does not fit.
     let fits = |node: &Node| match node.types.0 {
         Types::ARRAY => holds_only(node, elements),
         bits => bits & !elements == 0,
@@ -314,7 +314,7 @@ fn holds_only(node: &Node, elements: u8) -> bool {
     node.items.as_deref().is_some_and(fits) && node.prefix_items.iter().all(fits)
 }
 
-/// The dimensions of an array of any nesting. `None` for an open dimension.
+/// The dimensions of an array of any nesting. `None` for a dimension without a fixed size.
 fn dims(node: &Node) -> Vec<Option<usize>> {
     let mut all = vec![(node.min_items == node.max_items).then_some(node.min_items)];
     all.extend(
@@ -327,7 +327,7 @@ fn dims(node: &Node) -> Vec<Option<usize>> {
     all
 }
 
-/// The shape of an array whose dimensions are all fixed.
+/// The shape of an array. `None` unless all dimensions are fixed.
 fn fixed_shape(node: &Node) -> Option<Vec<usize>> {
     if node.types.0 != Types::ARRAY {
         return Some(Vec::new());

@@ -4,19 +4,19 @@ use std::cmp::Ordering;
 
 use serde_json::Number;
 
-/// A JSON number. A double alone would not do: beyond 2^53, several integers are the same double.
+/// A JSON number. A double alone is not enough: beyond 2^53, several integers have the same double.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exact {
     pub value: f64,
-    /// The exact value, if it is an integer that fits.
+    /// The exact value if it is an integer that fits. Otherwise `None`.
     whole: Option<i128>,
 }
 
-/// 2^53. Every integer below it is a double of its own.
+/// 2^53. Every integer below it has its own double.
 const EXACT_DOUBLES: f64 = 9_007_199_254_740_992.0;
 
 impl Exact {
-    /// A number of a schema.
+    /// Reads a number of a schema.
     pub(crate) fn of(number: &Number) -> Option<Exact> {
         let value = number.as_f64()?;
         let whole = number
@@ -29,14 +29,14 @@ impl Exact {
         })
     }
 
-    /// Whether a double holds the value exactly, if it is an integer.
+    /// Whether the value can be represented exactly as a double, if it is an integer.
     pub(crate) fn is_small(self) -> bool {
         self.value.abs() < EXACT_DOUBLES
     }
 
-    /// A number of a request. `text` are the bytes from which `value` was read.
+    /// Reads a number of a request. `text` contains the bytes from which `value` was read.
     pub(crate) fn read(value: f64, text: &[u8]) -> Exact {
-        // Most numbers are small: their double is exact, and the text is not parsed again.
+        // Most numbers are small: their double is exact, and the text need not be parsed again.
         let whole = if value.abs() < EXACT_DOUBLES {
             None
         } else {
@@ -72,7 +72,7 @@ impl Exact {
         )
     }
 
-    /// The integer plus `by`. A number that is not an integer stays as it is.
+    /// The integer plus `by`. A number that is not an integer is returned unchanged.
     pub(crate) fn shift(self, by: i128) -> Exact {
         let shifted = self.whole.and_then(|whole| whole.checked_add(by));
         shifted.map_or(self, |whole| Exact {
@@ -81,7 +81,7 @@ impl Exact {
         })
     }
 
-    /// The exact value, if it is an integer that fits.
+    /// The exact value if it is an integer that fits. Otherwise `None`.
     pub(crate) fn whole(self) -> Option<i128> {
         self.whole
     }
@@ -89,18 +89,20 @@ impl Exact {
     pub(crate) fn compare(self, other: Exact) -> Ordering {
         match (self.whole, other.whole) {
             (Some(a), Some(b)) => a.cmp(&b),
-            // At least one is a fraction, or too large for i128; both are compared as doubles.
+            // At least one number is a fraction, or too large for i128. Both are compared as
+            // doubles.
             _ => self.value.total_cmp(&other.value),
         }
     }
 }
 
-/// The integer that a double is. 1e38 is below 2^127, where i128 ends.
+/// The value of a double that is an integer. Otherwise `None`. 1e38 is below 2^127, which is the
+/// limit of i128.
 fn whole_of(value: f64) -> Option<i128> {
     (value.fract() == 0.0 && value.abs() < 1e38).then_some(value as i128)
 }
 
-/// Whether `value` is a multiple of `step`. Decided on their decimal digits: as doubles, 0.3 is not
+/// Whether `value` is a multiple of `step`. The decimal digits are compared: as doubles, 0.3 is not
 /// a multiple of 0.1.
 pub(crate) fn is_multiple(value: Exact, step: Exact) -> bool {
     if let (Some(value), Some(step)) = (value.whole, step.whole) {
@@ -115,7 +117,7 @@ pub(crate) fn is_multiple(value: Exact, step: Exact) -> bool {
     if value == 0 {
         return true;
     }
-    // Is value * 10^a a multiple of step * 10^b? Both integers have no trailing zeros.
+    // Is value * 10^a a multiple of step * 10^b? Neither integer has trailing zeros.
     let shift = value_exponent - step_exponent;
     if shift >= 0 {
         // Computes (value * 10^shift) mod step without the product, which may overflow.
@@ -128,7 +130,7 @@ pub(crate) fn is_multiple(value: Exact, step: Exact) -> bool {
         }
         rest == 0
     } else {
-        // A product that overflows is larger than `value`, which is therefore not a multiple of it.
+        // A product that overflows is larger than `value`, so `value` is not a multiple of it.
         let power = u32::try_from(-shift)
             .ok()
             .and_then(|shift| 10u128.checked_pow(shift))
@@ -137,8 +139,8 @@ pub(crate) fn is_multiple(value: Exact, step: Exact) -> bool {
     }
 }
 
-/// The shortest decimal digits that read back as the number: an integer without trailing zeros, and
-/// a power of ten.
+/// The shortest decimal digits that read back as the same number: an integer without trailing
+/// zeros, and a power of ten.
 fn decimal(value: f64) -> Option<(u128, i32)> {
     let text = format!("{value:e}");
     let (mantissa, exponent) = text.split_once('e')?;

@@ -4,11 +4,12 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// JSON pointer from the root of the request, such as `/instances/0/island`. In a body of
-    /// lines, it follows the line.
+    /// lines, the pointer follows the number of the line.
     pub pointer: String,
     /// The violated keyword of JSON Schema, or `dtype` if a number does not fit its tensor.
     pub keyword: &'static str,
-    /// The field and the rule, and the value unless the field is personal (`x-pii`).
+    /// The field and the violated rule. Also contains the value, unless the field is personal
+    /// (`x-pii`).
     pub detail: String,
 }
 
@@ -17,7 +18,7 @@ pub(crate) fn token(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// The pointer to a column. The name of a nested field's column is already a pointer.
+/// The pointer to a column. The name of a column for a nested field is already a pointer.
 pub(crate) fn pointer_to(field: &str) -> String {
     if field.starts_with('/') {
         field.to_owned()
@@ -26,14 +27,14 @@ pub(crate) fn pointer_to(field: &str) -> String {
     }
 }
 
-/// Most faults in one response. Further faults are only counted, so that the response to a large
-/// body stays small.
+/// Maximum number of faults in one response. Further faults are only counted, so that the response
+/// to a large body stays small.
 pub(crate) const MAX_FAULTS: usize = 20;
 
-/// Longest quotation of a request in an error text, in characters.
+/// Maximum length of a quotation from a request in a message, in characters.
 pub(crate) const MAX_ECHO: usize = 40;
 
-/// A text of a request, shortened for a quotation in an error.
+/// A string from a request, shortened for a quotation in a message.
 pub(crate) fn shorten(text: &str) -> String {
     match text.char_indices().nth(MAX_ECHO) {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),

@@ -1,4 +1,4 @@
-//! The formats of strings that the keyword `format` supports, and the reader of dates and times.
+//! The string formats that the keyword `format` supports, and the parser of dates and times.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -7,7 +7,7 @@ pub(crate) enum Format {
     Uuid,
 }
 
-/// The name of a format in error texts.
+/// The name of a format in messages.
 pub(crate) fn name(format: Format) -> &'static str {
     match format {
         Format::DateTime => "date-time (RFC 3339)",
@@ -25,7 +25,7 @@ pub(crate) fn fits(format: Format, text: &str) -> bool {
     }
 }
 
-/// The number that a text of digits is. The callers pass at most four digits, so it does not
+/// Parses digits as a number. The callers pass at most four digits, so the number does not
 /// overflow.
 fn digits(text: &[u8]) -> Option<u32> {
     text.iter().try_fold(0u32, |value, byte| {
@@ -34,7 +34,7 @@ fn digits(text: &[u8]) -> Option<u32> {
     })
 }
 
-/// A date, and its wall time. The time of a date alone is midnight.
+/// A date and its wall time. A date without a time has midnight as its wall time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moment {
     pub year: u32,
@@ -44,14 +44,14 @@ pub(crate) struct Moment {
     pub minute: u32,
 }
 
-/// Reads a date, or a date and a time with or without an offset from UTC. The wall time is that of
-/// the offset. The year 0 is refused: pandas and Python have no such year.
+/// Parses a date, or a date and a time with an optional offset from UTC. The wall time is local to
+/// the offset. The year 0 is refused, because pandas and Python do not have it.
 pub(crate) fn moment(text: &str) -> Option<Moment> {
     let (date, time) = text.as_bytes().split_at_checked(DATE_LENGTH)?;
     let (year, month, day) = self::date(date).filter(|(year, ..)| *year > 0)?;
     let (hour, minute) = match time {
         [] => (0, 0),
-        // pandas also reads a space between date and time.
+        // Like pandas, this parser also accepts a space between date and time.
         [b'T' | b't' | b' ', time @ ..] => {
             let time = self::time(time)?;
             (time.hour, time.minute)
@@ -78,12 +78,12 @@ fn is_date(text: &[u8]) -> bool {
     date(text).is_some()
 }
 
-/// Year, month and day of a date of the Gregorian calendar.
+/// Parses year, month and day of a date in the Gregorian calendar.
 fn date(text: &[u8]) -> Option<(u32, u32, u32)> {
     let [year @ .., b'-', m1, m2, b'-', d1, d2] = text else {
         return None;
     };
-    // Years of more digits are not in RFC 3339.
+    // RFC 3339 allows only years of four digits.
     if year.len() != 4 {
         return None;
     }
@@ -98,7 +98,7 @@ fn date(text: &[u8]) -> Option<(u32, u32, u32)> {
     (1..=days).contains(&day).then_some((year, month, day))
 }
 
-/// RFC 3339 section 5.6.
+/// Whether a string is a date-time of RFC 3339, section 5.6.
 fn is_date_time(text: &[u8]) -> bool {
     let (Some(date), Some(separator), Some(time)) = (
         text.get(..DATE_LENGTH),
@@ -118,8 +118,8 @@ struct Time {
     has_offset: bool,
 }
 
-/// Reads a time of day. A leap second is accepted only at 23:59:60 UTC, the time at which leap
-/// seconds are inserted.
+/// Parses a time of day. A leap second is accepted only at 23:59:60 UTC, because leap seconds are
+/// inserted at that time.
 fn time(text: &[u8]) -> Option<Time> {
     let [h1, h2, b':', m1, m2, b':', s1, s2, rest @ ..] = text else {
         return None;
@@ -156,7 +156,7 @@ fn time(text: &[u8]) -> Option<Time> {
         }
         _ => return None,
     };
-    // Without an offset, the time in UTC is unknown, so that no leap second is accepted.
+    // Without an offset, the time in UTC is unknown, so a leap second is refused.
     let may_leap = offset
         .is_some_and(|offset| ((hour * 60 + minute) as i32 - offset).rem_euclid(1440) == 1439);
     let exists = hour <= 23 && minute <= 59 && (second < 60 || second == 60 && may_leap);

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use crate::schema::{Pii, SchemaError, Types, compile::NodePlace, exact::Exact, formats::Format};
 
-/// The supported keywords. Unknown keywords are rejected: a rule that nobody checks would be worse
-/// than no rule.
+/// The supported keywords. Unknown keywords are rejected: an ignored rule would be worse than no
+/// rule.
 const KNOWN: [&str; 33] = [
     "type",
     "properties",
@@ -90,7 +90,7 @@ impl<'a> Keywords<'a> {
 
     pub(super) fn multiple_of(&self) -> Result<Option<Exact>, SchemaError> {
         let step = self.number("multipleOf")?;
-        // JSON Schema requires it, and a division by 0 follows otherwise.
+        // JSON Schema requires a value above 0. A step of 0 would cause a division by 0.
         if step.is_some_and(|step| step.value <= 0.0) {
             return self.fail("multipleOf", "must be above 0");
         }
@@ -142,7 +142,8 @@ impl<'a> Keywords<'a> {
         }
     }
 
-    /// A part of a personal value is personal, so this is inherited from the node above.
+    /// The keyword `x-pii`. A part of a personal value is personal, so the node inherits it from
+    /// the node above.
     pub(super) fn pii(&self) -> Result<Pii, SchemaError> {
         match self.get("x-pii") {
             None | Some(Value::Bool(false)) => Ok(self.place.pii),
@@ -184,8 +185,8 @@ impl<'a> Keywords<'a> {
             .any(|keyword| self.members.contains_key(*keyword))
     }
 
-    /// It must be written. The default of JSON Schema, true, would silently ignore misspelled
-    /// fields.
+    /// The keyword `additionalProperties`, which is required. The default of JSON Schema, true,
+    /// would silently ignore misspelled fields.
     pub(super) fn additional_properties(&self) -> Result<bool, SchemaError> {
         match self.get("additionalProperties") {
             Some(Value::Bool(additional)) => Ok(*additional),
@@ -202,8 +203,8 @@ impl<'a> Keywords<'a> {
         }
     }
 
-    /// The names of required members, each once. They must be among `declared`, unless other
-    /// members are allowed.
+    /// The names of required members, without repetitions. They must be among `declared`, unless
+    /// other members are allowed.
     pub(super) fn required(
         &self,
         declared: Option<&Map<String, Value>>,
@@ -225,7 +226,7 @@ impl<'a> Keywords<'a> {
                 let detail = format!("\"{name}\" is not among the properties");
                 return self.fail("required", detail);
             }
-            // A repeated name would give the same fault twice.
+            // A repeated name would report the same fault twice.
             if !names.contains(&name) {
                 names.push(name);
             }

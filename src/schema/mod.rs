@@ -19,7 +19,7 @@ use crate::schema::{
     fault::{pointer_to, token},
 };
 
-/// A rule for schemas that a document violates, and the place where it does.
+/// A rule for schemas that a document violates, and the place of the violation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{pointer}: {detail}")]
 pub struct SchemaError {
@@ -29,7 +29,7 @@ pub struct SchemaError {
     pub detail: String,
 }
 
-/// What may be stored of a personal field (`x-pii`).
+/// Which form of a personal field's value may be stored (`x-pii`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pii {
     /// The field is not personal.
@@ -46,19 +46,19 @@ pub enum Pii {
 /// A field that has a column.
 #[derive(Clone, Debug)]
 pub struct ColumnSpec {
-    /// The name of the property. A JSON pointer for a property of a nested object.
+    /// The name of the property. For a property of a nested object, this is a JSON pointer.
     pub name: String,
     /// The type of the values.
     pub kind: ColumnKind,
-    /// The value may be null, or absent.
+    /// Whether the value may be null or absent.
     pub nullable: bool,
-    /// The schema lists the field in `required`.
+    /// Whether the schema lists the field in `required`.
     pub required: bool,
     /// The value of `x-pii`.
     pub pii: Pii,
-    /// The shape of an array whose length is fixed at every level.
+    /// The shape of an array whose length is fixed at every level. `None` for any other value.
     pub array_shape: Option<Vec<usize>>,
-    /// The dimensions of an array. `None` for a dimension that the schema leaves open.
+    /// The dimensions of an array. `None` for a dimension without a fixed size.
     pub array_dims: Vec<Option<usize>>,
 }
 
@@ -75,14 +75,14 @@ impl Schema {
     pub fn compile(document: &Value) -> Result<Schema, SchemaError> {
         let mut compiler = SchemaCompiler::default();
         let root = compiler.node(document, &NodePlace::root())?;
-        // Columns are the members of the root.
+        // The members of the root become columns.
         if root.types.0 != Types::OBJECT || root.object.is_none() {
             return Err(SchemaError {
                 pointer: "/type".to_owned(),
                 detail: "must be \"object\", with properties".to_owned(),
             });
         }
-        // The decoder recognises the envelope of a request by this member.
+        // The decoder recognises the envelope of a request by the member `instances`.
         let mut properties = root.object.iter().flat_map(|object| &object.properties);
         if properties.any(|(name, _)| name == "instances") {
             return Err(SchemaError {
@@ -107,30 +107,31 @@ impl Schema {
         &self.document
     }
 
-    /// The column of a field, by its name.
+    /// The column of the field with this name.
     pub fn column(&self, name: &str) -> Option<ColumnId> {
         self.columns.iter().position(|column| column.name == name)
     }
 
-    /// Whether a property has this name, in the notation of column names. The property may have no
-    /// column.
+    /// Whether a property has this name, in the notation of column names. The property need not
+    /// have a column.
     pub fn declares(&self, name: &str) -> bool {
         declares(self.root.object.as_ref(), "", name)
     }
 
-    /// The node whose values go to a column.
+    /// The node whose values are written to a column.
     pub(crate) fn node(&self, column: ColumnId) -> Option<&Node> {
         self.root.find_column(column)
     }
 
-    /// A required field that has no column, so that a tensor cannot carry it.
+    /// A required field without a column, which a tensor can't carry. `None` if there is no such
+    /// field.
     pub fn required_without_column(&self) -> Option<&str> {
         let object = self.root.object.as_ref()?;
         let mut required = object
             .required
             .iter()
             .filter_map(|index| object.properties.get(*index));
-        // An object has no column, but its members may have some.
+        // An object has no column, but its members may have columns.
         let without_column = required.find(|(_, node)| {
             node.column.is_none()
                 && node
@@ -154,7 +155,7 @@ impl Schema {
             .is_some_and(|node| node.types.has(Types::NULL))
     }
 
-    /// Whether a top-level field accepts only arrays, and perhaps null.
+    /// Whether a top-level field accepts only arrays, or only arrays and null.
     pub fn is_list(&self, field: &str) -> bool {
         self.top_level(field)
             .is_some_and(|node| node.types.0 & !Types::NULL == Types::ARRAY)
@@ -171,7 +172,7 @@ impl Schema {
     }
 }
 
-/// Whether an object, whose own name is `field`, has a property of this column name, at any depth.
+/// Whether an object with the name `field` has a property with this column name, at any depth.
 fn declares(object: Option<&ObjectNode>, field: &str, name: &str) -> bool {
     let mut properties = object.into_iter().flat_map(|object| &object.properties);
     properties.any(|(property, node)| {

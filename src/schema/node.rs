@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::schema::{columns::ColumnId, exact::Exact, formats::Format};
 
-/// The JSON types that a node accepts, one bit for each.
+/// The JSON types that a node accepts, with one bit per type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Types(pub u8);
 
@@ -32,7 +32,7 @@ impl Types {
         self.0 & bit != 0
     }
 
-    /// `integer or null`, for error texts.
+    /// The types for messages, like `integer or null`.
     pub(crate) fn describe(self) -> String {
         let names: Vec<&str> = Types::NAMES
             .iter()
@@ -49,8 +49,8 @@ pub(crate) struct Node {
     pub types: Types,
     pub enumeration: Option<Vec<Value>>,
     pub constant: Option<Value>,
-    /// The strings of an `enum` that has only strings, and perhaps null. They are compared without
-    /// parsing the value again.
+    /// The strings of an `enum` that contains only strings and possibly null. A value is compared
+    /// with them without being parsed again. `None` for any other node.
     pub choices: Option<Vec<String>>,
     pub minimum: Option<Exact>,
     pub maximum: Option<Exact>,
@@ -61,27 +61,27 @@ pub(crate) struct Node {
     pub max_length: usize,
     pub pattern: Option<Regex>,
     pub format: Option<Format>,
-    /// The string is base64 of bytes.
+    /// Whether the string contains bytes as base64.
     pub base64: bool,
     pub prefix_items: Vec<Node>,
     pub items: Option<Box<Node>>,
     pub min_items: usize,
     pub max_items: usize,
     pub object: Option<ObjectNode>,
-    /// The value is personal, so it must not appear in an error text.
+    /// Whether the value is personal. A personal value must not appear in a message.
     pub pii: bool,
     /// The column of the value. `None` inside arrays, and for values of several types.
     pub column: Option<ColumnId>,
-    /// The node has neither `enum` nor `const`.
+    /// Whether the node has neither `enum` nor `const`.
     pub plain: bool,
-    /// The node has a bound for numbers, or `multipleOf`.
+    /// Whether the node has a bound for numbers, or `multipleOf`.
     pub bounded: bool,
-    /// A double holds all these bounds exactly, so most numbers are compared as doubles.
+    /// Whether all bounds are exact as doubles, so that most numbers can be compared as doubles.
     pub small_bounds: bool,
 }
 
 impl Node {
-    /// The schema `{}`.
+    /// The node of the schema `{}`.
     pub(crate) fn anything() -> Node {
         Node {
             types: Types(Types::ALL),
@@ -111,7 +111,7 @@ impl Node {
         }
     }
 
-    /// The node of a column, which is this node or below it in objects.
+    /// The node of a column: this node, or a node below it in objects.
     pub(super) fn find_column(&self, column: ColumnId) -> Option<&Node> {
         if self.column == Some(column) {
             return Some(self);
@@ -131,14 +131,13 @@ impl Node {
 #[derive(Debug)]
 pub(crate) struct ObjectNode {
     pub properties: Vec<(String, Node)>,
-    /// The names of the properties in quotes, as JSON has them. Empty for a name that needs an
-    /// escape.
+    /// The names of the properties in quotes, like in JSON. Empty for a name that needs an escape.
     pub quoted: Vec<Vec<u8>>,
     /// Indices of the required properties.
     pub required: Vec<usize>,
-    /// Required members that are not among the properties.
+    /// Names of required members that are not among the properties.
     pub required_others: Vec<String>,
-    /// Members that are not among the properties are allowed.
+    /// Whether members that are not among the properties are allowed.
     pub additional: bool,
     /// The columns of all nodes below. They get a missing value if the object is absent.
     pub columns: Vec<ColumnId>,

@@ -1,12 +1,12 @@
-//! Rewrites the schemas that Pydantic writes to the supported keywords: `$ref` is resolved, and
+//! Converts the schemas that Pydantic writes to the supported keywords: `$ref` is resolved, and
 //! `anyOf` with null becomes a list of types.
 
 use serde_json::{Map, Value};
 
-/// Deepest nesting of schemas and references. A deeper nesting is a circle of references.
+/// Maximum nesting of schemas and references. A deeper nesting is a circle of references.
 const MAX_DEPTH: usize = 32;
 
-/// Why a schema cannot be rewritten. `pointer` is the JSON pointer to the place.
+/// Why a schema can't be converted. `pointer` is the JSON pointer to the place.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NormalizeError {
     #[error("{pointer}: the references are circular")]
@@ -17,7 +17,7 @@ pub(crate) enum NormalizeError {
     AnyOf { pointer: String },
 }
 
-/// Rewrites `schema.json` in place. Returns whether anything changed.
+/// Converts `schema.json` in place. Returns whether anything changed.
 pub(crate) fn normalize(document: &mut Value) -> Result<bool, NormalizeError> {
     let before = document.clone();
     let shared = document.get("$defs").cloned();
@@ -34,14 +34,14 @@ pub(crate) fn normalize(document: &mut Value) -> Result<bool, NormalizeError> {
         *schema = rewriter.rewrite(schema, &format!("/{side}"), 0)?;
     }
     if let Some(members) = document.as_object_mut() {
-        // Every reference is resolved, and the compiler does not know the keyword.
+        // Every reference is resolved by now, and the compiler does not know the keyword `$defs`.
         members.shift_remove("$defs");
     }
     Ok(*document != before)
 }
 
 struct Rewriter {
-    /// The object `$defs`.
+    /// The object `$defs`, which contains the definitions.
     definitions: Value,
 }
 
@@ -55,21 +55,21 @@ impl Rewriter {
         let Value::Object(members) = schema else {
             return Ok(schema.clone());
         };
-        // A circle of references would never end.
+        // The limit ends a circle of references.
         if depth > MAX_DEPTH {
             return Err(NormalizeError::Circle {
                 pointer: pointer.to_owned(),
             });
         }
         match self.resolve(members, pointer, depth)? {
-            // The result may again have one of these keywords.
+            // The result may contain one of these keywords again.
             Some(resolved) => self.rewrite(&resolved, pointer, depth + 1),
             None => self.rewrite_members(members, pointer, depth),
         }
     }
 
-    /// Resolves `$ref`, an `allOf` of one schema, or `anyOf`. `None` if the schema has none of
-    /// them.
+    /// Resolves `$ref`, `allOf` with one schema, or `anyOf`. Returns `None` if the schema has none
+    /// of these keywords.
     fn resolve(
         &self,
         members: &Map<String, Value>,
@@ -91,7 +91,7 @@ impl Rewriter {
                     })?;
             return Ok(Some(overlay(target, members, "$ref")));
         }
-        // Pydantic writes this for a reference with a description of its own.
+        // Pydantic writes `allOf` for a reference with its own description.
         if let Some(Value::Array(list)) = members.get("allOf")
             && let [only] = list.as_slice()
         {
@@ -142,8 +142,8 @@ impl Rewriter {
     }
 }
 
-/// Adds the members next to a keyword (title, default, description) to the schema to which the
-/// keyword refers.
+/// Adds the members next to a keyword (title, default, description) to the schema that the keyword
+/// refers to.
 fn overlay(target: Value, members: &Map<String, Value>, without: &str) -> Value {
     let Value::Object(mut target) = target else {
         return target;
@@ -154,7 +154,7 @@ fn overlay(target: Value, members: &Map<String, Value>, without: &str) -> Value 
     Value::Object(target)
 }
 
-/// One schema for several that have only a type, or for one schema and null. `None` for other
+/// Unites several schemas that have only a type, or one schema and null. Returns `None` for other
 /// options.
 fn unite(options: &[Value]) -> Option<Value> {
     let is_null = |option: &&Value| option.get("type") == Some(&Value::from("null"));
@@ -173,7 +173,7 @@ fn unite(options: &[Value]) -> Option<Value> {
             serde_json::json!({"type": several.iter().flat_map(|option| types(option)).collect::<Vec<_>>()})
         }
     };
-    // `{"type": ["integer", "null"]}` says the same, and the compiler supports it.
+    // The list `{"type": ["integer", "null"]}` has the same meaning, and the compiler supports it.
     if nullable {
         let mut names = types(&united);
         names.push(Value::from("null"));
@@ -182,7 +182,7 @@ fn unite(options: &[Value]) -> Option<Value> {
         if let Some(Value::Array(values)) = members.get_mut("enum") {
             values.push(Value::Null);
         }
-        // `const` allows only one value. An `enum` of it and null allows both.
+        // `const` allows only one value. An `enum` of this value and null allows both.
         if let Some(constant) = members.shift_remove("const") {
             members.insert("enum".to_owned(), Value::Array(vec![constant, Value::Null]));
         }
@@ -190,7 +190,7 @@ fn unite(options: &[Value]) -> Option<Value> {
     Some(united)
 }
 
-/// The member `type` as a list.
+/// The member `type`, converted to a list.
 fn types(schema: &Value) -> Vec<Value> {
     match schema.get("type") {
         Some(Value::Array(names)) => names.clone(),

@@ -1,7 +1,7 @@
-//! `Buffer`: the elements of a tensor, either owned or a view of shared bytes.
+//! `Buffer`: the elements of a tensor. The buffer either owns them or is a view of shared bytes.
 //!
-//! The bytes of a binary request become a tensor without a copy, and so do the bytes of a response
-//! from an output.
+//! A binary request becomes a tensor without a copy of its bytes, and an output becomes a binary
+//! response without a copy.
 
 use std::{
     fmt,
@@ -21,17 +21,17 @@ const _: () = assert!(
 /// The elements of a tensor: owned, or a view of the bytes of a request.
 #[derive(Clone)]
 pub struct Buffer<T> {
-    /// Empty while the elements are shared.
+    /// The owned elements. Empty if the elements are shared.
     owned: Vec<T>,
-    /// Bytes of whole elements, which the constructors check.
+    /// The shared bytes. The constructors check that they contain whole elements.
     shared: Option<Bytes>,
-    /// A copy of shared bytes that are not aligned for `T`. It is made when the elements are read
-    /// for the first time.
+    /// A copy of shared bytes that are not aligned for `T`. It is created when the elements are
+    /// read for the first time.
     aligned: OnceLock<Vec<T>>,
 }
 
 impl<T: Pod> Buffer<T> {
-    /// A view of `bytes`. `None` if they end inside an element.
+    /// A view of `bytes`. `None` if the bytes end inside an element.
     pub fn from_bytes(bytes: Bytes) -> Option<Buffer<T>> {
         let whole = bytes.len().is_multiple_of(size_of::<T>());
         whole.then(|| Buffer {
@@ -63,9 +63,9 @@ impl<T: Pod> Buffer<T> {
             .unwrap_or_else(|| bytemuck::cast_slice(&self.owned))
     }
 
-    /// The elements for changes. Shared elements are copied first.
+    /// The elements, for changes. Shared elements are copied first.
     pub fn to_mut(&mut self) -> &mut Vec<T> {
-        // Others may read the shared bytes.
+        // Other owners may read the shared bytes.
         if self.shared.is_some() {
             *self = Buffer::from(self.to_vec());
         }
@@ -82,8 +82,7 @@ impl<T: Pod> Buffer<T> {
         let bytes = other.as_bytes();
         match bytemuck::try_cast_slice(bytes) {
             Ok(more) => values.extend_from_slice(more),
-            // The bytes are not aligned for `T`. Copying them as bytes avoids the extra copy of
-            // `aligned`.
+            // The bytes are not aligned for `T`. Copying bytes avoids the extra copy in `aligned`.
             Err(_) => {
                 let start = values.len();
                 values.resize(start + bytes.len() / size_of::<T>(), T::zeroed());
@@ -94,8 +93,8 @@ impl<T: Pod> Buffer<T> {
         }
     }
 
-    /// A part of the elements: a view of shared elements, otherwise a copy. Empty if the range is
-    /// out of bounds.
+    /// A range of the elements. It is a view of shared elements, or a copy of owned ones. Empty if
+    /// the range is out of bounds.
     #[must_use]
     pub fn cut(&self, range: Range<usize>) -> Buffer<T> {
         let size = size_of::<T>();
@@ -135,7 +134,7 @@ impl<T: Pod> Deref for Buffer<T> {
 
     fn deref(&self) -> &[T] {
         match &self.shared {
-            // A body is rarely unaligned: the server reads it into aligned memory.
+            // A body is rarely unaligned, because the server reads it into aligned memory.
             Some(bytes) => bytemuck::try_cast_slice(bytes).unwrap_or_else(|_| {
                 self.aligned
                     .get_or_init(|| bytemuck::pod_collect_to_vec(bytes))
@@ -181,7 +180,7 @@ mod tests {
 
         let mut shifted = vec![0u8];
         shifted.extend_from_slice(&whole);
-        // One of two neighbouring offsets is not aligned.
+        // One of two consecutive offsets is not aligned.
         for start in 0..2 {
             let bytes = Bytes::from(shifted.clone()).slice(start..start + 12);
             let view = Buffer::<f32>::from_bytes(bytes.clone()).unwrap();

@@ -36,7 +36,8 @@ pub enum DataType {
     Bytes,
 }
 
-/// Type, name in the protocol, name in NumPy, bytes of one element. In the order of the enum.
+/// The type, its name in the protocol, its name in NumPy, and the bytes of one element. The rows
+/// have the order of the enum.
 const TABLE: [(DataType, &str, &str, Option<usize>); 14] = [
     (DataType::Bool, "BOOL", "bool", Some(1)),
     (DataType::Uint8, "UINT8", "uint8", Some(1)),
@@ -57,7 +58,7 @@ const TABLE: [(DataType, &str, &str, Option<usize>); 14] = [
 impl DataType {
     #[expect(
         clippy::indexing_slicing,
-        reason = "the table has a row for each variant; a test holds them together"
+        reason = "the table has a row for each variant; a test checks this"
     )]
     fn row(self) -> &'static (DataType, &'static str, &'static str, Option<usize>) {
         &TABLE[self as usize]

@@ -78,7 +78,7 @@ impl Data {
         each_data!(self, values => values.len())
     }
 
-    /// Whether there is no element.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -103,7 +103,7 @@ impl Data {
         }
     }
 
-    /// No elements of `datatype`, with memory for `capacity` elements.
+    /// Empty data of `datatype`, with capacity for `capacity` elements.
     pub fn with_capacity(datatype: DataType, capacity: usize) -> Data {
         match datatype {
             DataType::Bool => Data::Bool(Vec::with_capacity(capacity)),
@@ -123,7 +123,7 @@ impl Data {
         }
     }
 
-    /// `len` elements that are zero, false or the empty string.
+    /// `len` elements with the value zero, false or the empty string.
     pub fn zeros(datatype: DataType, len: usize) -> Data {
         let mut data = Data::with_capacity(datatype, len);
         // The default of each type is zero, false or the empty string.
@@ -140,10 +140,10 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// `None` if the number of elements is not the product of the shape.
+    /// Creates a tensor. `None` if the number of elements is not the product of the shape.
     pub fn new(shape: Vec<usize>, data: Data) -> Option<Tensor> {
-        // Checked: the shape may come from a request, and a wrapped product could equal the number
-        // of elements.
+        // The multiplication is checked: the shape may come from a request, and a wrapped product
+        // could equal the number of elements.
         let elements = shape
             .iter()
             .try_fold(1usize, |product, dim| product.checked_mul(*dim))?;
@@ -169,7 +169,7 @@ impl Tensor {
         self.data.datatype()
     }
 
-    /// The first dimension, which counts the rows. A scalar is one row.
+    /// The size of the first dimension, which is the number of rows. A scalar has one row.
     pub fn rows(&self) -> usize {
         self.shape.first().copied().unwrap_or(1)
     }
@@ -185,7 +185,7 @@ impl Tensor {
 pub struct Tensors(pub Vec<(Arc<str>, Tensor)>);
 
 impl Tensors {
-    /// The tensor of this name.
+    /// The tensor with this name.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.0
             .iter()
@@ -193,7 +193,7 @@ impl Tensors {
             .map(|(_, tensor)| tensor)
     }
 
-    /// The number of rows of the first tensor. 0 if there is no tensor.
+    /// The number of rows of the first tensor. 0 without tensors.
     pub fn rows(&self) -> usize {
         self.0.first().map_or(0, |(_, tensor)| tensor.rows())
     }

@@ -1,18 +1,19 @@
-//! `Rearrangement`: takes one index of an axis, or reorders the axes, as numpy.take and
-//! numpy.transpose do.
+//! `Rearrangement`: takes one index of an axis like numpy.take, or reorders the axes like
+//! numpy.transpose.
 
 use crate::tensor::{Buffer, Data, Tensor};
 
 /// A change of the axes of a whole tensor. A negative axis or index counts from the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rearrangement {
-    /// One index of an axis. The axis is removed.
+    /// Takes one index of an axis. The axis is removed.
     Take { axis: i64, index: i64 },
-    /// The axes in a new order.
+    /// Reorders the axes.
     Transpose(Vec<i64>),
 }
 
-/// An index that may count from the end, as an index from the start. `None` if it is out of bounds.
+/// Converts an index that may count from the end to an index from the start. `None` if it is out of
+/// bounds.
 pub(crate) fn from_end(index: i64, length: usize) -> Option<usize> {
     let length = i64::try_from(length).ok()?;
     usize::try_from(if index < 0 { index + length } else { index })
@@ -21,8 +22,8 @@ pub(crate) fn from_end(index: i64, length: usize) -> Option<usize> {
 }
 
 impl Rearrangement {
-    /// The remaining axes in their new order, as indices of a shape of `rank` dimensions. `None` if
-    /// the change does not fit the rank.
+    /// The remaining axes in their new order, as indices into a shape of `rank` dimensions. `None`
+    /// if the change does not fit the rank.
     pub(crate) fn axes(&self, rank: usize) -> Option<Vec<usize>> {
         match self {
             Rearrangement::Take { axis, .. } => {
@@ -41,10 +42,10 @@ impl Rearrangement {
 }
 
 impl Tensor {
-    /// The tensor after all changes, with one copy of the elements. `None` if a change does not fit
+    /// The tensor after all changes. Its elements are copied once. `None` if a change does not fit
     /// the shape.
     pub(crate) fn rearranged(&self, changes: &[Rearrangement]) -> Option<Tensor> {
-        // Size and stride of each axis. The changes only reorder them, and the elements are copied
+        // The size and stride of each axis. The changes only reorder them. The elements are copied
         // once at the end.
         let mut axes: Vec<(usize, usize)> = Vec::with_capacity(self.shape().len());
         let mut stride = 1;

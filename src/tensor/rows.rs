@@ -1,10 +1,11 @@
-//! Joins the rows of several requests to one batch, and splits the outputs of the batch again.
+//! Joins the rows of several requests into one batch, and splits the outputs of the batch.
 
 use std::sync::Arc;
 
 use crate::tensor::{Data, Tensor, Tensors};
 
-/// Concatenates along the first axis. `None` if names, types or the shapes of a row differ.
+/// Concatenates tensors along the first axis. `None` if names, types, or the shapes of a row
+/// differ.
 pub fn join(parts: &[&Tensors]) -> Option<Tensors> {
     let (first, rest) = parts.split_first()?;
     let mut joined = Vec::with_capacity(first.0.len());
@@ -28,8 +29,8 @@ pub fn join(parts: &[&Tensors]) -> Option<Tensors> {
     Some(Tensors(joined))
 }
 
-/// Cuts along the first axis into parts with the given numbers of rows. `None` if their sum is not
-/// the number of rows.
+/// Splits tensors along the first axis into parts with the given numbers of rows. `None` if these
+/// numbers do not add up to the number of rows.
 pub fn split(tensors: Tensors, rows: &[usize]) -> Option<Vec<Tensors>> {
     let total: usize = rows.iter().sum();
     let mut parts: Vec<Tensors> = rows
@@ -37,14 +38,15 @@ pub fn split(tensors: Tensors, rows: &[usize]) -> Option<Vec<Tensors>> {
         .map(|_| Tensors(Vec::with_capacity(tensors.0.len())))
         .collect();
     for (name, tensor) in tensors.0 {
-        // A scalar, or an output with another number of rows, cannot be assigned to the requests.
+        // A scalar, or an output with a different number of rows, can't be assigned to the
+        // requests.
         if tensor.shape().is_empty() || tensor.rows() != total {
             return None;
         }
         let row_len = tensor.row_len();
         let (shape, data) = tensor.into_parts();
         let mut pieces = cut(data, rows.iter().map(|count| count * row_len));
-        // Backwards, because `pop` takes the last piece without moving the others.
+        // The loop runs backwards, because `pop` takes the last piece without moving the others.
         for (part, count) in parts.iter_mut().zip(rows).rev() {
             let mut shape = shape.clone();
             *shape.first_mut()? = *count;
@@ -55,10 +57,10 @@ pub fn split(tensors: Tensors, rows: &[usize]) -> Option<Vec<Tensors>> {
     Some(parts)
 }
 
-/// Cuts tensors of `rows` rows into parts of at most `limit` rows. Returns each part with its
+/// Splits tensors of `rows` rows into parts of at most `limit` rows. Returns each part with its
 /// number of rows. `None` if a tensor does not have `rows` rows.
 pub fn batches(tensors: Tensors, rows: usize, limit: usize) -> Option<Vec<(Tensors, usize)>> {
-    // Most runs fit, and are not cut.
+    // Most runs fit and need no split.
     if rows <= limit {
         return Some(vec![(tensors, rows)]);
     }
@@ -74,7 +76,7 @@ fn same_row(a: &Tensor, b: &Tensor) -> bool {
         && a.shape().get(1..) == b.shape().get(1..)
 }
 
-/// Appends elements of the same datatype, which [`same_row`] has checked.
+/// Appends elements of the same datatype. [`same_row`] has checked the datatype.
 fn append(to: &mut Data, from: &Data) {
     macro_rules! same {
         ($($variant:ident),*) => {
@@ -91,7 +93,7 @@ fn append(to: &mut Data, from: &Data) {
     );
 }
 
-/// Cuts elements into parts of these lengths. Parts of shared buffers are views.
+/// Splits elements into parts of these lengths. Parts of shared buffers are views.
 fn cut(data: Data, lengths: impl Iterator<Item = usize>) -> Vec<Data> {
     fn owned<T>(
         values: Vec<T>,

@@ -1,4 +1,4 @@
-//! `Shape`: the dimensions that a graph declares for a tensor. Some may be free.
+//! `Shape`: the dimensions that a graph declares for a tensor. Some dimensions may be dynamic.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use std::fmt;
 pub enum Dim {
     /// A dimension of this size.
     Fixed(usize),
-    /// A free dimension.
+    /// A dynamic dimension, which has any size.
     Any,
-    /// Any number of further dimensions. Only the last one, in a shape that the graph does not
-    /// declare.
+    /// Any number of further dimensions. It occurs only as the last entry of a shape that the graph
+    /// does not declare.
     Rest,
 }
 
@@ -28,7 +28,8 @@ impl Dim {
 pub struct Shape(pub Vec<Dim>);
 
 impl Shape {
-    /// Whether the first dimension is free, so that the rows of several requests can share a run.
+    /// Whether the first dimension is dynamic, so that the rows of several requests can share a
+    /// run.
     pub fn has_batch_axis(&self) -> bool {
         self.0.first() == Some(&Dim::Any)
     }
@@ -37,17 +38,17 @@ impl Shape {
         fit(&self.0, shape)
     }
 
-    /// The shape of a tensor without a declared shape. Any rank fits; the runtime may still refuse
+    /// The shape of a tensor without a declared shape. Any rank fits, but the runtime may refuse
     /// it.
     pub fn unknown() -> Shape {
         Shape(vec![Dim::Any, Dim::Rest])
     }
 
-    /// Completes the shape of nested lists. A list of length 0 hides the dimensions below it, which
+    /// Completes the shape of nested lists. A list of length 0 hides the dimensions below it. These
     /// are taken from the declaration.
     #[must_use]
     pub fn completed(&self, mut nested: Vec<usize>) -> Vec<usize> {
-        // Any other nesting shows all dimensions.
+        // In any other nesting, all dimensions are visible.
         if nested.last() == Some(&0) {
             let rest = self.0.iter().skip(nested.len());
             nested.extend(rest.map(|dim| if let Dim::Fixed(size) = dim { *size } else { 0 }));
@@ -55,7 +56,7 @@ impl Shape {
         nested
     }
 
-    /// The dimensions of one row: all but the first.
+    /// The dimensions of one row, which are all except the first.
     pub fn row(&self) -> &[Dim] {
         self.0.get(1..).unwrap_or(&[])
     }
@@ -63,13 +64,13 @@ impl Shape {
 
 /// Whether a shape fits declared dimensions.
 pub fn fit(dims: &[Dim], sizes: &[usize]) -> bool {
-    // `zip` ends with the shorter list, so `Rest` fits also no further dimension.
+    // `zip` ends with the shorter list, so `Rest` also fits if no dimension follows.
     let open = dims.last() == Some(&Dim::Rest);
     (open || dims.len() == sizes.len()) && dims.iter().zip(sizes).all(|(dim, size)| dim.fits(*size))
 }
 
 impl Shape {
-    /// As text, with the names that the graph has for its free dimensions: `[batch, 3]`.
+    /// The shape as text, with the graph's names for its dynamic dimensions: `[batch, 3]`.
     pub fn named(&self, names: &[String]) -> String {
         let dims = self.0.iter().enumerate().map(|(index, dim)| {
             match (dim, names.get(index).filter(|name| !name.is_empty())) {
@@ -83,7 +84,7 @@ impl Shape {
     }
 }
 
-/// The notation of the Open Inference Protocol: `[-1, 3]`.
+/// Writes the notation of the Open Inference Protocol: `[-1, 3]`.
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[")?;

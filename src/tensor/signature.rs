@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use crate::tensor::{Data, DataType, Dim, Shape, Tensor, Tensors};
 
-/// Name, datatype and shape of an input or output.
+/// The name, datatype and shape of an input or output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
     /// The name in the graph.
@@ -18,19 +18,19 @@ pub struct TensorSpec {
 /// The inputs and outputs that a graph declares, in its order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Signature {
-    /// The tensors that a run takes.
+    /// The input tensors of a run.
     pub inputs: Vec<TensorSpec>,
-    /// The tensors that a run gives.
+    /// The output tensors of a run.
     pub outputs: Vec<TensorSpec>,
 }
 
-/// The names that a graph has for the dimensions of its tensors, in the order of the signature. A
-/// dimension without a name has an empty one. Dimensions of the same name have the same size.
+/// The names that a graph gives to the dimensions of its tensors, in the order of the signature. A
+/// dimension without a name has an empty one. Dimensions with the same name have the same size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Symbols {
-    /// One list for each input, with one name for each dimension.
+    /// One list per input, with one name per dimension.
     pub inputs: Vec<Vec<String>>,
-    /// One list for each output, with one name for each dimension.
+    /// One list per output, with one name per dimension.
     pub outputs: Vec<Vec<String>>,
 }
 
@@ -38,27 +38,27 @@ pub struct Symbols {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum SignatureError {
-    #[error("input `{}`: expected {spec}, given nothing", spec.name)]
+    #[error("input `{}`: expected {spec}, got nothing", spec.name)]
     Missing { spec: TensorSpec },
-    #[error("input `{}`: expected {spec}, given {datatype}{shape:?}", spec.name)]
+    #[error("input `{}`: expected {spec}, got {datatype}{shape:?}", spec.name)]
     Mismatch {
         spec: TensorSpec,
         datatype: DataType,
         shape: Vec<usize>,
     },
-    #[error("input `{name}`: expected no such input, given a tensor")]
+    #[error("input `{name}`: expected no such input, got a tensor")]
     Unknown { name: Arc<str> },
 }
 
-/// Why rows of several requests cannot share a run of a graph.
+/// Why rows of several requests can't share a run of a graph.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum BatchAxisError {
     #[error("the graph has no input")]
     NoInput,
-    #[error("input \"{}\" of the graph has no free leading dimension: {spec}", spec.name)]
+    #[error("input \"{}\" of the graph has no dynamic first dimension: {spec}", spec.name)]
     Input { spec: TensorSpec },
-    #[error("output \"{}\" of the graph has no free leading dimension: {spec}", spec.name)]
+    #[error("output \"{}\" of the graph has no dynamic first dimension: {spec}", spec.name)]
     Output { spec: TensorSpec },
 }
 
@@ -69,7 +69,7 @@ impl fmt::Display for TensorSpec {
 }
 
 impl TensorSpec {
-    /// Datatype and shape as text, with the names that the graph has for its free dimensions:
+    /// The datatype and shape as text, with the graph's names for its dynamic dimensions:
     /// `float32[batch, 3]`.
     pub fn named(&self, names: &[String]) -> String {
         format!("{}{}", self.datatype, self.shape.named(names))
@@ -92,7 +92,7 @@ impl Signature {
         })
     }
 
-    /// Inputs of zeros, false and empty strings. Free dimensions have the size 1.
+    /// Inputs that contain zeros, false and empty strings. Dynamic dimensions have the size 1.
     pub fn zeros(&self) -> Tensors {
         let size = |dim: &Dim| match dim {
             Dim::Fixed(size) => *size,
@@ -100,7 +100,7 @@ impl Signature {
         };
         let tensor = |spec: &TensorSpec| {
             let shape: Vec<usize> = spec.shape.0.iter().map(size).collect();
-            // Free dimensions are 1, so a request of zeros is as small as the graph allows.
+            // Dynamic dimensions are 1, so a request of zeros is as small as the graph allows.
             let elements = shape.iter().product();
             Tensor::new(shape, Data::zeros(spec.datatype, elements))
         };
@@ -119,7 +119,8 @@ impl Signature {
     /// Checks the names, the order, the datatypes and the shapes of input tensors.
     pub fn check_inputs(&self, tensors: &Tensors) -> Result<(), SignatureError> {
         for (index, spec) in self.inputs.iter().enumerate() {
-            // By position: the engine binds inputs in the order of the signature.
+            // The tensors are checked by position: the engine binds inputs in the order of the
+            // signature.
             match tensors.0.get(index) {
                 Some((name, tensor)) if *name == spec.name => {
                     if tensor.datatype() != spec.datatype || !spec.shape.fits(tensor.shape()) {
@@ -141,14 +142,14 @@ impl Signature {
         }
     }
 
-    /// Checks that rows of several requests can share a run: every input and output needs a free
-    /// first dimension. Exporters declare the size 1 for some outputs that have a row for each
-    /// input row; `keeps_rows` says which outputs are known to.
+    /// Checks that rows of several requests can share a run: every input and output needs a dynamic
+    /// first dimension. Exporters declare the size 1 for some outputs that have one row per input
+    /// row. `keeps_rows` says whether this is known for an output.
     pub fn check_batch_axes(
         &self,
         keeps_rows: impl Fn(&str) -> bool,
     ) -> Result<(), BatchAxisError> {
-        // Such a graph computes a constant. It has no rows.
+        // A graph without inputs computes a constant. It has no rows.
         if self.inputs.is_empty() {
             return Err(BatchAxisError::NoInput);
         }

@@ -10,9 +10,9 @@ use crate::{
     },
 };
 
-/// A float64 as float32, rounded to odd. Rounding the result once more, to a shorter type, gives
-/// the same as rounding the float64 directly (Boldo and Melquiond 2008); plain rounding would round
-/// twice.
+/// Converts a float64 to a float32, rounded to odd. A second rounding to a shorter type then gives
+/// the same result as rounding the float64 directly (Boldo and Melquiond 2008). Plain rounding
+/// would round twice.
 pub(super) fn to_odd(x: f64) -> f32 {
     let nearest = x as f32;
     let exact = f64::from(nearest) == x || x.is_nan();
@@ -38,7 +38,7 @@ struct Cast<'a, 'b> {
 }
 
 /// Casts all values. A value that does not fit the datatype is a fault: it is never wrapped and
-/// never becomes infinite. `None` for strings.
+/// never becomes infinite. Returns `None` for the datatype of strings.
 pub(super) fn cast(
     values: &[f64],
     datatype: DataType,
@@ -89,7 +89,7 @@ pub(super) fn cast(
 }
 
 impl Cast<'_, '_> {
-    /// Converts all values, and refuses those that do not fit: `fits` gets the value and the
+    /// Converts all values, and refuses those that do not fit. `fits` gets the original and the
     /// converted value.
     #[inline]
     fn convert<T: Copy>(
@@ -97,7 +97,7 @@ impl Cast<'_, '_> {
         convert: impl Fn(f64) -> T,
         fits: impl Fn(f64, T) -> bool,
     ) -> Vec<T> {
-        // Two loops: the compiler vectorises a conversion that pushes no faults.
+        // Two separate loops, because the compiler vectorises a conversion that pushes no faults.
         let converted: Vec<T> = self.values.iter().map(|x| convert(*x)).collect();
         let values = self.values;
         for (cell, (x, converted)) in values.iter().zip(&converted).enumerate() {

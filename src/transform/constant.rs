@@ -1,5 +1,5 @@
-//! The constant answer of a package, for requests that its model cannot answer: the member
-//! `fallback` of `serving.json`, with the types of the model's own answers.
+//! The constant answer of a package, for requests that its model can't answer. It is the member
+//! `fallback` of `serving.json`, and has the types of the model's own answers.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use crate::{
     },
 };
 
-/// The type of one field of the answer, which its value in the document must have.
+/// The type of one field of the answer. The field's value in the document must have this type.
 pub(crate) enum ConstantFieldType {
     Labels(Arc<[Json]>),
     Map(Arc<[Json]>, DataType),
     Value(DataType),
-    /// The best classes. They have an order and scores, which a constant cannot have.
+    /// The best classes. They have an order and scores, which a constant can't have.
     Ranked,
 }
 
-/// One row of outputs from the members of `answer`. A field is given as its name, the JSON text
-/// `"name":` and its type.
+/// Builds one row of outputs from the members of `answer`. Each field is given as its name, the
+/// JSON text `"name":` and its type.
 pub(crate) fn outputs(
     answer: &Map<String, Value>,
     fields: impl Iterator<Item = (String, Json, ConstantFieldType)>,
@@ -54,12 +54,12 @@ pub(crate) fn outputs(
     })
 }
 
-/// The error is the rule that the value violates.
+/// Builds the values of one field. The error is the rule that the value violates.
 fn column(value: &Value, field_type: ConstantFieldType) -> Result<OutputColumn, &'static str> {
     match field_type {
         ConstantFieldType::Labels(labels) => {
             let text = value.to_string();
-            // Labels are compared as JSON texts, so that "1" and 1 are different.
+            // Labels are compared as JSON, so that "1" and 1 are different.
             let index = labels
                 .iter()
                 .position(|label| **label == *text)
@@ -79,7 +79,8 @@ fn column(value: &Value, field_type: ConstantFieldType) -> Result<OutputColumn, 
 
 fn map(value: &Value, keys: Arc<[Json]>, datatype: DataType) -> Result<OutputColumn, &'static str> {
     const RULE: &str = "must be an object with a number for each label";
-    // With as many members as labels, and a number for each, there is no other member.
+    // The number of members equals the number of labels. If each label has a number, the object has
+    // no other members.
     let members = value
         .as_object()
         .filter(|members| members.len() == keys.len())
@@ -111,7 +112,7 @@ fn plain(value: &Value, datatype: DataType) -> Result<OutputColumn, &'static str
             let values: Option<Vec<String>> = flat.iter().map(text).collect();
             OutputColumn::Texts {
                 shape,
-                values: values.ok_or("must be a text")?,
+                values: values.ok_or("must be a string")?,
             }
         }
         _ => OutputColumn::Numbers {
@@ -134,7 +135,7 @@ fn numbers(values: &[Value], datatype: DataType) -> Result<Numbers, &'static str
             .ok_or(RULE)
     }
     match datatype {
-        // The response writes the digits of a float32, as for the model's own answers.
+        // The response writes the digits of a float32, like for the model's own answers.
         DataType::Fp32 => all(values, |value| value.as_f64().map(|x| x as f32)).map(Numbers::F32),
         DataType::Fp64 => all(values, Value::as_f64).map(Numbers::F64),
         DataType::Int64 => all(values, Value::as_i64).map(Numbers::Int),
@@ -160,7 +161,7 @@ fn flatten(
         return Ok(());
     };
     match shape.get(depth) {
-        // The first list of a level fixes its length.
+        // The first list of a level determines the length of all lists of that level.
         Some(length) if *length != list.len() => return Err(UNEVEN),
         Some(_) => {}
         None if flat.is_empty() => shape.push(list.len()),

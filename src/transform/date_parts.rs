@@ -1,5 +1,5 @@
-//! `DateParts`: the step from a date or time to the parts of its calendar date and wall time, as
-//! pandas gives them.
+//! `DateParts`: the step that splits a date or time into the parts of its calendar date and wall
+//! time. The parts are defined like in pandas.
 
 use std::f64::consts::TAU;
 
@@ -35,7 +35,8 @@ const PARTS: [(&str, DatePart); 8] = [
 ];
 
 impl DatePart {
-    /// The period of a part: after this number of units it repeats. A year does not repeat.
+    /// The period of a part, which is the number of units after which it repeats. `None` for a
+    /// year, which does not repeat.
     fn period(self) -> Option<f64> {
         match self {
             DatePart::Year => None,
@@ -65,7 +66,7 @@ impl DatePart {
 }
 
 /// One output column of the step: a part, or the sine or cosine of its phase. The `f64` is the
-/// period.
+/// period of the part.
 #[derive(Clone, Copy, Debug)]
 enum DateFeature {
     Plain(DatePart),
@@ -80,7 +81,7 @@ enum UnknownDate {
     Number(f64),
 }
 
-/// The step `date_parts`, checked.
+/// The compiled step `date_parts`.
 #[derive(Clone, Debug)]
 pub(crate) struct DateParts {
     features: Vec<DateFeature>,
@@ -100,7 +101,7 @@ impl DateParts {
                 read_feature(part).map_err(|error| error.below(&format!("/parts/{at}")))
             })
             .collect::<Result<_, _>>()?;
-        // The declaration must choose: no default would be right for every model.
+        // The declaration must choose a value, because no default is right for every model.
         let unknown = match unknown {
             Value::String(text) if text == "error" => UnknownDate::Error,
             Value::Number(number) => UnknownDate::Number(number.as_f64().unwrap_or(f64::NAN)),
@@ -120,8 +121,8 @@ impl DateParts {
         self.features.len()
     }
 
-    /// Writes the numbers of one row to `row`, which has `width` cells. Returns `false` for a
-    /// refused value.
+    /// Writes the numbers of one row to `row`, which has `width` cells. Returns `false` if the
+    /// value is refused.
     pub(crate) fn write(&self, text: Option<&str>, row: &mut [f64]) -> bool {
         match (text.and_then(formats::moment), self.unknown) {
             (Some(moment), _) => {
@@ -148,7 +149,7 @@ impl DateParts {
     }
 }
 
-/// Reads a column as written: the name of a part, or `{"sin": name}` or `{"cos": name}`.
+/// Reads one column of the declaration: the name of a part, `{"sin": name}` or `{"cos": name}`.
 fn read_feature(written: &Value) -> Result<DateFeature, DeclarationError> {
     let fault = |detail: String| DeclarationError::new("", detail);
     let part = |name: &Value| {
@@ -189,7 +190,7 @@ fn read_feature(written: &Value) -> Result<DateFeature, DeclarationError> {
 /// Days before each month of a year that is not a leap year.
 const DAYS_BEFORE_MONTH: [u32; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
 
-/// 1 January is 1.
+/// The day of the year. 1 January is day 1.
 fn day_of_year(moment: &Moment) -> u32 {
     let before = DAYS_BEFORE_MONTH
         .get((moment.month as usize).wrapping_sub(1))
@@ -198,7 +199,7 @@ fn day_of_year(moment: &Moment) -> u32 {
     before + moment.day + u32::from(moment.month > 2 && formats::is_leap(moment.year))
 }
 
-/// Monday is 0.
+/// The day of the week. Monday is 0.
 fn weekday(moment: &Moment) -> u32 {
     (first_weekday(moment.year) + day_of_year(moment) - 1) % 7
 }
@@ -210,10 +211,10 @@ fn first_weekday(year: u32) -> u32 {
     (before * 365 + before / 4 - before / 100 + before / 400) % 7
 }
 
-/// The week of ISO 8601. Weeks start on Monday, and week 1 has the first Thursday of the year.
+/// The week of ISO 8601. Weeks start on Monday, and week 1 contains the first Thursday of the year.
 fn week(moment: &Moment) -> u32 {
-    // A week belongs to the year of its Thursday: the first days of a year may be in the last week
-    // of the year before, and the last days in week 1 of the next.
+    // A week belongs to the year of its Thursday. The first days of a year may therefore be in the
+    // last week of the previous year, and the last days in week 1 of the next year.
     let week = (day_of_year(moment) + 9 - weekday(moment)) / 7;
     match week {
         0 => weeks_of_year(moment.year.saturating_sub(1)),
@@ -282,7 +283,7 @@ mod tests {
         }
     }
 
-    /// Against the calendar library, for every day of eight hundred years.
+    /// Compares the results with the calendar library, for every day of eight hundred years.
     #[test]
     fn every_day_has_all_date_parts() {
         let parts = DateParts::compile(

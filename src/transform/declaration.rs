@@ -1,12 +1,12 @@
 //! `DeclarationError`: why a declaration of a package, such as `preprocessing.json`, is rejected.
 
-/// A rule that a declaration violates, and the place where it does.
+/// A rule that a declaration violates, and the place of the violation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{pointer}: {detail}")]
 pub struct DeclarationError {
-    /// JSON pointer from the section that was compiled, such as `inputs` of `preprocessing.json`.
+    /// JSON pointer from the compiled section, such as `inputs` of `preprocessing.json`.
     pub pointer: String,
-    /// The rule, and what to write instead. Has no value of a request.
+    /// The rule, and the correction. Contains no value of a request.
     pub detail: String,
 }
 

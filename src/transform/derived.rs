@@ -1,5 +1,5 @@
-//! `DerivedColumn`: a column that is computed from two fields in float64, as NumPy does;
-//! differences and products of integers are exact. Expressions are not supported: every operation
+//! `DerivedColumn`: a column that is computed from two fields in float64, like in NumPy.
+//! Differences and products of integers are exact. Expressions are not supported: every operation
 //! has a name that a reader and `compat` can understand.
 
 use serde_json::Value;
@@ -9,8 +9,8 @@ use crate::transform::declaration::DeclarationError;
 /// An operation on two numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Operation {
-    /// `zero` is the result of a division by zero. Without it, the result is that of NumPy: an
-    /// infinity, or NaN for 0 / 0.
+    /// `zero` is the result of a division by zero. Without it, the result is the same as in NumPy:
+    /// an infinity, or NaN for 0 / 0.
     Ratio {
         zero: Option<f64>,
     },
@@ -18,7 +18,7 @@ pub(super) enum Operation {
     Product,
 }
 
-/// A derived column as written.
+/// A derived column in its declared form.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DerivedColumn<'a> {
     pub operation: Operation,
@@ -30,14 +30,14 @@ pub(super) struct DerivedColumn<'a> {
     pub second_member: &'static str,
 }
 
-/// Each operation, and the member below it that names the second field. The member `of` names the
-/// first.
+/// Each operation, with the member that names the second field. The member `of` names the first
+/// field.
 const OPERATIONS: [(&str, &str); 3] = [("ratio", "to"), ("difference", "minus"), ("product", "by")];
 
-/// A column has exactly one of these members.
+/// The members that say where a column's values come from. A column has exactly one of them.
 pub(super) const MEMBERS: [&str; 4] = ["field", "ratio", "difference", "product"];
 
-/// The text for a member of a column that does not exist.
+/// The message for a member of a column that does not exist.
 pub(super) fn unknown_member() -> String {
     format!("unknown member; known are {}, steps", MEMBERS.join(", "))
 }
@@ -55,7 +55,7 @@ impl DerivedColumn<'_> {
         let Some(members) = written.as_object() else {
             return Err(DeclarationError::new("", "must be an object"));
         };
-        // Only a division has a special case for 0.
+        // Only a division treats 0 in a special way.
         let takes_zero = operation == "ratio";
         if let Some(unknown) = members
             .keys()
@@ -99,7 +99,7 @@ impl DerivedColumn<'_> {
 }
 
 impl Operation {
-    /// NaN is a missing value; an operation with it gives NaN.
+    /// Applies the operation. NaN is a missing value, and an operation with NaN gives NaN.
     pub(super) fn apply(self, a: f64, b: f64) -> f64 {
         match self {
             // A missing numerator stays missing.
@@ -110,18 +110,18 @@ impl Operation {
         }
     }
 
-    /// As [`apply`](Operation::apply) for integers. A float64 rounds integers from 2^53 on, such as
-    /// times in nanoseconds; here only the result is rounded.
+    /// Like [`apply`](Operation::apply), for integers. A float64 rounds integers from 2^53 on, such
+    /// as times in nanoseconds. This method rounds only the result.
     pub(super) fn apply_integers(self, a: i64, b: i64) -> f64 {
         match self {
-            // A quotient of integers is rarely an integer, so it is computed as NumPy does.
+            // A quotient of integers is rarely an integer, so it is computed like in NumPy.
             Operation::Ratio { .. } => self.apply(a as f64, b as f64),
             Operation::Difference => (i128::from(a) - i128::from(b)) as f64,
             Operation::Product => (i128::from(a) * i128::from(b)) as f64,
         }
     }
 
-    /// The sign in the name of the column, in error texts.
+    /// The sign of the operation in the name of the column, for messages.
     pub(super) fn sign(self) -> char {
         match self {
             Operation::Ratio { .. } => '/',

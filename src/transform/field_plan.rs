@@ -1,5 +1,5 @@
-//! `FieldPlan`: the compiled steps from fields to one input tensor of the graph, applied to every
-//! row.
+//! `FieldPlan`: the compiled steps from fields to one input tensor of the graph. They are applied
+//! to every row.
 
 use crate::{
     schema::columns::{ColumnId, ColumnKind},
@@ -15,35 +15,36 @@ use crate::{
 /// `ColumnId`.
 #[derive(Clone, Debug)]
 pub struct FieldSpec {
-    /// The name of the property. A JSON pointer for a property of a nested object.
+    /// The name of the property. For a property of a nested object, this is a JSON pointer.
     pub name: String,
     /// The type of the values.
     pub kind: ColumnKind,
-    /// The value may be null, or absent.
+    /// Whether the value may be null or absent.
     pub nullable: bool,
-    /// `None` for a scalar, and for an array whose shape the schema leaves open.
+    /// The shape of an array. `None` for a scalar, and for an array whose shape the schema leaves
+    /// open.
     pub array_shape: Option<Vec<usize>>,
-    /// The field is personal: no error text shows its values.
+    /// Whether the field is personal. No message contains the values of a personal field.
     pub pii: bool,
 }
 
 #[derive(Debug)]
 pub(super) enum FieldPlan {
-    /// Numbers: a tensor `[rows, width]`.
+    /// Numbers, as a tensor `[rows, width]`.
     Table {
         columns: Vec<TableColumn>,
         width: usize,
     },
-    /// One string for each row.
+    /// One string per row.
     Texts {
         source: FieldSource,
         steps: Vec<TextStep>,
     },
-    /// One array for each row. All arrays of a run have the same shape.
+    /// One array per row. All arrays of a run have the same shape.
     Array {
         source: FieldSource,
         steps: Vec<NumericStep>,
-        /// The shape of the step `reshape`.
+        /// The shape of the step `reshape`. `None` without this step.
         shape: Option<Vec<usize>>,
     },
     Image {
@@ -52,19 +53,19 @@ pub(super) enum FieldPlan {
     },
 }
 
-/// The field of a plan, and its name in error texts.
+/// The field of a plan, and its name in messages.
 #[derive(Clone, Debug)]
 pub(super) struct FieldSource {
     pub(super) column: ColumnId,
-    /// The field to which a fault points.
+    /// The field in the pointer of a fault.
     pub(super) field: String,
-    /// The name in error texts: `` `age` ``, or `` `a` / `b` `` for a derived column.
+    /// The name in messages: `` `age` ``, or `` `a` / `b` `` for a derived column.
     pub(super) name: String,
     pub(super) pii: bool,
 }
 
 impl FieldPlan {
-    /// The column of a plan that has only one field.
+    /// The column of a plan with exactly one field. Otherwise `None`.
     pub(super) fn column(&self) -> Option<ColumnId> {
         match self {
             FieldPlan::Table { .. } => None,

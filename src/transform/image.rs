@@ -1,5 +1,5 @@
-//! `ImageSteps`: from the bytes of a PNG or JPEG to numbers, as Pillow and Hugging Face's
-//! transformers define it.
+//! `ImageSteps`: the steps from the bytes of a PNG or JPEG to numbers. They are defined like in
+//! Pillow and Hugging Face's transformers.
 
 use fast_image_resize::{
     FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer,
@@ -10,14 +10,15 @@ use image::{DynamicImage, GrayImage, ImageFormat, ImageReader, Limits};
 
 use crate::transform::steps::{ColorMode, Interpolation, Layout};
 
-/// Largest width and height. A small file may declare any size, so this is checked before memory is
-/// allocated for the pixels.
+/// Maximum width and height. A small file may declare any size, so the size is checked before
+/// memory is allocated for the pixels.
 const MAX_SIDE: u32 = 16_384;
 
-/// Most memory that decoding may allocate. A square image of colour with 9,000 pixels a side fits.
+/// Maximum number of bytes that decoding may allocate. It is enough for a square colour image of
+/// 9,000 pixels per side.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Why an image is refused. The text follows the name of the field.
+/// Why an image is refused. The message follows the name of the field.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImageError {
     #[error("{0}")]
@@ -63,7 +64,7 @@ pub(crate) enum ImageStep {
     },
 }
 
-/// Pixels of 8 bits a channel, in the order height, width, channels.
+/// Pixels with 8 bits per channel, in the order height, width, channels.
 struct PixelBuffer {
     height: usize,
     width: usize,
@@ -72,7 +73,7 @@ struct PixelBuffer {
 }
 
 impl ImageSteps {
-    /// Channels of a pixel.
+    /// The number of channels of a pixel.
     pub(crate) fn channels(&self) -> usize {
         match self.mode {
             ColorMode::Grey => 1,
@@ -80,11 +81,12 @@ impl ImageSteps {
         }
     }
 
-    /// Applies the steps to one image. Returns the shape without the dimension of the rows, and the
-    /// numbers.
+    /// Applies the steps to one image. Returns the numbers and their shape, without the dimension
+    /// of rows.
     pub(crate) fn apply(&self, bytes: &[u8]) -> Result<(Vec<usize>, Vec<f64>), ImageError> {
         let mut pixels = decode(bytes, self.mode)?;
-        // Sizes change 8-bit pixels, as in Pillow. The first arithmetic step makes float64 of them.
+        // Resizing and cropping change 8-bit pixels, like in Pillow. The first arithmetic step
+        // converts the pixels to float64.
         let mut numbers: Option<Vec<f64>> = None;
         for step in &self.after {
             match step {
@@ -113,7 +115,7 @@ impl ImageSteps {
         } = pixels;
         Ok(match self.layout {
             Layout::Nhwc => (vec![height, width, channels], numbers),
-            // One plane for each channel.
+            // The layout has one plane per channel.
             Layout::Nchw => {
                 let planes = (0..channels)
                     .flat_map(|channel| numbers.iter().skip(channel).step_by(channels).copied());
@@ -123,9 +125,9 @@ impl ImageSteps {
     }
 }
 
-/// (x - mean) / std, with one mean and one standard deviation for each channel.
+/// Computes (x - mean) / std, with one mean and one standard deviation per channel.
 fn normalize(numbers: &mut [f64], mean: &[f64], std: &[f64]) {
-    // `compile` checks that both have one value for each channel.
+    // `compile` checks that both lists have one value per channel.
     for pixel in numbers.chunks_mut(mean.len().max(1)) {
         for ((x, mean), std) in pixel.iter_mut().zip(mean).zip(std) {
             *x = (*x - mean) / std;
@@ -141,7 +143,7 @@ fn decode(bytes: &[u8], mode: ColorMode) -> Result<PixelBuffer, ImageError> {
     let mut reader = ImageReader::new(std::io::Cursor::new(bytes))
         .with_guessed_format()
         .map_err(ImageError::Read)?;
-    // The header is read first, so that a small file of a huge image costs no memory.
+    // The header is read first, so that a small file with a huge image costs no memory.
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
@@ -161,14 +163,14 @@ fn decode(bytes: &[u8], mode: ColorMode) -> Result<PixelBuffer, ImageError> {
     })
 }
 
-/// Mode "L" of Pillow: L = (R * 19595 + G * 38470 + B * 7471 + 0x8000) >> 16, the weights of ITU-R
-/// 601-2 in fixed point. Alpha is dropped.
+/// Converts to mode "L" of Pillow: L = (R * 19595 + G * 38470 + B * 7471 + 0x8000) >> 16. These are
+/// the weights of ITU-R 601-2 in fixed point. Alpha is dropped.
 fn grey(image: DynamicImage) -> Vec<u8> {
     match image {
         DynamicImage::ImageLuma8(_)
         | DynamicImage::ImageLumaA8(_)
         | DynamicImage::ImageLuma16(_)
-        // Grey images have no colours to weigh.
+        // Grey images need no weights for colours.
         | DynamicImage::ImageLumaA16(_) => image.into_luma8().into_raw(),
         color => {
             let rgb = color.into_rgb8();
@@ -184,7 +186,8 @@ fn grey(image: DynamicImage) -> Vec<u8> {
 /// The formats that the image steps read.
 const READ_FORMATS: [ImageFormat; 2] = [ImageFormat::Png, ImageFormat::Jpeg];
 
-/// The media type by the first bytes. The image steps may not read it: see [`is_read`].
+/// The media type according to the first bytes. The image steps may not support it: see
+/// [`is_read`].
 pub(crate) fn media_type(bytes: &[u8]) -> Option<&'static str> {
     image::guess_format(bytes)
         .ok()
@@ -211,7 +214,7 @@ pub(crate) fn grey_image(media_type: &str, width: u32, height: u32) -> Option<St
     Some(base64_simd::STANDARD.encode_to_string(bytes.into_inner()))
 }
 
-/// Width and height by the header of the file. The pixels are not decoded.
+/// The width and height in the header of the file. The pixels are not decoded.
 pub(crate) fn size(bytes: &[u8]) -> Option<(u32, u32)> {
     ImageReader::new(std::io::Cursor::new(bytes))
         .with_guessed_format()
@@ -226,11 +229,12 @@ fn resize(
     width: u32,
     interpolation: Interpolation,
 ) -> Result<PixelBuffer, ImageError> {
-    // The library chooses other pixels for `nearest` than Pillow does.
+    // For `nearest`, the library selects different pixels from Pillow.
     if interpolation == Interpolation::Nearest {
         return Ok(nearest(pixels, height as usize, width as usize));
     }
-    // Pillow's bicubic filter is that of Catmull and Rom (a = -0.5), its Lanczos has a radius of 3.
+    // Pillow's bicubic filter is the Catmull-Rom filter (a = -0.5). Its Lanczos filter has a radius
+    // of 3.
     let filter = match interpolation {
         Interpolation::Nearest | Interpolation::Bilinear => FilterType::Bilinear,
         Interpolation::Bicubic => FilterType::CatmullRom,
@@ -249,10 +253,10 @@ fn resize(
     })
 }
 
-/// Resizes by convolution. `P` is the type of a pixel. The untyped function of the library would
-/// choose the type itself, but it compiles the code for every type of pixel, which takes a minute.
-/// The source is borrowed mutably only because a type of its own for shared sources would compile
-/// the code twice.
+/// Resizes by convolution. `P` is the type of a pixel. The library's untyped function would choose
+/// the type itself, but compiles the code for every type of pixel, which takes a minute. The source
+/// is borrowed mutably only because a separate type for shared sources would compile the code
+/// twice.
 fn convolved<P: PixelTrait>(
     pixels: &mut PixelBuffer,
     height: u32,
@@ -277,12 +281,12 @@ fn convolved<P: PixelTrait>(
     Ok(bytes)
 }
 
-/// Takes for each new pixel the old one under its centre, as Pillow does.
+/// Resizes like Pillow: each new pixel gets the value of the old pixel under its centre.
 fn nearest(pixels: &PixelBuffer, height: usize, width: usize) -> PixelBuffer {
     let pick = |size: usize, from: usize| -> Vec<usize> {
         let scale = from as f64 / size as f64;
-        // A sum and not a product, as in Pillow: where a centre is at the boundary of two pixels,
-        // the rounding decides.
+        // Computed as a sum instead of a product, like in Pillow: if a centre is at the boundary of
+        // two pixels, the rounding decides.
         let mut centre = scale * 0.5;
         let mut picked = Vec::with_capacity(size);
         for _ in 0..size {
@@ -312,7 +316,7 @@ fn nearest(pixels: &PixelBuffer, height: usize, width: usize) -> PixelBuffer {
     }
 }
 
-/// Cuts out the centre, as Hugging Face's transformers do: the upper left corner is rounded down.
+/// Crops the centre like Hugging Face's transformers: the upper left corner is rounded down.
 /// (torchvision rounds it to even.)
 fn crop(pixels: &PixelBuffer, height: usize, width: usize) -> Result<PixelBuffer, ImageError> {
     if pixels.height < height || pixels.width < width {

@@ -1,11 +1,11 @@
-//! `RowFault`: a value of a row that cannot become part of a tensor.
+//! `RowFault`: a value in a row that can't become part of a tensor.
 
 use crate::{schema::fault::MAX_FAULTS, transform::field_plan::FieldSource};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowFault {
     pub row: usize,
-    /// The field's name, or the pointer of a nested field.
+    /// The name of the field. For a nested field, its pointer.
     pub field: String,
     /// The keyword of JSON Schema that describes the rule best, or `dtype` if a number does not fit
     /// its tensor.
@@ -15,8 +15,8 @@ pub struct RowFault {
 
 pub(super) const NOT_POSITIVE: &str = "must be above 0 for the box-cox step";
 
-/// Adds a fault. Faults beyond the number that one response reports are dropped, before a text is
-/// formatted for them.
+/// Adds a fault. If the response can't report more faults, the fault is dropped before its message
+/// is formatted.
 pub(super) fn push_fault(
     faults: &mut Vec<RowFault>,
     row: usize,

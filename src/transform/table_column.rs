@@ -1,4 +1,4 @@
-//! `TableColumn`: one field on its way into a table of numbers.
+//! `TableColumn`: computes the cells of one field in a table of numbers.
 
 use std::fmt::Write;
 
@@ -12,28 +12,30 @@ use crate::{
     },
 };
 
-/// A field or a derived column, and its steps: numeric or text steps, an optional encoding, numeric
-/// steps again.
+/// A field or a derived column with its steps. Numeric or string steps come first, followed by an
+/// optional encoding and more numeric steps.
 #[derive(Debug)]
 pub(super) struct TableColumn {
     pub(super) source: FieldSource,
     pub(super) kind: ColumnKind,
-    /// The operation of a derived column, and its second field. The first is `source`.
+    /// The operation of a derived column, and its second field. The first field is `source`. `None`
+    /// for a plain field.
     pub(super) derived: Option<(Operation, ColumnId)>,
-    /// Numeric steps before the encoding.
+    /// The numeric steps before the encoding.
     pub(super) before: Vec<NumericStep>,
-    /// Text steps before the encoding.
+    /// The string steps before the encoding.
     pub(super) text_steps: Vec<TextStep>,
     pub(super) encoding: Option<CategoryEncoding>,
-    /// Numeric steps after the encoding.
+    /// The numeric steps after the encoding.
     pub(super) after: Vec<NumericStep>,
-    /// The only step is `missing_indicator`.
+    /// Whether the only step is `missing_indicator`.
     pub(super) indicator: bool,
-    /// The number of table columns that the field becomes.
+    /// The number of table columns that the field fills.
     pub(super) width: usize,
 }
 
-/// The cells of one [`TableColumn`] in a table of rows of `width` numbers: those from `at` on.
+/// The cells of one [`TableColumn`] in a table whose rows have `width` numbers. In each row, the
+/// cells begin at `at`.
 pub(super) struct TableCells<'a> {
     pub(super) table: &'a mut [f64],
     pub(super) width: usize,
@@ -49,7 +51,7 @@ impl TableColumn {
             && self.derived.is_none()
     }
 
-    /// The number before the numeric steps. NaN is a missing value.
+    /// The number before the numeric steps are applied. NaN is a missing value.
     #[inline]
     fn number(&self, columns: &Columns, column: &Column, row: usize) -> f64 {
         let Some((operation, other)) = self.derived else {
@@ -67,8 +69,8 @@ impl TableColumn {
         }
     }
 
-    /// Writes the cells of all rows. With `exact`, integers without a step are left to the caller,
-    /// which writes them without the rounding of a float64.
+    /// Writes the cells of all rows. If `exact` is true, integers without steps are not written:
+    /// the caller writes them without the rounding of a float64.
     pub(super) fn write(
         &self,
         columns: &Columns,
@@ -79,7 +81,7 @@ impl TableColumn {
         let Some(column) = columns.columns.get(self.source.column) else {
             return;
         };
-        // An encoding writes several cells for each row, the loops below write one.
+        // An encoding writes several cells per row. The loops below write one cell per row.
         if let Some(encoding) = &self.encoding {
             self.write_encoded(columns, encoding, cells, faults);
             return;
@@ -87,7 +89,7 @@ impl TableColumn {
         let at = cells.at;
         let mut apply_steps = |row: usize, x: f64| {
             NumericStep::run(&self.before, x).unwrap_or_else(|| {
-                // The zero is never read: a tensor with a fault is dropped.
+                // The zero is never read, because a tensor with a fault is dropped.
                 push_fault(faults, row, &self.source, "minimum", NOT_POSITIVE);
                 0.0
             })
@@ -108,7 +110,8 @@ impl TableColumn {
             _ if self.indicator => rows
                 .enumerate()
                 .for_each(|(row, cell)| *cell = f64::from(u8::from(is_missing(column, row)))),
-            // The zeros are placeholders. NaN reports a missing value when the table is cast.
+            // The zeros are placeholders. NaN marks a missing value, which the cast of the table
+            // reports.
             Column::Integer(values) if exact && self.is_plain() => {
                 rows.zip(values)
                     .for_each(|(cell, value)| *cell = if value.is_some() { 0.0 } else { f64::NAN });
@@ -139,7 +142,7 @@ impl TableColumn {
             let Some(cell) = cell.get_mut(cells.at..cells.at + self.width) else {
                 return;
             };
-            // Without steps before it, the text of the category is borrowed from the column.
+            // Without earlier steps, the text of the category is borrowed from the column.
             let category = if self.before.is_empty() && self.derived.is_none() {
                 category(column, row, &mut buffer)
             } else {
@@ -163,7 +166,7 @@ impl TableColumn {
         }
     }
 
-    /// Applies the text steps and the encoding. Returns `false` for a refused category.
+    /// Applies the string steps and the encoding. Returns `false` if the category is refused.
     #[inline]
     fn encode(
         &self,
@@ -173,7 +176,7 @@ impl TableColumn {
     ) -> bool {
         match self.text_steps.as_slice() {
             [] => encoding.write(category, cell),
-            // The most frequent case, without an allocation.
+            // The most common case, which needs no allocation.
             [TextStep::Impute { value, missing }] => {
                 let present = category.filter(|text| !missing.iter().any(|known| known == text));
                 encoding.write(Some(present.unwrap_or(value)), cell)
@@ -188,7 +191,8 @@ impl TableColumn {
 }
 
 pub(super) fn text(spans: &Spans, row: usize) -> Option<&str> {
-    // The decoder pushes only whole strings of a text that it has checked, so this does not fail.
+    // The decoder pushes only complete strings from a text that it has checked, so this does not
+    // fail.
     std::str::from_utf8(spans.get(row)?).ok()
 }
 
@@ -258,7 +262,7 @@ pub(super) fn category_of_number(
     match kind {
         ColumnKind::Boolean if value == 1.0 => buffer.push_str("true"),
         ColumnKind::Boolean if value == 0.0 => buffer.push_str("false"),
-        // Adding 0 turns -0 into 0, which is the same category.
+        // Adding 0 converts -0 to 0, which is the same category.
         _ => write!(buffer, "{}", value + 0.0).ok()?,
     }
     Some(buffer)

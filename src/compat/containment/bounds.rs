@@ -1,4 +1,4 @@
-//! Bounds of a node: which numbers and which lengths of texts it accepts.
+//! Bounds of a node: the numbers and the string lengths that it accepts.
 
 use std::cmp::Ordering;
 
@@ -10,8 +10,8 @@ use crate::schema::{
     formats::Format,
 };
 
-/// Numbers below this magnitude have distinct doubles, and a double has one shortest text. It is a
-/// little below 2^53 (9.007e15).
+/// Numbers below this magnitude have distinct doubles, and the shortest digits of a double are
+/// unique. The limit is a little below 2^53 (9.007e15).
 pub(super) const MAX_DISTINCT: f64 = 9e15;
 
 /// Whole numbers below this magnitude fit into 64 bits. It is a little below 2^63 (9.22e18), so
@@ -21,8 +21,8 @@ pub(super) const MAX_INTEGER: f64 = 8.9e18;
 /// A range of whole numbers up to this size is checked value by value.
 const MAX_RANGE: i128 = 1000;
 
-/// All values of a node that has only a few. `None` means that it has too many, or texts, arrays or
-/// objects.
+/// All values of a node that accepts only a few. `None` means that it accepts too many values, or
+/// strings, arrays or objects.
 pub(super) fn all_values(node: &Node) -> Option<Vec<Value>> {
     let mut values = Vec::new();
     if node.types.has(Types::NULL) {
@@ -51,7 +51,7 @@ pub(super) fn all_values(node: &Node) -> Option<Vec<Value>> {
     (node.types.0 & (Types::STRING | Types::ARRAY | Types::OBJECT) == 0).then_some(values)
 }
 
-/// The lengths of the node's shortest and longest text, in code points.
+/// The lengths of the node's shortest and longest string, in code points.
 pub(super) fn text_lengths(node: &Node) -> (usize, usize) {
     let (shortest, longest) = match node.format {
         None => (0, usize::MAX),
@@ -64,7 +64,7 @@ pub(super) fn text_lengths(node: &Node) -> (usize, usize) {
 
 /// Whether the node accepts whole numbers only.
 pub(super) fn is_integral(node: &Node) -> bool {
-    // A whole step leaves only whole numbers, even if fractions are allowed.
+    // A multiple of a whole step is a whole number, even if the type allows fractions.
     !node.types.has(Types::NUMBER) || node.multiple_of.is_some_and(|step| step.whole().is_some())
 }
 
@@ -112,7 +112,7 @@ pub(super) fn is_above(node: &Node, bound: Exact, exclusive: bool) -> bool {
             low.compare(bound).is_ge()
         }
     };
-    // Any of the node's three lower bounds may be the one that proves it.
+    // One of the three lower bounds is enough for the proof.
     node.minimum.is_some_and(reaches)
         || node
             .exclusive_minimum
@@ -144,13 +144,14 @@ pub(super) fn is_within(node: &Node, limit: f64) -> bool {
 
 /// Whether every number of the node is a multiple of `step`.
 ///
-/// The decoder divides whole numbers beyond 2^53 exactly by a whole step, and through the digits of
-/// their double by another step. A proof must not use the one for the other.
+/// The decoder divides whole numbers beyond 2^53 exactly by a whole step. For any other step it
+/// divides the digits of the number's double. A proof for one kind of step is not valid for the
+/// other.
 pub(super) fn has_only_multiples(node: &Node, step: Exact) -> bool {
     // A step that divides 1 divides every whole number.
     let divides_one = is_multiple(Exact::read(1.0, b""), step);
-    // Each number of the node is a multiple of its own step, so a multiple of that step is one as
-    // well.
+    // Each number of the node is a multiple of the node's own step. If that step is a multiple of
+    // `step`, so is each number.
     is_integral(node) && divides_one
         || node.multiple_of.is_some_and(|own| {
             let same_kind = own.whole().is_some() == step.whole().is_some();
@@ -170,7 +171,8 @@ pub(super) fn has_large_number(value: &Value) -> bool {
     }
 }
 
-/// Whether a node that accepts a large number also accepts all numbers that equal it in a list.
+/// Whether a node that accepts a large number also accepts every number that a comparison of
+/// doubles takes for the same number.
 pub(super) fn accepts_equal_numbers(node: &Node, value: &Value) -> bool {
     let fits = node.types.has(Types::NUMBER)
         || value.as_f64().is_none_or(|value| value.abs() < MAX_INTEGER);

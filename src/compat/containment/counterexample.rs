@@ -1,4 +1,4 @@
-//! Searches a counterexample: a value that only the narrower of two nodes accepts.
+//! Searches for a counterexample: a value that only the narrower of two nodes accepts.
 
 use serde_json::{Map, Value, json};
 
@@ -7,10 +7,11 @@ use crate::{
     schema::Node,
 };
 
-/// Longest text that is tried.
+/// Maximum length of a string that is tried.
 const MAX_TEXT: usize = 1000;
 
-/// Searches a value that the narrower node accepts and that the wider one refuses for `keyword`.
+/// Searches for a value that the narrower node accepts and that the wider one refuses for
+/// `keyword`.
 pub(super) fn counterexample(
     wider: NodeRef<'_>,
     narrower: NodeRef<'_>,
@@ -23,14 +24,14 @@ pub(super) fn counterexample(
     };
     candidates(wider, narrower)
         .into_iter()
-        // Both must hold at every place: otherwise the example could be accepted where the schema
-        // uses it.
+        // Both conditions must be true at every place. Otherwise the schema may accept the example
+        // at the place where it uses the node.
         .find(|value| refuses(value) && inner.accepts_everywhere(value))
 }
 
 /// Values at the edges of both nodes.
 fn candidates(wider: NodeRef<'_>, narrower: NodeRef<'_>) -> Vec<Value> {
-    // One value of each type and format, and texts that common patterns tell apart.
+    // One value of each type and format, and strings that common patterns distinguish.
     let mut values = vec![
         json!(null),
         json!(true),
@@ -83,7 +84,7 @@ fn push_numbers_near_bounds(node: &Node, steps: &[f64], numbers: &mut Vec<f64>) 
             bound.ceil(),
             bound - 1.0,
             bound + 1.0,
-            // The nearest doubles: exclusive bounds differ from inclusive ones only there.
+            // The nearest doubles. Only for these do exclusive bounds differ from inclusive ones.
             bound.next_down(),
             bound.next_up(),
         ]);
@@ -119,7 +120,7 @@ fn json_number(number: f64) -> Value {
     }
 }
 
-/// An object of the first example of each property.
+/// An object that contains the first example of each property.
 fn object_of_examples(at: NodeRef<'_>) -> Value {
     let properties = at.document.get("properties").and_then(Value::as_object);
     let members = properties

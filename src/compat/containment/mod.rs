@@ -1,13 +1,13 @@
 //! Containment: whether one schema accepts every document that another one accepts, by the rules of
 //! this server's decoder.
 //!
-//! An empty list of gaps is a proof. If a proof fails, documents are tried: a document that the
-//! narrower schema accepts and the wider one refuses makes the gap `Broken`; without one the gap
-//! stays `Unproved`.
+//! An empty list of gaps is a proof. If a proof fails, documents are tried. A document that the
+//! narrower schema accepts and the wider one refuses makes the gap `Broken`. Without such a
+//! document the gap stays `Unproved`.
 //!
 //! The proofs follow the decoder's rules: `1.0` is an integer, bounds are compared exactly,
 //! multiples are decimal, lengths count code points, and columns of whole numbers and of base64
-//! refuse values that they can't hold.
+//! refuse values that they can't represent.
 
 mod bounds;
 mod counterexample;
@@ -46,11 +46,12 @@ pub struct Gap {
     pub keyword: &'static str,
     /// Whether a counterexample was found.
     pub kind: GapKind,
-    /// The keyword's value in each schema.
+    /// The keyword's value in the wider schema. `None` if the schema does not have the keyword.
     pub wider: Option<Value>,
     /// The value in the narrower schema. `None` if the schema does not have the keyword.
     pub narrower: Option<Value>,
-    /// If the narrower schema lists its values: the listed values that the wider one may refuse.
+    /// The listed values that the wider schema may refuse. Empty if the narrower schema lists no
+    /// values.
     pub values: Vec<Value>,
     /// A value for this place that only the narrower schema accepts.
     pub example: Option<Value>,
@@ -60,8 +61,8 @@ pub struct Gap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GapKind {
-    /// Only the narrower schema accepts a known document, or a document that must exist by the
-    /// structure of the schemas.
+    /// A known document is accepted only by the narrower schema, or the structure of the schemas
+    /// proves that such a document exists.
     Broken,
     /// Neither a proof nor a counterexample was found.
     Unproved,
@@ -99,11 +100,11 @@ pub fn contains(wider: &Schema, narrower: &Schema) -> Vec<Gap> {
     search.gaps
 }
 
-/// The document of the node that accepts anything.
+/// The document of a node that accepts any value.
 static EMPTY: Value = Value::Null;
 
 struct Search {
-    /// The node of a member or element that the narrower schema does not declare.
+    /// The node of a member or an element that the narrower schema does not declare.
     anything: Node,
     gaps: Vec<Gap>,
 }
@@ -234,8 +235,8 @@ impl Search {
                 && !(outer.accepts_everywhere(value)
                     && (!has_large_number(value) || accepts_equal_numbers(wider.node, value)))
         };
-        // A value that the narrower node refuses by another keyword, or that the wider node
-        // accepts, is no gap.
+        // A value is not a gap if another keyword of the narrower node refuses it, or if the wider
+        // node accepts it.
         let missed: Vec<Value> = values
             .iter()
             .filter(may_be_refused)
@@ -297,9 +298,10 @@ impl Search {
         for (keyword, _) in holds.into_iter().filter(|(_, holds)| !holds) {
             self.search_example(wider, narrower, pointer, keyword);
         }
-        // A column of whole numbers holds 64 bits. Other columns hold any number.
+        // A column of whole numbers stores 64 bits. Other columns store any number.
         let whole = |at: NodeRef<'_>| at.column_kind() == Some(ColumnKind::Integer);
-        // A narrower number beyond 64 bits has no place in a column of whole numbers.
+        // A number beyond 64 bits that the narrower node accepts does not fit a column of whole
+        // numbers.
         if whole(wider) && !whole(narrower) && is_integral(n) && !is_within(n, MAX_INTEGER) {
             self.report(pointer, "type", GapKind::Unproved, (wider, narrower), None);
         }
@@ -319,13 +321,13 @@ impl Search {
                     n.pattern.as_ref().map(Regex::as_str),
                 ),
             ),
-            // Two different formats have no common rule that could prove one from the other.
+            // No rule proves one format from a different one.
             ("format", w.format.is_none() || w.format == n.format),
         ];
         for (keyword, _) in holds.into_iter().filter(|(_, holds)| !holds) {
             self.search_example(wider, narrower, pointer, keyword);
         }
-        // Few texts are base64, so a text without this rule is a counterexample by structure.
+        // Few strings are base64. A node without this rule accepts a counterexample.
         let decodes = |at: NodeRef<'_>| at.column_kind() == Some(ColumnKind::Binary);
         if decodes(wider) && !decodes(narrower) {
             self.report(
@@ -349,7 +351,7 @@ impl Search {
                 None,
             );
         }
-        // An array of the greatest length exists by structure.
+        // The narrower node accepts an array of its maximum length.
         if wider.node.max_items < longest {
             self.report(
                 pointer,
@@ -378,8 +380,8 @@ impl Search {
         }
     }
 
-    /// Compares two elements or members. Without a wider node every value is accepted; without a
-    /// narrower node any value may come.
+    /// Compares two elements or members. Without a wider node every value is accepted. Without a
+    /// narrower node any value may occur.
     fn compare_children(
         &mut self,
         wider: Option<NodeRef<'_>>,
@@ -410,7 +412,7 @@ impl Search {
             return;
         };
         let at = |name: &str| format!("{pointer}/{}", token(name));
-        // A document without the member exists by structure, so no example is needed.
+        // The narrower node accepts a document without the member, so no example is needed.
         for name in required(outer).filter(|name| !narrower.requires(name)) {
             let member =
                 |at: NodeRef<'_>| at.property(name).map(|property| property.document.clone());

@@ -8,7 +8,7 @@ use crate::{
     schema::Schema,
 };
 
-/// The checked values come from the schemas themselves.
+/// Decoding limits. The checked values come from the schemas themselves, so the limits are wide.
 const CHECK_LIMITS: DecodeLimits = DecodeLimits {
     max_instances: 1,
     max_depth: 128,
@@ -20,9 +20,9 @@ const CHECK_LIMITS: DecodeLimits = DecodeLimits {
 /// A column may refuse values that the keywords accept. Whether a node has a column depends on its
 /// place in the schema, so each value is checked with a column and without one.
 pub(super) struct NodeChecker {
-    /// The node as a field, which has a column.
+    /// The node as a field. A field has a column.
     strict: Option<Schema>,
-    /// The node as an array's element, which has no column.
+    /// The node as an element of an array. An element has no column.
     lenient: Option<Schema>,
 }
 
@@ -34,8 +34,8 @@ impl NodeChecker {
         } else {
             at.document
         };
-        // A document that does not compile alone gives no proof and no counterexample: the gap
-        // stays unproved.
+        // A document that can't be compiled alone gives neither a proof nor a counterexample. The
+        // gap stays unproved.
         let compile = |value: Value| {
             Schema::compile(&json!({"type": "object", "properties": {"v": value}, "required": ["v"], "additionalProperties": false})).ok()
         };
@@ -76,7 +76,8 @@ impl NodeChecker {
             Err(DecodeError::Invalid { faults, .. }) => {
                 faults.iter().map(|fault| fault.keyword).collect()
             }
-            // The text is valid JSON, so only the type of a value can be malformed to the decoder.
+            // The text is valid JSON, so the decoder calls it malformed only for the type of a
+            // value.
             Err(DecodeError::Malformed { .. }) => vec!["type"],
         }
     }

@@ -10,7 +10,7 @@ use crate::{
 /// A node of a schema, with the schema and the JSON document of the node.
 #[derive(Clone, Copy)]
 pub(super) struct NodeRef<'a> {
-    /// `None` for the node that accepts anything.
+    /// The schema of the node. `None` for a node that accepts any value.
     pub schema: Option<&'a Schema>,
     pub node: &'a Node,
     pub document: &'a Value,
@@ -29,12 +29,12 @@ impl<'a> NodeRef<'a> {
         self.document.get(keyword).cloned()
     }
 
-    /// The kind of the column that holds the node's values. A node inside an array has no column.
+    /// The kind of the column that stores the node's values. A node inside an array has no column.
     pub(super) fn column_kind(self) -> Option<ColumnKind> {
         Some(self.schema?.columns().get(self.node.column?)?.kind)
     }
 
-    /// The node of the array's element `index`.
+    /// The node of the element `index` of the array.
     pub(super) fn item(self, index: usize) -> Option<NodeRef<'a>> {
         let prefix = self.node.prefix_items.get(index).zip(
             self.document
@@ -93,7 +93,7 @@ impl<'a> NodeRef<'a> {
         }
     }
 
-    /// The types of which the node may have values, as bits of [`Types`].
+    /// The types of the values that the node accepts, as bits of [`Types`].
     pub(super) fn possible_types(self) -> u8 {
         let mut types = self.node.types.0;
         if bounds::has_no_number(self.node) {
@@ -112,7 +112,7 @@ impl<'a> NodeRef<'a> {
         types
     }
 
-    /// Whether the node surely accepts no value.
+    /// Whether it is certain that the node accepts no value.
     pub(super) fn accepts_nothing(self) -> bool {
         let Some(values) = self.listed() else {
             return self.possible_types() == 0;

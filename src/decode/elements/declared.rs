@@ -8,10 +8,10 @@ use crate::{
     tensor::DataType,
 };
 
-/// Checks every number against the datatype that the caller declares, although the field of the
-/// schema may accept others.
+/// Checks every number against the datatype that the caller declares. The schema of the field may
+/// accept other numbers.
 pub(super) fn check_numbers(text: &str, datatype: DataType) -> Result<(), TensorError> {
-    // Numbers of at most this many characters are in range. Most numbers are short, so few of them
+    // A number of at most this many characters is in range. Most numbers are short, so few numbers
     // are parsed.
     let (digits, unsigned) = match datatype {
         DataType::Bool | DataType::Bytes | DataType::Bf16 | DataType::Fp64 => return Ok(()),
@@ -32,14 +32,15 @@ pub(super) fn check_numbers(text: &str, datatype: DataType) -> Result<(), Tensor
         let signed = number.len() < leaf.len();
         let in_range =
             number.len() <= digits && !(signed && unsigned) && number.bytes().all(is_plain);
-        // Null is a missing value, and the schema refuses values of other types.
+        // Only numbers are checked here. Null is a missing value, and the schema refuses values of
+        // other types.
         if in_range || !number.starts_with(|c: char| c.is_ascii_digit()) {
             continue;
         }
         let Ok(value) = leaf.parse::<f64>() else {
             continue;
         };
-        // One reader decides for all notations of a number, such as 1e2 and 2.0.
+        // The same reader decides about all notations of a number, such as 1e2 and 2.0.
         if read_json(leaf.as_bytes(), datatype).is_err() {
             let element = element_at(text, offset);
             let fault = if !is_float && value.fract() != 0.0 {
@@ -56,8 +57,8 @@ pub(super) fn check_numbers(text: &str, datatype: DataType) -> Result<(), Tensor
     Ok(())
 }
 
-/// Iterates over the elements of a JSON array of any nesting, with the offset of each. It only cuts
-/// the text, and does not check that it is JSON.
+/// Iterates over the elements of a JSON array of any nesting, with the offset of each. The iterator
+/// splits the text, but does not check that it is JSON.
 pub(super) struct Leaves<'a> {
     text: &'a str,
     at: usize,

@@ -1,4 +1,5 @@
-//! Why the elements of a tensor are refused. Callers write the tensor's name before the text.
+//! Why the elements of a tensor are refused. Callers of this module write the tensor's name before
+//! the message.
 
 use crate::{
     decode::elements::signature,
@@ -11,7 +12,7 @@ use crate::{
 pub enum TensorError {
     #[error("must be UTF-8")]
     NotUtf8,
-    /// JSON numbers are decimal, and no convention exists for BF16 among them.
+    /// JSON numbers are decimal, and no convention exists for BF16 in JSON.
     #[error("BF16 must be sent binary")]
     Bf16AsJson,
     #[error("has no shape")]
@@ -49,7 +50,7 @@ pub enum TensorError {
     NotAnArray,
     #[error("the data is not JSON: {detail}")]
     NotJson { detail: &'static str },
-    /// `element` are the indices of the element, `[2][0]`.
+    /// `element` contains the indices of the element, like `[2][0]`.
     #[error("element {element}: {detail}")]
     NotJsonAt {
         element: String,
@@ -86,8 +87,8 @@ pub enum TensorError {
     NotNumbers,
 }
 
-/// Why one element, or the nesting around it, is not that of a tensor. `element` are the indices of
-/// the element, `[2][0]`.
+/// Why one element, or the nesting around it, does not fit a tensor. `element` contains the indices
+/// of the element, like `[2][0]`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum ElementFault {

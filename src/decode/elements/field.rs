@@ -29,8 +29,8 @@ pub fn field_datatype(kind: ColumnKind) -> DataType {
     }
 }
 
-/// The shape that the model's metadata declares for a field: `[-1, 1]` for a scalar, `[-1]` and the
-/// array's own dimensions for an array.
+/// The shape that the model's metadata declares for a field: `[-1, 1]` for a scalar, and `[-1]`
+/// followed by the array's own dimensions for an array.
 pub fn field_shape(column: &ColumnSpec) -> Shape {
     let mut dims = vec![Dim::Any];
     if column.kind.is_array() {
@@ -42,8 +42,8 @@ pub fn field_shape(column: &ColumnSpec) -> Shape {
     Shape(dims)
 }
 
-/// Whether a field accepts a datatype. A number may have any numeric datatype; the schema checks
-/// its value.
+/// Whether a field accepts a datatype. A number may have any numeric datatype, because the schema
+/// checks its value.
 fn accepts(kind: ColumnKind, given: DataType) -> bool {
     match kind {
         ColumnKind::Boolean | ColumnKind::BooleanArray => given == DataType::Bool,
@@ -55,8 +55,8 @@ fn accepts(kind: ColumnKind, given: DataType) -> bool {
 }
 
 impl WireTensor {
-    /// The number of rows of a field's tensor: its first dimension. Checks the datatype, and the
-    /// other dimensions.
+    /// The number of rows of a field's tensor, which is its first dimension. Checks the datatype
+    /// and the other dimensions.
     pub fn rows_of_field(&self, column: &ColumnSpec) -> Result<usize, TensorError> {
         if let Some(given) = self.datatype.filter(|given| !accepts(column.kind, *given)) {
             return Err(TensorError::WrongDatatype {
@@ -65,7 +65,8 @@ impl WireTensor {
                 given,
             });
         }
-        // The MLflow and TensorFlow protocols send no shape; only JSON can be counted without one.
+        // The MLflow and TensorFlow protocols send no shape. Only JSON elements can be counted
+        // without a shape.
         let Some(shape) = &self.shape else {
             let Elements::Json(text) = &self.elements else {
                 return Err(TensorError::NoShape);
@@ -74,7 +75,7 @@ impl WireTensor {
         };
         match shape.as_slice() {
             [rows, ..] if column.kind.is_array() && field_shape(column).fits(shape) => Ok(*rows),
-            // A scalar field is [n], or [n, 1] as the metadata declares it.
+            // A scalar field has the shape [n], or [n, 1] like in the metadata.
             [rows] | [rows, 1] if !column.kind.is_array() => match self.elements.count()? {
                 Some(given) if given != *rows => Err(TensorError::ElementCount {
                     shape: shape.clone(),
@@ -91,7 +92,7 @@ impl WireTensor {
         }
     }
 
-    /// The values of a field as a JSON array with one value for each row. The decoder of the schema
+    /// The values of a field as a JSON array with one value per row. The decoder of the schema
     /// validates them.
     pub fn to_json(&self, column: &ColumnSpec) -> Result<Cow<'_, str>, TensorError> {
         let is_array = column.kind.is_array();
@@ -101,7 +102,7 @@ impl WireTensor {
         let elements = shape
             .map(|shape| elements_of(shape).ok_or(TensorError::ShapeTooLarge))
             .transpose()?;
-        // The dimensions of one row. A scalar field sent as [n, 1] becomes a plain list of n
+        // The dimensions of one row. A scalar field with the shape [n, 1] becomes a plain list of n
         // values.
         let inner = declared.get(1..).filter(|_| is_array).unwrap_or_default();
         match &self.elements {
@@ -114,7 +115,7 @@ impl WireTensor {
                 if let Some(datatype) = self.datatype {
                     check_numbers(text, datatype)?;
                 }
-                // The text already has one value for each row.
+                // The text already has one value per row.
                 if !is_array || declared.len() < 2 || is_nested(text) {
                     return Ok(Cow::Borrowed(text));
                 }
@@ -145,7 +146,7 @@ impl WireTensor {
 }
 
 impl Elements {
-    /// The number of elements. `None` for binary elements, whose number depends on the datatype.
+    /// The number of elements. `None` for binary elements: their number depends on the datatype.
     fn count(&self) -> Result<Option<usize>, TensorError> {
         Ok(match self {
             Elements::Json(text) => Some(Leaves::of(utf8(text)?).count()),

@@ -10,14 +10,15 @@ use crate::{
     tensor::{Buffer, Data, DataType},
 };
 
-/// Deepest nesting of arrays. The reader recurses, so a limit protects the stack; no model has a
+/// Maximum nesting of arrays. The reader recurses, so the limit protects the stack. No model has a
 /// tensor of this rank.
 const MAX_RANK: usize = 32;
 
-/// Largest integer up to which every integer is a double: 2^53.
+/// 2^53. Every integer up to this value can be represented as a double.
 const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 
-/// The elements of a JSON array, or of one bare value, and the dimensions of their nesting.
+/// Reads the elements of a JSON array, or one single value. Returns the elements and the dimensions
+/// of their nesting.
 pub(super) fn read_json(
     text: &[u8],
     datatype: DataType,
@@ -43,8 +44,8 @@ pub(super) fn read_json(
     Ok((data, std::mem::take(&mut reader.nesting.dims)))
 }
 
-/// The indices of the element at this offset of a text, `[2][0]`. It scans the text, so it is
-/// called only for errors.
+/// The indices of the element at this offset of a text, like `[2][0]`. The function scans the text,
+/// so it is called only for errors.
 pub(super) fn element_at(text: &str, offset: usize) -> String {
     let before = text.as_bytes().get(..offset).unwrap_or_default();
     // The index in each open array; `None` for an open object, whose commas do not count.
@@ -74,8 +75,8 @@ pub(super) fn element_at(text: &str, offset: usize) -> String {
         .collect()
 }
 
-/// The nesting of the arrays that were read. The first array of each level fixes the length of that
-/// level.
+/// The nesting of the arrays that were read. The first array of each level determines the length of
+/// that level.
 #[derive(Default)]
 struct Nesting {
     dims: Vec<usize>,
@@ -130,8 +131,8 @@ float!(f32, f64, f16, bf16);
 
 /// An integer datatype.
 trait Integer: Copy + std::str::FromStr {
-    /// The integer that a whole double is exactly. `None` out of range, and beyond 2^53, where a
-    /// double stands for several.
+    /// The integer that is equal to a whole double. `None` if it is out of range, or beyond 2^53,
+    /// where one double represents several integers.
     fn from_whole(value: f64) -> Option<Self>;
 }
 
@@ -140,7 +141,7 @@ macro_rules! integer {
         $(impl Integer for $type {
             #[inline]
             fn from_whole(value: f64) -> Option<$type> {
-                // MAX itself may round up as a double, so the comparison is with the first double
+                // MAX itself may be rounded up to a double, so the comparison uses the first double
                 // above the range.
                 let in_range = value >= <$type>::MIN as f64 && value < <$type>::MAX as f64 + 1.0;
                 (value.fract() == 0.0 && in_range && value.abs() <= MAX_EXACT_INTEGER)
@@ -152,7 +153,7 @@ macro_rules! integer {
 
 integer!(i8, i16, i32, i64, u8, u16, u32, u64);
 
-/// Reads one element, whose kind is known.
+/// Reads one element whose JSON kind is known.
 type ReadElement<'a, 'f> =
     &'f mut dyn FnMut(&mut ElementReader<'a>, JsonKind) -> Result<(), ElementError>;
 
@@ -166,9 +167,8 @@ impl<'a> ElementReader<'a> {
         }
     }
 
-    /// A guess of the number of elements. A number of common precision and its comma have about
-    /// eight bytes; a guess that is too small costs reallocations, one that is too large costs
-    /// memory.
+    /// An estimate of the number of elements. A number of common precision and its comma take about
+    /// eight bytes. A low estimate costs reallocations, and a high estimate costs memory.
     fn expected_elements(&self) -> usize {
         self.cursor.whole().len() / 8
     }
@@ -180,7 +180,8 @@ impl<'a> ElementReader<'a> {
         let mut values = Vec::with_capacity(self.expected_elements());
         self.read_all(&mut |reader, kind| {
             let value = match kind {
-                // JSON has no NaN. Null is the usual notation, and what this server writes for NaN.
+                // JSON has no NaN. Null is the usual notation, and this server also writes NaN as
+                // null.
                 JsonKind::Null => {
                     reader.cursor.null()?;
                     f64::NAN
@@ -189,7 +190,7 @@ impl<'a> ElementReader<'a> {
                 _ => return reader.wrong_type("a number"),
             };
             let converted = convert(value);
-            // JSON has no infinity, so this is an overflow of the conversion.
+            // JSON has no infinity, so the conversion overflowed.
             if converted.is_infinite() {
                 return reader.out_of_range();
             }
@@ -211,7 +212,7 @@ impl<'a> ElementReader<'a> {
             let start = reader.cursor.position();
             let value = reader.cursor.number()?;
             // Digits are parsed as an integer, because a double would round them. `2.0` and `1e3`
-            // need the double.
+            // are parsed as a double.
             let exact = std::str::from_utf8(reader.cursor.slice(start))
                 .ok()
                 .and_then(|text| text.parse::<T>().ok());
@@ -243,7 +244,7 @@ impl<'a> ElementReader<'a> {
             values.push(match kind {
                 JsonKind::String => reader.cursor.string(&mut reader.scratch)?.to_owned(),
                 JsonKind::Object => reader.base64()?,
-                _ => return reader.wrong_type("a text"),
+                _ => return reader.wrong_type("a string"),
             });
             Ok(())
         })?;
@@ -269,7 +270,7 @@ impl<'a> ElementReader<'a> {
         })
     }
 
-    /// Reads an element, or an array of the level `depth` and all that is in it.
+    /// Reads an element, or an array of the level `depth` with all its contents.
     fn read_level(
         &mut self,
         depth: usize,
@@ -291,7 +292,7 @@ impl<'a> ElementReader<'a> {
         let mut count = 0;
         let known = self.nesting.dims.get(depth).copied();
         if known.is_none() {
-            // Reserves the place of this level before deeper levels push theirs. The length is
+            // Reserves the entry of this level before deeper levels push theirs. The length is
             // written at the end.
             self.nesting.dims.push(usize::MAX);
         }

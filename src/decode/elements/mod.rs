@@ -1,5 +1,5 @@
-//! The elements of tensors as protocols carry them (JSON text or little-endian bytes), their
-//! conversion to the tensors of a graph, and to the JSON text that the decoder of a schema reads.
+//! The elements of tensors as protocols carry them (JSON or little-endian bytes). Converts them to
+//! the tensors of a graph, and to the JSON that the decoder of a schema reads.
 
 mod declared;
 mod error;
@@ -29,9 +29,10 @@ use crate::{
 pub struct WireTensor {
     /// The name of the input, as the caller wrote it.
     pub name: String,
-    /// `None` if the protocol does not send it. The model's own datatype is used.
+    /// The datatype. `None` if the protocol does not send it: the model's own datatype is used.
     pub datatype: Option<DataType>,
-    /// `None` if the protocol does not send it. The nesting of the JSON elements gives the shape.
+    /// The shape. `None` if the protocol does not send it: the nesting of the JSON elements
+    /// determines the shape.
     pub shape: Option<Vec<usize>>,
     /// The elements in the encoding of the protocol.
     pub elements: Elements,
@@ -42,19 +43,20 @@ pub struct WireTensor {
 pub enum Elements {
     /// A JSON array, nested or flat.
     Json(Bytes),
-    /// Little-endian, row-major. Each string follows its length in bytes, an unsigned 32-bit
-    /// number.
+    /// Little-endian bytes in row-major order. Each string follows its length in bytes, an unsigned
+    /// 32-bit number.
     Raw(Bytes),
     /// Typed elements, as gRPC sends them in its `contents`.
     Values(Data),
-    /// The bytes of each string, as gRPC sends them in its `contents`. They may not be UTF-8.
+    /// The bytes of each string, as gRPC sends them in its `contents`. They may contain bytes that
+    /// are not UTF-8.
     Texts(Vec<Bytes>),
 }
 
 /// The number of elements of a shape. `None` if it is larger than memory can address.
 pub fn elements_of(shape: &[usize]) -> Option<usize> {
-    // Dimensions of 0 are left out of the product. Otherwise they would hide an overflow from this
-    // check, but not from the runtime, which multiplies in another order.
+    // Dimensions of 0 are omitted from the product. Otherwise they would hide an overflow from this
+    // check. The runtime multiplies in a different order and would not miss it.
     let product = shape
         .iter()
         .filter(|dim| **dim > 0)
@@ -64,7 +66,7 @@ pub fn elements_of(shape: &[usize]) -> Option<usize> {
 }
 
 impl WireTensor {
-    /// The tensor for a graph's input.
+    /// The tensor for an input of the graph.
     pub fn to_tensor(&self, spec: &TensorSpec) -> Result<Tensor, TensorError> {
         let check_shape = |shape: &[usize]| {
             if spec.shape.fits(shape) {
@@ -76,8 +78,8 @@ impl WireTensor {
                 given: shape.to_vec(),
             })
         };
-        // The declared datatype and shape are checked first, so that a tensor that cannot fit is
-        // not read.
+        // The declared datatype and shape are checked first, so that a tensor that can't fit is not
+        // read.
         check_datatype(self.datatype.unwrap_or(spec.datatype), spec)?;
         if let Some(shape) = &self.shape {
             check_shape(shape)?;
@@ -99,13 +101,13 @@ impl WireTensor {
             }
         };
         let tensor = tensor.ok_or(TensorError::ShapeNotFilled)?;
-        // Values bring a datatype of their own, and JSON a shape of its own.
+        // Typed values have their own datatype, and JSON has its own shape.
         check_datatype(tensor.datatype(), spec)?;
         check_shape(tensor.shape())?;
         Ok(tensor)
     }
 
-    /// `None` if the elements do not fill the shape.
+    /// Reads elements from JSON. `None` if the elements do not fill the shape.
     fn json_tensor(&self, text: &[u8], spec: &TensorSpec) -> Result<Option<Tensor>, TensorError> {
         if spec.datatype == DataType::Bf16 {
             return Err(TensorError::Bf16AsJson);
@@ -116,7 +118,7 @@ impl WireTensor {
                 check_nesting(shape, &nested, data.len())?;
                 shape.clone()
             }
-            // One value for each row becomes a row of one value.
+            // One value per row becomes a row of one value.
             None if !spec.shape.fits(&nested) && spec.shape.fits(&with_last_dim_1(&nested)) => {
                 with_last_dim_1(&nested)
             }
@@ -128,7 +130,7 @@ impl WireTensor {
         Ok(Tensor::new(shape, data))
     }
 
-    /// `None` if the elements do not fill the shape.
+    /// Creates a tensor from flat elements. `None` if the elements do not fill the shape.
     fn flat_tensor(&self, data: Data) -> Result<Option<Tensor>, TensorError> {
         let shape = self.declared_shape()?;
         check_nesting(&shape, &[data.len()], data.len())?;
@@ -155,13 +157,13 @@ fn with_last_dim_1(shape: &[usize]) -> Vec<usize> {
     [shape, &[1]].concat()
 }
 
-/// `FP32 [-1, 4]`: a datatype and a shape, as error texts and documents write them.
+/// A datatype and a shape, as messages and documents write them: `FP32 [-1, 4]`.
 pub fn signature(datatype: DataType, shape: &Shape) -> String {
     format!("{} {shape}", datatype.protocol_name())
 }
 
-/// Checks `elements`, nested as `nested`, against a declared shape. Flat elements fit every shape
-/// of their number.
+/// Checks `elements` with the nesting `nested` against a declared shape. Flat elements fit every
+/// shape with the same number of elements.
 fn check_nesting(shape: &[usize], nested: &[usize], elements: usize) -> Result<(), TensorError> {
     let expected = elements_of(shape).ok_or(TensorError::ShapeTooLarge)?;
     if expected != elements {

@@ -1,4 +1,4 @@
-//! Binary elements: little-endian and row-major, as protocols and the runtime have them.
+//! Binary elements: little-endian and row-major, like in the protocols and the runtime.
 
 use bytes::Bytes;
 
@@ -28,7 +28,8 @@ pub fn from_raw(datatype: DataType, bytes: &Bytes, elements: usize) -> Result<Da
     }
     match datatype {
         DataType::Bool => {
-            // A boolean of any other byte is undefined behaviour in C++, so in the runtime, too.
+            // A boolean with any other byte is undefined behaviour in C++, and therefore in the
+            // runtime.
             if bytes.iter().any(|byte| *byte > 1) {
                 return Err(TensorError::RawBool);
             }
@@ -58,7 +59,7 @@ pub fn from_raw(datatype: DataType, bytes: &Bytes, elements: usize) -> Result<Da
     }
 }
 
-/// Splits binary strings. Each follows its length in bytes, an unsigned 32-bit number.
+/// Splits binary strings. Each string follows its length in bytes, an unsigned 32-bit number.
 pub fn split_texts(bytes: &[u8], elements: usize) -> Result<Vec<&[u8]>, TensorError> {
     // Each element has at least the four bytes of its length. Without this check, a caller could
     // make the server allocate memory for any number of elements with a few bytes.

@@ -96,7 +96,7 @@ fn data_that_is_not_a_tensor_is_refused() {
         ("[1.5]", DataType::Int64, "whole"),
         ("[null]", DataType::Int64, "whole"),
         ("[1]", DataType::Bool, "true or false"),
-        ("[1]", DataType::Bytes, "a text"),
+        ("[1]", DataType::Bytes, "a string"),
         (
             "[0, NaN]",
             DataType::Fp32,
@@ -170,8 +170,8 @@ fn numbers_must_fit_the_declared_datatype() {
     }
 }
 
-/// The server reads a body into memory in which its data is aligned. No byte of such an input is
-/// copied.
+/// The server reads a body into memory in which its data is aligned, so no byte of a binary input
+/// is copied.
 #[test]
 fn binary_data_is_not_copied() {
     let whole = Bytes::from(vec![0u8; 4096]);
@@ -193,7 +193,7 @@ fn binary_data_is_not_copied() {
         panic!("not FP32")
     };
     assert_eq!(values.as_ptr().cast::<u8>(), data.as_ptr());
-    // Nor on the way out.
+    // The output is not copied either.
     assert_eq!(to_raw(tensor.into_parts().1).as_ptr(), data.as_ptr());
 }
 

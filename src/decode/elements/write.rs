@@ -6,8 +6,8 @@ use crate::{
     tensor::Data,
 };
 
-/// Writes one element. Floats have the shortest digits that read back as the same value; NaN and
-/// infinities become null.
+/// Writes one element. A float is written with the shortest digits that read back as the same
+/// value. NaN and infinities are written as null.
 pub fn write_element(data: &Data, index: usize, text: &mut Vec<u8>) {
     macro_rules! float {
         ($values:expr, $convert:expr) => {
@@ -63,15 +63,16 @@ pub fn write_elements(data: &Data, text: &mut Vec<u8>) {
     }
 }
 
-/// Numbers as a JSON array with one value, or one nested array of the shape `inner`, for each row.
-/// Floats are written in double precision, the precision in which the schema checks them.
+/// Writes numbers as a JSON array with one value per row, or with one nested array of the shape
+/// `inner` per row. Floats are written in double precision, because the schema checks them in
+/// double precision.
 pub(super) fn numbers_to_json(
     data: &Data,
     rows: usize,
     inner: &[usize],
 ) -> Result<String, TensorError> {
-    // The schema compares doubles. The shortest digits of a float32, such as 0.1, are another
-    // double.
+    // The schema compares doubles. The shortest digits of a float32, such as 0.1, would be a
+    // different double.
     let widened = match data {
         Data::Fp16(values) => Some(Data::Fp64(values.iter().map(|x| x.to_f64()).collect())),
         Data::Bf16(values) => Some(Data::Fp64(values.iter().map(|x| x.to_f64()).collect())),
@@ -81,7 +82,7 @@ pub(super) fn numbers_to_json(
     let data = widened.as_ref().unwrap_or(data);
     match data {
         Data::Bytes(_) => return Err(TensorError::NotNumbers),
-        // JSON has no infinity. NaN is allowed: it becomes null, a missing value.
+        // JSON has no infinity. NaN is allowed, because it becomes null, a missing value.
         Data::Fp64(values) if values.iter().any(|x| x.is_infinite()) => {
             return Err(TensorError::Infinite);
         }
@@ -90,7 +91,7 @@ pub(super) fn numbers_to_json(
     let width = elements_of(inner).unwrap_or(0);
     let mut text = Vec::with_capacity(2 + data.len() * 8);
     if width == 0 {
-        // The rows have no elements, but each of them must appear.
+        // The rows have no elements, but each row must appear.
         write_nested(&[&[rows], inner].concat(), 0, &mut text, &mut |_, _| {});
         return String::from_utf8(text).map_err(|_| TensorError::NotUtf8);
     }
@@ -119,7 +120,7 @@ fn open_brackets(text: &mut Vec<u8>, inner: &[usize], index: usize, width: usize
     }
 }
 
-/// Writes the brackets behind the element at `index`, as [`open_brackets`] does before it.
+/// Writes the brackets after the element at `index`, like [`open_brackets`] before it.
 fn close_brackets(text: &mut Vec<u8>, inner: &[usize], index: usize, width: usize) {
     let mut span = width;
     for dim in inner {
@@ -130,7 +131,7 @@ fn close_brackets(text: &mut Vec<u8>, inner: &[usize], index: usize, width: usiz
     }
 }
 
-/// Strings as a JSON array. Bytes are written as base64, as a schema has them.
+/// Writes strings as a JSON array. Bytes are written as base64.
 pub(super) fn texts_to_json<'a>(
     texts: impl Iterator<Item = &'a [u8]>,
     kind: ColumnKind,
@@ -153,8 +154,8 @@ pub(super) fn texts_to_json<'a>(
     String::from_utf8(json).map_err(|_| TensorError::NotUtf8)
 }
 
-/// Writes a value of the shape `shape` as nested arrays. `write` writes the element at an index;
-/// the first one is `start`.
+/// Writes a value of the shape `shape` as nested arrays. `write` writes the element at an index.
+/// `start` is the index of the first element.
 pub fn write_nested(
     shape: &[usize],
     start: usize,

@@ -1,4 +1,5 @@
-//! `Arena`: the memory of a session's runs, and the registration of an arena with a limit.
+//! `Arena`: the memory of a session's runs. `RegisteredArena`: an arena with a limit that is
+//! registered with the environment.
 
 use std::{
     ffi::CStr,
@@ -21,11 +22,11 @@ use crate::engine::{
 /// The memory of a session's runs.
 pub(super) struct Arena {
     allocator: Allocator,
-    /// Options of a run that ends before its first node and releases free regions.
+    /// Options of a run that stops before its first node and only releases free regions.
     pub(super) release: RunOptions<NoSelectedOutputs>,
-    /// Bytes before the first run.
+    /// Bytes that the session uses before its first run.
     pub(super) weights: u64,
-    /// Most bytes of weights and runs together.
+    /// Maximum number of bytes for weights and runs together. `None` means no limit.
     pub(super) limit: Option<u64>,
     pub(super) retention: Retention,
     /// Whether the last run was long enough to be measured.
@@ -59,23 +60,24 @@ impl Arena {
         Ok(arena)
     }
 
-    /// Bytes that the library took from the system for the arena. It is 0 if the library has no
-    /// such statistics.
+    /// Bytes that the library took from the system for the arena. 0 if the library has no such
+    /// statistics.
     fn total(&self) -> u64 {
         let mut pairs = std::ptr::null_mut();
-        // SAFETY: the allocator lives as long as `self`; the library writes a pointer to `pairs` or
+        // SAFETY: the allocator lives as long as `self`. The library writes a pointer to `pairs` or
         // returns an error.
         let status = unsafe { (ort::api().AllocatorGetStats)(self.allocator.ptr(), &mut pairs) };
         if succeeded(status).is_err() || pairs.is_null() {
             return 0;
         }
-        // SAFETY: `pairs` is the library's own, the key is a null-terminated text; the result is
-        // null or such a text, owned by `pairs`.
+        // SAFETY: `pairs` belongs to the library, and the key is a null-terminated string. The
+        // result is null or a null-terminated string that `pairs` owns.
         let value = unsafe { (ort::api().GetKeyValue)(pairs, c"TotalAllocated".as_ptr()) };
         let total = if value.is_null() {
             None
         } else {
-            // SAFETY: the text is not null, is null-terminated, and `pairs` is released only below.
+            // SAFETY: the string is not null and is null-terminated. `pairs` is released only
+            // below.
             unsafe { CStr::from_ptr(value) }
                 .to_str()
                 .ok()
@@ -104,10 +106,10 @@ pub(super) fn trim_allocator() {
     };
 }
 
-/// An arena that is registered with the environment for as long as this value lives.
+/// An arena that stays registered with the environment while this value lives.
 ///
-/// A session that is made meanwhile, and that asks for the environment's allocators, takes the
-/// arena over and keeps it. The next registered arena belongs to another session.
+/// A session that is created in this time and uses the environment's allocators keeps the arena.
+/// Each session gets its own arena.
 pub(super) struct RegisteredArena<'a> {
     environment: &'a Environment,
     _registration: MutexGuard<'a, ()>,
@@ -129,19 +131,19 @@ impl<'a> RegisteredArena<'a> {
             .registration
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // Strategy 1 makes regions as large as requested. The default doubles their sizes, and half
-        // of the limit could not be used.
+        // Strategy 1 makes regions as large as requested. The default strategy doubles the sizes of
+        // regions, so that half of the limit could not be used.
         let keys = [c"max_mem".as_ptr(), c"arena_extend_strategy".as_ptr()];
         let values = [usize::try_from(max_bytes).unwrap_or(usize::MAX), 1];
         let info = arena_info()?;
         let mut config = std::ptr::null_mut();
-        // SAFETY: keys and values are arrays of the length given, the keys null-terminated texts;
-        // the library writes a pointer to `config` or returns an error.
+        // SAFETY: keys and values are arrays of the given length, and the keys are null-terminated
+        // strings. The library writes a pointer to `config` or returns an error.
         succeeded(unsafe {
             (ort::api().CreateArenaCfgV2)(keys.as_ptr(), values.as_ptr(), keys.len(), &mut config)
         })?;
-        // SAFETY: the environment lives as long as `runtime`, and only one thread registers at a
-        // time, while it holds `registration`; the library copies `info` and `config`.
+        // SAFETY: the environment lives as long as `runtime`. Only one thread registers at a time,
+        // because it holds the lock `registration`. The library copies `info` and `config`.
         let status = unsafe {
             (ort::api().CreateAndRegisterAllocator)(
                 runtime.environment.ptr().cast_mut(),
@@ -162,7 +164,7 @@ impl<'a> RegisteredArena<'a> {
 impl Drop for RegisteredArena<'_> {
     fn drop(&mut self) {
         let unregister = |info: MemoryInfo<'_>| {
-            // SAFETY: the environment lives, and one allocator of this kind is registered; sessions
+            // SAFETY: the environment lives, and one allocator of this kind is registered. Sessions
             // that use it share its ownership.
             succeeded(unsafe {
                 (ort::api().UnregisterAllocator)(self.environment.ptr().cast_mut(), info.ptr())

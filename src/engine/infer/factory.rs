@@ -1,4 +1,4 @@
-//! `OnnxFactory`: makes the sessions of one graph file.
+//! `OnnxFactory`: creates the sessions of one graph file.
 
 use std::{
     error::Error,
@@ -23,7 +23,7 @@ use crate::{
     tensor::signature::{Signature, Symbols, TensorSpec},
 };
 
-/// Makes sessions of one graph file.
+/// Creates sessions of one graph file.
 pub struct OnnxFactory {
     runtime: Runtime,
     path: PathBuf,
@@ -32,36 +32,36 @@ pub struct OnnxFactory {
     /// Inputs with a default, each with the graph's names of its dimensions.
     optional: Vec<(TensorSpec, Vec<String>)>,
     symbols: Symbols,
-    /// Optional inputs that every run sets.
+    /// The optional inputs that every run sets.
     fed: Vec<Arc<str>>,
     locate_verified: Option<LocateVerified>,
-    /// The model that is loaded instead of the file, if the runtime does not load the file or if
-    /// its outputs can't be served.
+    /// The model that is loaded instead of the file. `None` if the runtime can load the file and
+    /// its outputs can be served.
     edited: Option<Edited>,
 }
 
-/// Finds the graph's path among files that still match the verified digests, or says why none
-/// match.
+/// Returns the graph's path among files that still match the verified digests, or the reason why no
+/// file matches.
 pub type LocateVerified =
     Box<dyn Fn() -> Result<PathBuf, Box<dyn Error + Send + Sync>> + Send + Sync>;
 
-/// The first session of a graph, and the model that it was made from.
+/// The first session of a graph, and the model from which it was created.
 struct FirstSession {
     session: Session,
     edited: Option<Edited>,
 }
 
 impl OnnxFactory {
-    /// Makes every further session only from files that `locate_verified` finds: the files may have
-    /// been overwritten since the first session.
+    /// Creates every further session only from files that `locate_verified` returns: the files may
+    /// have been overwritten since the first session.
     #[must_use]
     pub fn with_verified_files(mut self, locate_verified: LocateVerified) -> OnnxFactory {
         self.locate_verified = Some(locate_verified);
         self
     }
 
-    /// Reads the signature from a first session, and returns that session as well, so that it is
-    /// not loaded twice. Edits the model if the file itself can't be served: see [`Edited`].
+    /// Reads the signature from a first session. Also returns that session, so that it is not
+    /// loaded twice. Edits the model if the file itself can't be served: see [`Edited`].
     pub fn open(
         runtime: &Runtime,
         path: &Path,
@@ -101,7 +101,7 @@ impl OnnxFactory {
         Ok((factory, engine))
     }
 
-    /// Makes the optional inputs that `takes` accepts regular inputs, which every run sets.
+    /// Turns the optional inputs that `takes` accepts into regular inputs, which every run sets.
     pub fn feed(&mut self, takes: impl Fn(&str) -> bool) {
         let (fed, optional): (Vec<_>, Vec<_>) = std::mem::take(&mut self.optional)
             .into_iter()
@@ -178,8 +178,8 @@ impl FirstSession {
             None => read_file(path)?,
         };
         self.edited = zipmap::cut(&bytes).map_err(|error| malformed(path, &error))?;
-        // The first session ran the file with its maps. Its weights are loaded again, which happens
-        // only for models with a ZipMap.
+        // The first session loaded the file with its maps. The weights are loaded a second time,
+        // but only for models with a ZipMap.
         if self.edited.is_some() {
             self.session = make_session(runtime, path, self.edited.as_ref(), resources)?;
         }
@@ -258,8 +258,8 @@ fn make_session(
     edited: Option<&Edited>,
     resources: Resources,
 ) -> Result<Session, EngineError> {
-    // One run uses one core per intra-op thread. Spinning threads would take the cores of other
-    // models while they wait.
+    // A run uses one core per intra-op thread. Threads that spin while they wait would take the
+    // cores from other models.
     let build = || -> ort::Result<Session> {
         let mut builder = Session::builder(&runtime.environment)?
             .with_intra_threads(resources.intra_op_threads)?
@@ -269,7 +269,7 @@ fn make_session(
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?
             .with_log_level(LogLevel::Fatal)?;
-        // The arena must stay registered until the session is made.
+        // The arena must stay registered until the session is created.
         let _registered = match resources.memory_bytes {
             Some(bytes) => {
                 builder = builder.with_env_allocators()?;
@@ -278,7 +278,7 @@ fn make_session(
             None => None,
         };
         match edited {
-            // A model in memory has no directory, in which the library would search its weights.
+            // A model in memory has no directory in which the library could search for its weights.
             Some(edited) => {
                 let directory = path.parent().unwrap_or(Path::new("")).to_string_lossy();
                 builder = builder.with_config_entry(

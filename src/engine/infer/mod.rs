@@ -27,7 +27,7 @@ fn file_name(path: &Path) -> String {
 
 fn load_error(path: &Path, detail: String) -> EngineError {
     let file = file_name(path);
-    // A caller of the model may read this error. It must not learn the server's directories.
+    // A caller of the model may read this error. It must not contain the server's directories.
     let detail = detail.replace(path.to_string_lossy().as_ref(), &file);
     let detail = match path
         .parent()

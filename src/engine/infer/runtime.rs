@@ -13,7 +13,8 @@ use ort::{environment::Environment, logging::LogLevel};
 pub struct Runtime {
     pub(super) environment: Arc<Environment>,
     version: Arc<str>,
-    /// Held while an arena is registered: the environment accepts only one at a time.
+    /// The lock of a thread that registers an arena: the environment accepts only one registration
+    /// at a time.
     pub(super) registration: Arc<Mutex<()>>,
 }
 
@@ -26,8 +27,8 @@ pub struct RuntimeError {
 }
 
 impl Runtime {
-    /// Loads the library at `path`. `main` must set the environment variable that turns the
-    /// library's telemetry off before: the library reads it while it is loaded.
+    /// Loads the library at `path`. Before the call, `main` must set the environment variable that
+    /// turns the library's telemetry off: the library reads the variable while it is loaded.
     pub fn load(path: &Path) -> Result<Runtime, RuntimeError> {
         let fail = |detail: String| RuntimeError {
             path: path.to_path_buf(),
@@ -40,8 +41,8 @@ impl Runtime {
             .with_telemetry(false)
             .build()
             .map_err(|error| fail(error.to_string()))?;
-        // The library's own log repeats its errors and names files of the server. The errors reach
-        // the log through `EngineError`.
+        // The library's own log repeats its errors and contains file names of the server.
+        // `EngineError` brings the errors to the log.
         environment.set_log_level(LogLevel::Fatal);
         Ok(Runtime {
             environment: Arc::new(environment),
@@ -57,22 +58,22 @@ impl Runtime {
 
 /// The version that the library reports, e.g. `1.31.1`.
 fn library_version(path: &Path) -> Option<String> {
-    // SAFETY: the library is already loaded in this process (`ort::init_from` succeeded on the same
-    // path), so this runs no initialiser and only counts a reference.
+    // SAFETY: the library is already loaded in this process (`ort::init_from` succeeded with the
+    // same path), so this call runs no initialiser and only increments a reference count.
     let library = unsafe { libloading::Library::new(path) }.ok()?;
     // SAFETY: `OrtGetApiBase` has this signature in every release of the C API.
     let base = unsafe {
         library.get::<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(b"OrtGetApiBase")
     }
     .ok()?;
-    // SAFETY: it takes no argument and may be called at any time.
+    // SAFETY: the function takes no argument and may be called at any time.
     let base = unsafe { base() };
-    // SAFETY: it is null or points to a static table that lives as long as the library, which `ort`
-    // never unloads.
+    // SAFETY: the pointer is null or points to a static table. The table lives as long as the
+    // library, which `ort` never unloads.
     let base = unsafe { base.as_ref() }?;
     // SAFETY: the table's function takes no argument and may be called at any time.
     let text = unsafe { (base.GetVersionString)() };
-    // SAFETY: it is a static, null-terminated text.
+    // SAFETY: the result is a static, null-terminated string.
     let text = unsafe { CStr::from_ptr(text) };
     text.to_str().ok().map(str::to_owned)
 }
@@ -81,7 +82,7 @@ fn library_version(path: &Path) -> Option<String> {
 #[derive(Clone, Copy, Debug)]
 pub struct Resources {
     pub(crate) intra_op_threads: usize,
-    /// Most memory of weights and runs together. `None` means no limit.
+    /// Maximum memory in bytes for weights and runs together. `None` means no limit.
     pub memory_bytes: Option<u64>,
 }
 
@@ -94,14 +95,14 @@ impl From<usize> for Resources {
     }
 }
 
-/// Converts the status of a call of the library's C API.
+/// Converts the status that a call of the library's C API returns.
 pub(super) fn succeeded(status: ort::sys::OrtStatusPtr) -> ort::Result<()> {
     if status.0.is_null() {
         return Ok(());
     }
-    // SAFETY: the status is not null, and the library made it for this call.
+    // SAFETY: the status is not null, and the library created it for this call.
     let message = unsafe { (ort::api().GetErrorMessage)(status.0) };
-    // SAFETY: a status's message is a null-terminated text that lives as long as the status.
+    // SAFETY: a status's message is a null-terminated string that lives as long as the status.
     let message = unsafe { CStr::from_ptr(message) }
         .to_string_lossy()
         .into_owned();

@@ -21,7 +21,7 @@ use crate::{
     tensor::{Data, Tensors, signature::Signature},
 };
 
-/// One session, with the options by which another thread stops its run.
+/// One session, with the run options through which another thread stops its run.
 pub struct OnnxEngine {
     signature: Arc<Signature>,
     options: Arc<RunOptions<NoSelectedOutputs>>,
@@ -55,7 +55,8 @@ impl OnnxEngine {
         let mut options = RunOptions::new().map_err(run_error)?;
         options.set_log_level(LogLevel::Fatal).map_err(run_error)?;
         let arena = Arena::new(&session, memory_limit).map_err(run_error)?;
-        // The library loads the weights whatever the limit is, and applies the limit to runs only.
+        // The library loads the weights regardless of the limit, and applies the limit only to
+        // runs.
         if let Some(limit) = memory_limit.filter(|limit| arena.weights >= *limit) {
             return Err(EngineError::Load {
                 file: file_name(path),
@@ -70,7 +71,8 @@ impl OnnxEngine {
         })
     }
 
-    /// Operator set per domain, for the manifest: `ai.onnx`, and `ai.onnx.ml` if the graph uses it.
+    /// The operator set version of each domain, for the manifest: `ai.onnx`, and `ai.onnx.ml` if
+    /// the graph uses it.
     pub fn opsets(&self) -> Vec<(&'static str, u32)> {
         let domains = [("ai.onnx", ""), ("ai.onnx.ml", "ai.onnx.ml")];
         domains
@@ -108,9 +110,9 @@ impl OnnxEngine {
     }
 
     /// Returns the free regions of the arena to the system. The library does this only at the end
-    /// of a run, so this starts a run that is stopped before its first node.
+    /// of a run, so this method starts a run that stops before its first node.
     fn release(&mut self) {
-        // The library checks the inputs of this run as well, although no node reads them.
+        // The library also checks the inputs of this run, although no node reads them.
         let zeros = self.signature.zeros();
         let inputs = zeros
             .0
@@ -136,7 +138,7 @@ impl Engine for OnnxEngine {
     fn run(&mut self, batch: &Tensors) -> Result<Tensors, EngineError> {
         let started = Instant::now();
         let mut result = self.run_once(batch);
-        // Fragments that earlier runs left must not be the reason why this run does not fit.
+        // Fragments that earlier runs left must not prevent this run.
         if matches!(result, Err(EngineError::MemoryLimit { .. })) {
             self.release();
             result = self.run_once(batch);
@@ -166,7 +168,8 @@ impl Engine for OnnxEngine {
         if self.arena.retention.release_when_idle(held) {
             self.release();
         }
-        // The remaining bytes can't be released: the worker must not try again before the next run.
+        // The remaining bytes can't be released, so the worker must not try again before the next
+        // run.
         self.arena.held = 0;
         if std::mem::take(&mut self.arena.released) {
             trim_allocator();
@@ -178,7 +181,7 @@ impl Engine for OnnxEngine {
     }
 }
 
-/// The error of a run on these inputs.
+/// The error of a run with these inputs.
 fn explain_failure(error: &ort::Error, batch: &Tensors) -> EngineError {
     let message = error.message();
     // The runtime has no error code for a terminated run.

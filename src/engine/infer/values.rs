@@ -12,7 +12,7 @@ use ort::{
 
 use crate::tensor::{Buffer, Data, DataType, Tensor};
 
-/// The value that a run gets. Only texts are copied.
+/// Converts a tensor to an input value of a run. Only strings are copied.
 pub(super) fn input_value(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
     let shape: Vec<i64> = tensor.shape().iter().map(|dim| *dim as i64).collect();
     fn view<'a, T: PrimitiveTensorElementType + Clone + std::fmt::Debug + 'static>(
@@ -39,8 +39,8 @@ pub(super) fn input_value(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>>
     }
 }
 
-/// Makes a tensor of texts. The binding passes C strings, which end at their first NUL, so texts
-/// with a NUL are written with their length into the tensor's buffers.
+/// Creates a tensor of strings. The binding passes C strings, which end at their first NUL. Strings
+/// that contain a NUL are therefore written with their length into the tensor's buffers.
 fn text_tensor(shape: Vec<i64>, values: &[String]) -> ort::Result<ort::value::Tensor<String>> {
     if !values
         .iter()
@@ -48,14 +48,14 @@ fn text_tensor(shape: Vec<i64>, values: &[String]) -> ort::Result<ort::value::Te
     {
         return ort::value::Tensor::from_string_array((shape, values));
     }
-    // The tensor is made of empty texts first, because only its buffers accept a length.
+    // The tensor is first created with empty strings, because only its buffers accept a length.
     let blanks = vec![String::new(); values.len()];
     let mut tensor = ort::value::Tensor::from_string_array((shape, blanks.as_slice()))?;
     for (index, text) in values.iter().enumerate() {
         let mut buffer: *mut ffi::c_char = std::ptr::null_mut();
-        // SAFETY: the tensor has the element type text, it is alive and not shared; `index` is
-        // below its number of elements, which is the length of `values`; the library writes a
-        // pointer to `buffer` or returns an error.
+        // SAFETY: the tensor has string elements, is alive and is not shared. `index` is below its
+        // number of elements, which is the length of `values`. The library writes a pointer to
+        // `buffer` or returns an error.
         let status = unsafe {
             (ort::api().GetResizedStringTensorElementBuffer)(
                 tensor.ptr_mut(),
@@ -65,22 +65,24 @@ fn text_tensor(shape: Vec<i64>, values: &[String]) -> ort::Result<ort::value::Te
             )
         };
         if !status.0.is_null() || buffer.is_null() && !text.is_empty() {
-            // SAFETY: the status is null, which is allowed, or was made for this call and is
+            // SAFETY: the status is null, which is allowed, or was created for this call and is
             // released only here.
             unsafe { (ort::api().ReleaseStatus)(status.0) };
-            return Err(ort::Error::new("a text could not be handed to the library"));
+            return Err(ort::Error::new(
+                "a string could not be passed to the library",
+            ));
         }
         if !text.is_empty() {
-            // SAFETY: the library made `buffer` as long as `text`, for this element alone; the two
-            // don't overlap.
+            // SAFETY: the library created `buffer` with the length of `text`, for this element
+            // alone. The two don't overlap.
             unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast(), text.len()) };
         }
     }
     Ok(tensor)
 }
 
-/// Outputs of at least this size are not copied. The library's value lives as long as the tensor
-/// that refers to it. For smaller outputs a copy is cheaper than the shared owner.
+/// Minimum size of outputs that are not copied. The library's value lives as long as the tensor
+/// that refers to it. For smaller outputs a copy is cheaper than shared ownership.
 const SHARED_OUTPUT_BYTES: usize = 64 << 10;
 
 /// Why an output could not be converted.
@@ -110,7 +112,7 @@ pub(super) fn output_tensor(value: DynValue, datatype: DataType) -> Result<Tenso
         struct SharedOutput<T>(DynValue, PhantomData<fn() -> T>);
         impl<T: PrimitiveTensorElementType + Pod> AsRef<[u8]> for SharedOutput<T> {
             fn as_ref(&self) -> &[u8] {
-                // `take` extracted the same type, so this does not fail.
+                // `take` extracted the same type, so this call does not fail.
                 extract::<T>(&self.0)
                     .map(|(_, values)| bytemuck::cast_slice(values))
                     .unwrap_or_default()

@@ -52,10 +52,10 @@ impl OperatorCall<'_, '_> {
         self.unless_along(value, &[axis])
     }
 
-    /// Before operator set 13 all dimensions from the axis on were one vector.
+    /// Before operator set 13, all dimensions from the axis on were one vector.
     fn softmax(&self) -> RuleResult {
         let value = self.input(0)?;
-        // Since then the operator works along one axis.
+        // Since operator set 13, the operator works along one axis.
         if self.opset >= 13 {
             return self.one_axis(-1);
         }
@@ -134,7 +134,7 @@ impl OperatorCall<'_, '_> {
         self.reduced(value, &[axis], self.node.int("keepdims").unwrap_or(1) != 0)
     }
 
-    /// The output of a reduction along `axes`. `keep` means that they stay, with size 1.
+    /// The output of a reduction along `axes`. If `keep` is true, the axes stay with size 1.
     pub(super) fn reduced(&self, value: &TracedTensor, axes: &[usize], keep: bool) -> RuleResult {
         if value.axis().is_some_and(|rows| axes.contains(&rows)) {
             return Err(REDUCES);
@@ -148,7 +148,7 @@ impl OperatorCall<'_, '_> {
             }
         }
         let flow = match &value.flow {
-            // The axes may name one axis twice.
+            // The axes may name the same axis twice.
             Flow::Rows { axis } if !keep => Flow::Rows {
                 axis: (0..*axis).filter(|before| !axes.contains(before)).count(),
             },
@@ -182,7 +182,7 @@ impl OperatorCall<'_, '_> {
         let (value, lengths) = (self.input(0)?, self.input(1)?);
         let batch =
             usize::try_from(self.node.int("batch_axis").unwrap_or(1)).map_err(|_| UNKNOWN)?;
-        // Each row is reversed alone if the rows are along the batch axis.
+        // Each row is reversed independently if the rows are along the batch axis.
         let fits = value.axis() == Some(batch)
             && (lengths.flow == Flow::Same && lengths.dim(0).is_some_and(Size::is_one)
                 || lengths.axis() == Some(0));

@@ -1,4 +1,4 @@
-//! Rules of operators that make tensors of constants or of sizes.
+//! Rules of operators that create tensors from constants or sizes.
 
 use std::rc::Rc;
 
@@ -52,7 +52,7 @@ impl OperatorCall<'_, '_> {
         Ok(vec![TracedTensor::new(Flow::Same, dims)])
     }
 
-    /// The elements of a shape, if they are known.
+    /// The elements of a shape. `None` if they are not known.
     pub(super) fn target(&self, shape: &TracedTensor) -> Option<Vec<Element>> {
         if matches!(shape.flow, Flow::Rows { .. } | Flow::Mixed(_)) {
             return None;
@@ -60,7 +60,7 @@ impl OperatorCall<'_, '_> {
         shape.elements.as_ref().map(|elements| elements.to_vec())
     }
 
-    /// The sizes in a list of repetitions or a shape. `None` is an unknown size.
+    /// The sizes in a list of repetitions or in a shape. `None` for an unknown size.
     pub(super) fn sizes_of(&self, value: &TracedTensor) -> Result<Vec<Option<Size>>, RowEffect> {
         let elements = self.target(value).ok_or(UNKNOWN)?;
         if elements.contains(&Element::RowCount) {
@@ -69,7 +69,8 @@ impl OperatorCall<'_, '_> {
         Ok(elements.iter().map(Element::as_size).collect())
     }
 
-    /// Broadcasts to a shape. A shape with the number of rows repeats a value for each row.
+    /// Broadcasts to a shape. A shape that contains the number of rows repeats a value for each
+    /// row.
     pub(super) fn expand(&self) -> RuleResult {
         let value = self.input(0)?;
         if value.flow == Flow::RowCount {
@@ -80,7 +81,8 @@ impl OperatorCall<'_, '_> {
             .into_iter()
             .map(|size| size.unwrap_or_else(|| self.fresh()))
             .collect();
-        // Two dimensions with the number of rows would not say which of them has the rows.
+        // If two dimensions depend on the number of rows, it is not known along which one the rows
+        // are.
         let counted = sizes.iter().filter(|size| size.depends_on_rows()).count();
         let flow = match sizes.iter().position(Size::depends_on_rows) {
             None => Flow::Same,
@@ -102,7 +104,7 @@ impl OperatorCall<'_, '_> {
             .filter(|(_, size)| size.depends_on_rows());
         let flow = match (counted.next(), counted.next()) {
             (None, _) => Flow::Same,
-            // A size with the square of the number of rows has no block for each row.
+            // A size with the square of the number of rows has no block per row.
             (Some((axis, size)), None) if size.rows == 1 => Flow::Rows { axis },
             _ => return Err(FROM_BATCH),
         };

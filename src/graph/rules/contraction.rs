@@ -40,7 +40,7 @@ impl OperatorCall<'_, '_> {
         }
         let (rank_a, rank_b) = (self.rank(a)?, self.rank(b)?);
         if rank_a < 2 || rank_b < 2 {
-            // The sum goes over the vector, and over the matrix's last dimension.
+            // The sum is over the vector, and over the matrix's last dimension.
             return match (rank_a, rank_b, a.axis(), b.axis()) {
                 (2.., 1, Some(axis), None) if axis + 1 < rank_a => {
                     let dims = a
@@ -55,13 +55,13 @@ impl OperatorCall<'_, '_> {
         let rank = rank_a.max(rank_b);
         let axis = match (a.position_from_right(), b.position_from_right()) {
             (None, None) => None,
-            // The sum goes over the last dimension of the left operand and the last but one of the
-            // right.
+            // The sum is over the last dimension of the left operand and the second-to-last
+            // dimension of the right operand.
             (Some(1), _) => return Err(SUMS),
             (_, Some(2)) => return Err(SUMS),
             (Some(a), None) => Some(a),
             (None, Some(b)) => Some(b),
-            // Both operands have the rows as a batch dimension of the product.
+            // In both operands the rows are a batch dimension of the product.
             (Some(a), Some(b)) if a == b && a > 2 => Some(a),
             (Some(_), Some(_)) => return Err(PRODUCT),
         };
@@ -124,8 +124,8 @@ impl OperatorCall<'_, '_> {
         }
     }
 
-    /// The letter of the dimension of rows must be in every operand with rows, in no other operand,
-    /// and in the result.
+    /// The letter of the dimension of rows must be in every operand that has rows, in no other
+    /// operand, and in the result.
     fn einsum(&self) -> RuleResult {
         let equation: String = self
             .node
@@ -135,7 +135,7 @@ impl OperatorCall<'_, '_> {
             .filter(|c| !c.is_whitespace())
             .collect();
         let (operands, result) = equation.split_once("->").ok_or(UNKNOWN)?;
-        // An ellipsis stands for dimensions whose number is not known here.
+        // An ellipsis represents dimensions whose number is not known here.
         if equation.contains('.') {
             return Err(UNKNOWN);
         }
@@ -160,7 +160,7 @@ impl OperatorCall<'_, '_> {
             return Err(UNKNOWN);
         };
         for (operand, value) in operands.iter().zip(self.inputs.iter().flatten()) {
-            // The letter twice in one operand would be a diagonal over the rows.
+            // A letter that occurs twice in one operand selects a diagonal over the rows.
             let times = operand.matches(letter).count();
             if times != usize::from(value.axis().is_some()) {
                 return Err(PRODUCT);

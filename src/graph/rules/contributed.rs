@@ -87,7 +87,7 @@ impl OperatorCall<'_, '_> {
         self.each(value)
     }
 
-    /// Inputs: [rows, steps, features], weights, bias, and optionally a mask of the rows.
+    /// The inputs are [rows, steps, features], weights, bias, and an optional mask of the rows.
     fn fused_attention(&self) -> RuleResult {
         let value = self.input(0)?;
         let own = value
@@ -108,14 +108,16 @@ impl OperatorCall<'_, '_> {
         if let Some(last) = dims.last_mut() {
             *last = self.fresh();
         }
-        // The second output is a cache of keys and values, whose rows are along another dimension.
+        // The second output is a cache of keys and values. Its rows are along a different
+        // dimension.
         if self.node.outputs.len() > 1 {
             return Err(UNKNOWN);
         }
         Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
-    /// Word, position and segment embeddings of [rows, steps]. A mask gives the length of each row.
+    /// Computes word, position and segment embeddings of [rows, steps]. A mask contains the length
+    /// of each row.
     fn embedding(&self) -> RuleResult {
         let value = self.input(0)?;
         let own = value

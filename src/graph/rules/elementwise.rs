@@ -32,7 +32,8 @@ impl OperatorCall<'_, '_> {
         })
     }
 
-    /// Each value of the first input alone. The other inputs are parameters such as limits.
+    /// The rule of an operator that uses each value of the first input alone. The other inputs are
+    /// parameters such as limits.
     pub(super) fn first_only(&self) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
@@ -57,7 +58,8 @@ impl OperatorCall<'_, '_> {
                 .is_some_and(|ints| ints == [0])
     }
 
-    /// The scale is one number, or a list along an axis that is not the dimension of rows.
+    /// The rule of quantization. The scale is one number, or a list along an axis other than the
+    /// dimension of rows.
     fn quantize(&self) -> RuleResult {
         self.others_same(&[0])?;
         let (value, scale) = (self.input(0)?, self.input(1)?);
@@ -80,7 +82,7 @@ impl OperatorCall<'_, '_> {
         )])
     }
 
-    /// Broadcasting like NumPy: dimensions are matched from the last one on.
+    /// Broadcasts like NumPy: dimensions are matched starting from the last one.
     pub(super) fn broadcast(&self, values: &[&TracedTensor]) -> RuleResult {
         if values.iter().any(|value| value.flow == Flow::RowCount) {
             return Err(RowEffect(
@@ -108,14 +110,14 @@ impl OperatorCall<'_, '_> {
         Ok(vec![TracedTensor::new(flow, Some(dims))])
     }
 
-    /// The size of a dimension of several tensors that are broadcast.
+    /// The size of a dimension after broadcasting several tensors.
     fn broadcast_size<'s>(&self, sizes: impl Iterator<Item = &'s Size>) -> Result<Size, RowEffect> {
         let mut found: Option<Size> = None;
         for size in sizes.filter(|size| !size.is_one()) {
             found = match found {
                 None => Some(size.clone()),
                 Some(known) if known == *size => Some(known),
-                // At run time the two are equal, or one of them is 1.
+                // At run time the two sizes are equal, or one of them is 1.
                 Some(known) if !known.depends_on_rows() && !size.depends_on_rows() => {
                     Some(match (known.as_fixed(), size.as_fixed()) {
                         (Some(_), _) => known,
@@ -135,7 +137,7 @@ impl OperatorCall<'_, '_> {
     }
 }
 
-/// The common dimension of rows of the tensors that have one, counted from the last dimension.
+/// The common dimension of rows of all tensors that have rows, counted from the last dimension.
 fn aligned_rows(values: &[&TracedTensor]) -> Result<Option<usize>, RowEffect> {
     let mut found: Option<(usize, &Size)> = None;
     for value in values.iter().filter(|value| value.axis().is_some()) {

@@ -27,12 +27,13 @@ impl OperatorCall<'_, '_> {
         })
     }
 
-    /// Counts the terms of each row. A list is one row.
+    /// The rule of an operator that counts the terms of each row. A list is one row.
     pub(super) fn vocabulary(&self) -> RuleResult {
         self.table(|_| self.fresh())
     }
 
-    /// Each text alone, unless stop words are removed.
+    /// The rule of StringNormalizer. It treats each string independently, unless stop words are
+    /// removed.
     pub(super) fn normalizer(&self) -> RuleResult {
         if self
             .node
@@ -45,11 +46,12 @@ impl OperatorCall<'_, '_> {
         self.first_only()
     }
 
-    /// The features are along the last dimension, so a list has no dimension of rows.
+    /// The rule of operators with features along the last dimension. A list has no dimension of
+    /// rows.
     fn per_feature(&self) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
-        // These operators treat each value alone, so the last dimension does not matter.
+        // These operators treat each value independently, so the last dimension does not matter.
         let per_value = matches!(
             self.node.op,
             "Binarizer" | "CategoryMapper" | "LabelEncoder"
@@ -70,7 +72,7 @@ impl OperatorCall<'_, '_> {
         )])
     }
 
-    /// A table of rows and features. `width` computes the width of the output.
+    /// The rule of a table of rows and features. `width` computes the width of the output.
     fn table(&self, width: impl Fn(Size) -> Size) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
@@ -95,7 +97,7 @@ impl OperatorCall<'_, '_> {
         Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
-    /// The number of values that a regressor gives for a row.
+    /// The number of values per row that a regressor gives.
     fn targets(&self) -> Size {
         let declared = match self.node.op {
             "SVMRegressor" => Some(1),
@@ -107,7 +109,7 @@ impl OperatorCall<'_, '_> {
             .map_or_else(|| self.fresh(), Size::fixed)
     }
 
-    /// One label and several scores for each row.
+    /// The rule of a classifier: one label and several scores per row.
     fn classifier(&self) -> RuleResult {
         let classes = [
             "classlabels_strings",
@@ -133,7 +135,7 @@ impl OperatorCall<'_, '_> {
         Ok(scores)
     }
 
-    /// Adds a dimension, as wide as the number of categories.
+    /// The rule of OneHotEncoder. It adds a dimension with one element per category.
     fn one_hot_encoder(&self) -> RuleResult {
         let value = self.input(0)?;
         let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
@@ -148,14 +150,16 @@ impl OperatorCall<'_, '_> {
         Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
-    /// Picks along the last dimension. A list becomes a table of one row.
+    /// The rule of ArrayFeatureExtractor. It selects along the last dimension. A list becomes a
+    /// table of one row.
     fn extractor(&self) -> RuleResult {
         let value = self.input(0)?;
         if let (Flow::Same, Some(indices)) = (
             &value.flow,
             self.optional(1).filter(|indices| indices.axis().is_some()),
         ) {
-            // The rows' indices pick from a constant. The result has them one after the other.
+            // The indices of the rows select from a constant. The result contains the selected
+            // values in a list.
             let dims = indices.dims.as_ref().ok_or(UNKNOWN)?;
             let is_first = dims
                 .iter()
@@ -176,7 +180,7 @@ impl OperatorCall<'_, '_> {
         }
         self.others_same(&[0])?;
         let rank = self.rank(value)?;
-        // Of a list the operator makes one row, so its elements must not be rows.
+        // The operator treats a list as one row, so the elements of a list must not be rows.
         if rank < 2 || value.axis().is_some_and(|axis| axis + 1 >= rank) {
             return Err(RowEffect(
                 Mixing::Proved,
@@ -199,7 +203,7 @@ impl OperatorCall<'_, '_> {
             .dim(0)
             .filter(|_| first.axis() == Some(0))
             .ok_or(UNKNOWN)?;
-        // A list would be one row of several features, and not several rows.
+        // A list would be one row of several features instead of several rows.
         if self.inputs.iter().flatten().any(|value| {
             value.rank() != Some(2) || value.axis() != Some(0) || value.dim(0) != Some(own)
         }) {

@@ -1,5 +1,5 @@
-//! Rules of operators that pick values by indices. They keep rows apart if they pick along another
-//! dimension, or from constants.
+//! Rules of operators that select values by indices. They keep rows apart if they select along a
+//! dimension other than the rows, or from constants.
 
 use crate::graph::{
     flow::{Flow, Mixing, TracedTensor},
@@ -38,7 +38,7 @@ impl OperatorCall<'_, '_> {
                 axis: if rows < axis { rows } else { rows + wide - 1 },
             },
             (None, Some(rows)) => Flow::Rows { axis: axis + rows },
-            // Each row's indices would pick from the rows of all requests.
+            // Each row's indices would select from the rows of all requests.
             (Some(_), Some(_)) => {
                 return Err(RowEffect(
                     Mixing::Proved,
@@ -53,7 +53,8 @@ impl OperatorCall<'_, '_> {
         Ok(vec![TracedTensor::new(flow, Some(picked))])
     }
 
-    /// The inputs `aligned` (indices, and updates) must have the rows of the data.
+    /// The rule of operators whose inputs `aligned` (indices, and updates) must have the same rows
+    /// as the data.
     fn elements_along(&self, aligned: &[usize]) -> RuleResult {
         let data = self.input(0)?;
         let axis = self.axis(data, 0)?;
@@ -87,7 +88,7 @@ impl OperatorCall<'_, '_> {
             usize::try_from(self.node.int("batch_dims").unwrap_or(0)).map_err(|_| UNKNOWN)?;
         let last = self.rank(indices)?.checked_sub(1).ok_or(UNKNOWN)?;
         let axis = match (data.axis(), indices.axis()) {
-            // Each row picks from a constant.
+            // Each row selects from a constant.
             (None, Some(rows)) if rows < last && batch == 0 => rows,
             (Some(a), Some(b))
                 if a == b && a < batch && b < last && data.dim(a) == indices.dim(b) =>
@@ -96,7 +97,8 @@ impl OperatorCall<'_, '_> {
             }
             _ => return Err(UNKNOWN),
         };
-        // The last dimension of the indices says how many dimensions of the data are picked.
+        // The size of the indices' last dimension is the number of dimensions of the data from
+        // which they select.
         let depth = indices
             .dim(last)
             .and_then(Size::as_fixed)

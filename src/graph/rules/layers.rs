@@ -1,5 +1,5 @@
-//! Rules of layers whose examples are along dimension 0: convolutions, pooling, normalisation of an
-//! example.
+//! Rules of layers with examples along dimension 0: convolutions, pooling, and normalisation within
+//! an example.
 
 use crate::{
     graph::{
@@ -32,8 +32,8 @@ impl OperatorCall<'_, '_> {
         })
     }
 
-    /// The first input, whose examples are along dimension 0. Pools also keep channels apart, so
-    /// their rows may be along dimension 1. The other inputs must be independent of the rows.
+    /// The first input, which has its examples along dimension 0. Pools also keep channels apart,
+    /// so their rows may be along dimension 1. The other inputs must be independent of the rows.
     fn examples(&self) -> Result<&TracedTensor, RowEffect> {
         self.others_same(&[0])?;
         let value = self.input(0)?;
@@ -60,7 +60,7 @@ impl OperatorCall<'_, '_> {
         .contains(&self.node.op)
     }
 
-    /// Each example alone, with the shape of the input.
+    /// The rule of layers that process each example independently and keep the shape of the input.
     fn same_example(&self) -> RuleResult {
         let value = self.examples()?;
         self.rank(value)?;
@@ -70,7 +70,8 @@ impl OperatorCall<'_, '_> {
         )])
     }
 
-    /// Each example alone, with another shape of the same rank.
+    /// The rule of layers that process each example independently and change its shape, but not its
+    /// rank.
     pub(super) fn example(&self) -> RuleResult {
         let value = self.examples()?;
         let mut dims = self.walk.fresh_dims(self.rank(value)?);
@@ -108,9 +109,9 @@ impl OperatorCall<'_, '_> {
         Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
-    /// The output size of a window along the spatial dimension `place`, by the formula of Conv and
-    /// the pools in the operator set. `kernel` is the window's size if the attributes do not give
-    /// it.
+    /// The output size of a window along the spatial dimension `place`, by the formula for Conv and
+    /// the pools in the operator set. `kernel` is the size of the window, used if the attributes do
+    /// not contain it.
     fn window(&self, size: u64, place: usize, kernel: Option<u64>) -> Option<u64> {
         let at = |name: &str, index: usize| {
             self.node
@@ -142,7 +143,8 @@ impl OperatorCall<'_, '_> {
         Some(size.checked_add(pads)?.checked_sub(reach)? / stride + 1)
     }
 
-    /// The second output has the maxima's indices, which count through the rows before.
+    /// The second output contains the indices of the maxima, which also count the values of earlier
+    /// rows.
     fn max_pool(&self) -> RuleResult {
         let mut values = self.example()?;
         if self.node.outputs.len() > 1 {
@@ -172,7 +174,7 @@ impl OperatorCall<'_, '_> {
                 "normalises by the statistics of the batch (training mode)",
             ));
         }
-        // Statistics for each position depend on the shape, which this rule does not follow.
+        // Statistics per position depend on the shape, which this rule does not follow.
         if self.node.int("spatial").unwrap_or(1) == 0 {
             return Err(UNKNOWN);
         }
@@ -192,7 +194,7 @@ impl OperatorCall<'_, '_> {
         Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
-    /// The dimension of rows must keep its size.
+    /// The rule of Resize. The dimension of rows must keep its size.
     fn resize(&self) -> RuleResult {
         let value = self.input(0)?;
         let rank = self.rank(value)?;
@@ -213,8 +215,7 @@ impl OperatorCall<'_, '_> {
         *dims.get_mut(axis).ok_or(UNKNOWN)? = own.clone();
         let resized = Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))]);
         let Some(at) = at else { return resized };
-        // An aspect ratio that is kept uses one scale for all dimensions, and a region may cut the
-        // rows.
+        // A kept aspect ratio means one scale for all dimensions, and a region may cut the rows.
         let one_scale = self
             .node
             .text("keep_aspect_ratio_policy")
@@ -234,8 +235,8 @@ impl OperatorCall<'_, '_> {
         }
     }
 
-    /// Whether the scales or sizes of a `Resize` keep the size `own` of the dimension of rows,
-    /// which is number `at` in their lists.
+    /// Whether the scales or sizes of a `Resize` keep the size `own` of the dimension of rows. `at`
+    /// is the index of this dimension in their lists.
     fn keeps_size(&self, at: usize, own: &Size) -> Result<bool, RowEffect> {
         let (scales, sizes) = match (self.node.op, self.opset) {
             ("Upsample", 9..) | ("Resize", 10) => (self.optional(1), None),

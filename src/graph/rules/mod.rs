@@ -30,7 +30,7 @@ use crate::{
 pub(super) const NOT_KNOWN: &str = "is not known to keep rows apart";
 pub(super) const DRAWS_RANDOM_NUMBERS: &str = "draws random numbers, which no run repeats";
 
-/// One use of an operator. None of its inputs is mixed.
+/// One call of an operator. None of its inputs is mixed.
 pub(super) struct OperatorCall<'c, 'a> {
     pub walk: &'c GraphWalk<'c, 'a>,
     pub node: &'c Node<'a>,
@@ -48,7 +48,7 @@ pub(super) type RuleResult = Result<Vec<TracedTensor>, RowEffect>;
 
 pub(super) const UNKNOWN: RowEffect = RowEffect(Mixing::Unknown, NOT_KNOWN);
 
-/// Returns the outputs of a node.
+/// Applies the rule of a node's operator, and returns the outputs of the node.
 pub(super) fn apply<'a>(
     walk: &GraphWalk<'_, 'a>,
     node: &Node<'a>,
@@ -61,14 +61,14 @@ pub(super) fn apply<'a>(
         inputs,
         opset,
     };
-    // Two equal rows would get different answers, so no comparison of runs could prove anything.
+    // Two equal rows would get different answers, so a comparison of runs could not prove anything.
     if draws_random_numbers(node) && !call.idle_dropout() {
         return vec![
             TracedTensor::new(mixed(node, Mixing::Unknown, DRAWS_RANDOM_NUMBERS), None);
             node.outputs.len()
         ];
     }
-    // Constants stay constants under any operator, even under one without a rule.
+    // An operator that gets only constants gives constants, even if it has no rule.
     let all_same = inputs
         .iter()
         .flatten()
@@ -88,8 +88,8 @@ pub(super) fn apply<'a>(
     }
 }
 
-/// The index of the input that is a shape. The number of rows in it becomes a dimension, and no
-/// value.
+/// The index of the input that sets the shape of the output. If this input contains the number of
+/// rows, only a dimension of the output depends on that number, not the values.
 fn shape_operand(op: &str) -> Option<usize> {
     match op {
         "ConstantOfShape" => Some(0),
@@ -119,7 +119,7 @@ pub(super) fn draws_random_numbers(node: &Node<'_>) -> bool {
 
 impl OperatorCall<'_, '_> {
     fn rule(&self) -> RuleResult {
-        // Arithmetic of sizes is followed, so that the number of rows may pass through it.
+        // Arithmetic on sizes is followed, so that a size may depend on the number of rows.
         if let Some(values) = self.sizes() {
             return Ok(values);
         }
@@ -138,8 +138,9 @@ impl OperatorCall<'_, '_> {
         if !self.inputs.iter().any(is_row_count) {
             return result;
         }
-        // A value that is computed from the number of rows depends on it, whatever the rule says.
-        // The number may shape rows, but a row's values must not depend on it.
+        // A value computed from the number of rows depends on that number, even if the operator's
+        // rule keeps rows apart. The number of rows may set a shape, but the values of a row must
+        // not depend on it.
         let shapes = shape_operand(self.node.op);
         let enters = self
             .inputs
@@ -176,7 +177,7 @@ impl OperatorCall<'_, '_> {
             .or_else(|| self.gather())
     }
 
-    /// An input that must be present.
+    /// An input that must be present. Its absence is an error.
     pub(super) fn input(&self, index: usize) -> Result<&TracedTensor, RowEffect> {
         self.inputs
             .get(index)
@@ -188,7 +189,7 @@ impl OperatorCall<'_, '_> {
         self.inputs.get(index)?.as_ref()
     }
 
-    /// Checks that every other input is independent of the rows.
+    /// Checks that every input that is not in `but` is independent of the rows.
     pub(super) fn others_same(&self, but: &[usize]) -> Result<(), RowEffect> {
         let others = self
             .inputs
@@ -208,12 +209,14 @@ impl OperatorCall<'_, '_> {
         ))
     }
 
-    /// The attribute `axis`, counted from the front, or `default`.
+    /// The attribute `axis` as an index from the front. `default` applies if the attribute is
+    /// missing.
     pub(super) fn axis(&self, value: &TracedTensor, default: i64) -> Result<usize, RowEffect> {
         from_end(self.node.int("axis").unwrap_or(default), self.rank(value)?).ok_or(UNKNOWN)
     }
 
-    /// One output of the shape of `value`, for an operator that mixes along `axes`.
+    /// Returns one output with the shape of `value`, for an operator that mixes values along
+    /// `axes`.
     pub(super) fn unless_along(&self, value: &TracedTensor, axes: &[usize]) -> RuleResult {
         match value.axis() {
             Some(rows) if axes.contains(&rows) => Err(RowEffect(
@@ -227,7 +230,7 @@ impl OperatorCall<'_, '_> {
         }
     }
 
-    /// All outputs of the node, each equal to this one.
+    /// Returns `value` for each output of the node.
     pub(super) fn each(&self, value: TracedTensor) -> RuleResult {
         Ok(vec![value; self.node.outputs.len().max(1)])
     }

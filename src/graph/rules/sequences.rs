@@ -7,14 +7,15 @@ use crate::graph::{
 };
 
 impl OperatorCall<'_, '_> {
-    /// Time steps are along dimension 0 and examples along dimension 1, or the reverse with
-    /// `layout` 1. `states` are the inputs with initial states.
+    /// The rule of recurrent networks. Time steps are along dimension 0 and examples along
+    /// dimension 1, or the reverse if `layout` is 1. `states` are the indices of the inputs with
+    /// initial states.
     pub(super) fn recurrent(&self, states: &[usize], outputs: usize) -> RuleResult {
         let value = self.input(0)?;
         let batch = usize::from(self.node.int("layout").unwrap_or(0) == 0);
         match value.axis() {
             Some(axis) if axis == batch => {}
-            // The state of one row would reach the next row.
+            // The state after one row would be passed to the next row.
             Some(axis) if axis == 1 - batch => {
                 return Err(RowEffect(
                     Mixing::TimeSteps,
@@ -23,14 +24,14 @@ impl OperatorCall<'_, '_> {
             }
             _ => return Err(UNKNOWN),
         }
-        // States and lengths must have as many rows.
+        // The states and lengths must have the same number of rows.
         let own = value.dim(batch).ok_or(UNKNOWN)?;
         let has_rows = |index: usize, axis: usize| match self.optional(index) {
             None => true,
             Some(other) => other.axis() == Some(axis) && other.dim(axis) == Some(own),
         };
-        // The layout gives the dimension of examples in the initial states. A constant state fits
-        // only one number of rows.
+        // The layout determines the dimension of examples in the initial states. A constant state
+        // fits only one number of rows.
         let state_axis = usize::from(batch == 1);
         if !has_rows(4, 0) || !states.iter().all(|index| has_rows(*index, state_axis)) {
             return Err(UNKNOWN);
@@ -64,7 +65,8 @@ impl OperatorCall<'_, '_> {
         Ok(values)
     }
 
-    /// Queries, keys and values have the same rows. A mask may be the same for all rows.
+    /// The rule of attention. Queries, keys and values must have the same rows. A mask may be the
+    /// same for all rows.
     pub(super) fn attention(&self) -> RuleResult {
         let query = self.input(0)?;
         let own = query
@@ -74,8 +76,8 @@ impl OperatorCall<'_, '_> {
         for index in 1..self.inputs.len() {
             match self.optional(index) {
                 None => {}
-                // A mask of fewer dimensions has no dimension of rows: it is broadcast from the
-                // last one on.
+                // A mask with fewer dimensions has no dimension of rows, because it is broadcast
+                // from the last dimension on.
                 Some(value)
                     if value.axis() == Some(0)
                         && value.dim(0) == Some(own)
@@ -95,7 +97,7 @@ impl OperatorCall<'_, '_> {
         }
         let first = TracedTensor::new(Flow::Rows { axis: 0 }, Some(dims));
         let mut values = vec![first];
-        // The further outputs are keys, values and scores, with the rows first.
+        // The other outputs are keys, values and scores, with the rows along their first dimension.
         for _ in 1..self.node.outputs.len() {
             let mut dims = self.walk.fresh_dims(4);
             if let Some(first) = dims.first_mut() {

@@ -1,5 +1,5 @@
-//! Rules of operators that change a tensor's shape. They keep rows apart if each row's block stays
-//! whole.
+//! Rules of operators that change a tensor's shape. They keep rows apart if the block of each row
+//! stays together.
 
 use crate::{
     graph::{
@@ -10,7 +10,7 @@ use crate::{
     tensor::from_end,
 };
 
-/// The effect of a shape that was computed from the input's sizes and that breaks up rows.
+/// The effect of a shape that was computed from the input's sizes and that splits rows.
 pub(super) const FROM_BATCH: RowEffect = RowEffect(
     Mixing::Unknown,
     "takes a shape from the batch that does not keep each row's values together",
@@ -57,7 +57,7 @@ impl OperatorCall<'_, '_> {
         let mut rest = None;
         for (index, element) in target.iter().enumerate() {
             dims.push(match element {
-                // 0 copies the size of the input's dimension.
+                // A 0 copies the size of the input's dimension.
                 Element::Int(0) if !zero_is_size => Some(value.dim(index).cloned().ok_or(UNKNOWN)?),
                 Element::Int(-1) if rest.is_none() => {
                     rest = Some(index);
@@ -69,7 +69,7 @@ impl OperatorCall<'_, '_> {
                 Element::RowCount => return Err(FROM_BATCH),
             });
         }
-        // The number of elements stays the same, which gives the size of -1.
+        // The number of elements stays the same, which determines the size for -1.
         let total = value.dims.as_ref().and_then(Size::product);
         if let Some(rest) = rest {
             let others = Size::product(dims.iter().flatten());
@@ -77,8 +77,8 @@ impl OperatorCall<'_, '_> {
                 .as_ref()
                 .zip(others.as_ref())
                 .and_then(|(total, others)| total.over(others));
-            // The remaining size can't depend on the number of rows if another dimension has them
-            // already.
+            // The remaining size can't depend on the number of rows if another dimension already
+            // depends on it.
             let taken = dims.iter().flatten().any(Size::depends_on_rows);
             let size = match own {
                 Some(size) => size,
@@ -104,12 +104,12 @@ impl OperatorCall<'_, '_> {
         Ok(vec![reshaped])
     }
 
-    /// The dimension of rows after the values, in the same order, got the shape `dims`: the
-    /// dimensions before it have the same product as before, and its size is a multiple of the
-    /// number of rows.
+    /// The dimension of rows after the values, in the same order, got the shape `dims`. The
+    /// dimensions before it must have the same product as before the change, and its size must be a
+    /// multiple of the number of rows.
     fn rows_after(&self, value: &TracedTensor, axis: usize, dims: &[Size]) -> Option<usize> {
-        // Values keep their order, so a row's block stays whole if as many values come before it as
-        // before.
+        // The values keep their order. The block of a row stays together if the same number of
+        // values precedes it.
         let before = Size::product(value.dims.as_ref()?.get(..axis)?)?;
         let found = dims.iter().position(Size::depends_on_rows)?;
         let is_only_one = dims.iter().filter(|size| size.depends_on_rows()).count() == 1
@@ -159,7 +159,7 @@ impl OperatorCall<'_, '_> {
         Ok(vec![TracedTensor::new(flow, Some(dims.ok_or(UNKNOWN)?))])
     }
 
-    /// The axes in an attribute or an input.
+    /// The axes in an attribute or an input of the node. `None` if the node has none.
     fn axes(&self, rank: usize) -> Result<Option<Vec<usize>>, RowEffect> {
         if self.node.ints("axes").is_none() && self.optional(1).is_none() {
             return Ok(None);
@@ -174,7 +174,7 @@ impl OperatorCall<'_, '_> {
 
     fn squeeze(&self) -> RuleResult {
         let value = self.input(0)?;
-        // A run of one row would lose its dimension of rows, and a run of two would not.
+        // A run of one row would lose its dimension of rows, but a run of two rows would not.
         let Some(axes) = self.axes(self.rank(value)?)? else {
             return Err(RowEffect(
                 Mixing::Unknown,

@@ -1,4 +1,4 @@
-//! Arithmetic of sizes, which exporters write into the graph to keep dimensions free.
+//! Arithmetic on sizes. Exporters write it into the graph to keep dimensions dynamic.
 
 use std::rc::Rc;
 
@@ -11,12 +11,13 @@ use crate::{
     tensor::from_end,
 };
 
-/// Longer lists do not occur as shapes. The limit bounds the work for a hostile graph.
+/// Maximum number of elements of a list of sizes. Longer lists are not shapes. The limit bounds the
+/// work for a hostile graph.
 pub(super) const MAX_ELEMENTS: usize = 256;
 
 impl OperatorCall<'_, '_> {
-    /// The outputs of an operator whose inputs are sizes. `None` means that the operator has other
-    /// inputs, or no rule here.
+    /// The outputs of an operator whose inputs are sizes. `None` means that an input is not a size,
+    /// or that this module has no rule for the operator.
     pub(super) fn sizes(&self) -> Option<Vec<TracedTensor>> {
         if !matches!(self.node.domain, "" | "ai.onnx") {
             return None;
@@ -47,8 +48,8 @@ impl OperatorCall<'_, '_> {
         (elements.len() <= MAX_ELEMENTS).then(|| vec![list(Some(elements), Some(dims), false)])
     }
 
-    /// The elements and the rank of the result, which is a scalar or a list. `None` means that it
-    /// has more dimensions, or may have.
+    /// The elements and the rank of the result, which is a scalar or a list. `None` means that the
+    /// result has more dimensions, or may have more.
     fn arithmetic(&self) -> Option<(Vec<Element>, usize)> {
         const INT32: i64 = 6;
         const INT64: i64 = 7;
@@ -95,7 +96,7 @@ impl OperatorCall<'_, '_> {
         (result.1 <= 1).then_some(result)
     }
 
-    /// The axes in an attribute or an input.
+    /// The axes in an attribute or an input of the node. `None` if they are missing or not known.
     pub(super) fn axes_given(&self) -> Option<Vec<i64>> {
         self.node
             .ints("axes")
@@ -135,7 +136,7 @@ impl OperatorCall<'_, '_> {
             Some(ints) => ints.first().copied(),
             None => self.optional(index)?.ints()?.first().copied(),
         };
-        // A shape is a list, so it has only this axis.
+        // A shape is a list, so axis 0 is its only axis.
         if given("axes", 3).unwrap_or(0) != 0 || given("steps", 4).unwrap_or(1) != 1 {
             return None;
         }
@@ -146,7 +147,8 @@ impl OperatorCall<'_, '_> {
         Some(list.get(start..end.max(start))?.to_vec())
     }
 
-    /// Combines two operands of one length. An operand of one element is combined with each.
+    /// Combines two operands of the same length. An operand of one element is combined with each
+    /// element of the other.
     fn pairs(&self, a: &[Element], b: &[Element]) -> Option<Vec<Element>> {
         let length = a.len().max(b.len());
         let at = |list: &[Element], index: usize| {
@@ -181,7 +183,8 @@ impl OperatorCall<'_, '_> {
     }
 }
 
-/// The start or end of a slice in a dimension of `length`. A negative number counts from the end.
+/// A start or end of a slice, limited to a dimension of `length`. A negative number counts from the
+/// end.
 pub(super) fn clamped(at: i64, length: i64) -> i64 {
     if at < 0 {
         at.saturating_add(length).max(0)
@@ -190,7 +193,8 @@ pub(super) fn clamped(at: i64, length: i64) -> i64 {
     }
 }
 
-/// A tensor of sizes. `may_count_rows` applies if the elements are not known.
+/// A tensor of sizes. `may_count_rows` says whether elements that are not known may depend on the
+/// number of rows.
 fn list(
     elements: Option<Vec<Element>>,
     dims: Option<Vec<Size>>,
@@ -234,7 +238,7 @@ fn combine(op: &str, a: &Element, b: &Element) -> Element {
             Element::Unknown
         }
     };
-    // Known numbers are computed like the runtime does, and an overflow stays unknown.
+    // Known numbers are computed like in the runtime. An overflow gives an unknown element.
     if let (Element::Int(a), Element::Int(b)) = (a, b) {
         let number = match op {
             "Add" => a.checked_add(*b),
@@ -250,7 +254,7 @@ fn combine(op: &str, a: &Element, b: &Element) -> Element {
     }
     let of = |size: Option<Size>| size.map_or_else(unknown, |size| Element::of_size(&size));
     match (op, a, b) {
-        // A size is never below 0.
+        // A size is never negative.
         ("Equal", Element::Size(_), Element::Int(..=-1))
         | ("Equal", Element::Int(..=-1), Element::Size(_)) => Element::Int(0),
         ("Equal", Element::Size(a), Element::Size(b)) if a == b => Element::Int(1),
@@ -263,7 +267,7 @@ fn combine(op: &str, a: &Element, b: &Element) -> Element {
     }
 }
 
-/// The elements of `Where`.
+/// The elements of the result of `Where`.
 fn choose(conditions: &[Element], yes: &[Element], no: &[Element]) -> Option<Vec<Element>> {
     let length = conditions.len().max(yes.len()).max(no.len());
     let at = |list: &[Element], index: usize| {

@@ -1,5 +1,5 @@
-//! Rules of operators that join, cut, pad or repeat tensors. They keep rows apart along other
-//! dimensions.
+//! Rules of operators that join, cut, pad or repeat tensors. They keep rows apart if they work
+//! along a dimension other than the rows.
 
 use crate::{
     graph::{
@@ -68,7 +68,7 @@ impl OperatorCall<'_, '_> {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         let axis = self.axis(value, 0)?;
-        // Which rows a cut takes depends on the other rows of the run.
+        // The rows that a cut selects depend on the other rows of the run.
         if value.axis() == Some(axis) {
             return Err(RowEffect(Mixing::Unknown, "cuts through the rows"));
         }
@@ -79,7 +79,7 @@ impl OperatorCall<'_, '_> {
             .or_else(|| self.optional(1)?.ints());
         let count = self.node.outputs.len();
         let is_given = self.node.ints("split").is_some() || self.optional(1).is_some();
-        // Without sizes the operator cuts into equal parts.
+        // Without sizes the operator cuts the tensor into equal parts.
         let even = value
             .dim(axis)
             .and_then(Size::as_fixed)
@@ -126,7 +126,8 @@ impl OperatorCall<'_, '_> {
             } else {
                 Some(1)
             };
-            // The whole dimension: exporters write a large number as its end.
+            // The slice takes the whole dimension. Exporters write a large number as the end of
+            // such a slice.
             if start == Some(0)
                 && step == Some(1)
                 && end.is_some_and(|end| end >= i64::from(i32::MAX))
@@ -175,7 +176,7 @@ impl OperatorCall<'_, '_> {
                 pads.get(index).copied().ok_or(UNKNOWN)?,
                 pads.get(index + axes.len()).copied().ok_or(UNKNOWN)?,
             );
-            // An axis without padding keeps its rows.
+            // If the axis has no padding, its rows stay unchanged.
             if before == 0 && after == 0 {
                 continue;
             }
@@ -202,7 +203,7 @@ impl OperatorCall<'_, '_> {
                 _ if value.axis() == Some(axis) => {
                     return Err(RowEffect(Mixing::Unknown, "repeats the rows"));
                 }
-                // A value that is the same for all rows is repeated for each.
+                // A value that is the same for all rows is repeated for each row.
                 Some(times) if times.depends_on_rows() && dim.is_one() && rows.is_none() => {
                     (rows, *dim) = (Some(axis), times.clone());
                 }

@@ -1,4 +1,4 @@
-//! Comparing engine runs of two arms.
+//! Compares the engine runs of two arms.
 
 use crate::rollout::{
     evidence::{ArmTotals, RunTotals},
@@ -6,18 +6,18 @@ use crate::rollout::{
     sequential::{self, Proportion},
 };
 
-/// A bucket of rows counts for `advance` if it has this share of the runs of each arm. A rare
-/// bucket would hold a step for ever.
+/// Minimum share of each arm's runs that a bucket of rows must contain to count for `advance`. A
+/// rare bucket would keep a step waiting for ever.
 const COMMON_BUCKET_SHARE: f64 = 0.05;
 
 pub(super) const NO_RUNS: &str =
     "the first 64 runs of a version after its load are not compared, and an arm has no others";
 
-/// Compares the arms bucket by bucket (the buckets are strata): runs of the same number of rows
-/// take about the same time.
+/// Compares the arms bucket by bucket, because runs with the same number of rows take about the
+/// same time. In statistical terms, the buckets are strata.
 ///
-/// Only buckets in which both arms have runs are compared. The test of a bucket starts with its
-/// first run of both arms, so that no evidence is read before. The stable version's share is
+/// Only buckets in which both arms have runs are compared. The test of a bucket starts with the
+/// first run of each arm, so that no earlier evidence is used. The stable version's share is
 /// reported for the candidate's mix of buckets.
 pub(super) fn measure_runs(
     arm: &ArmTotals,
@@ -31,7 +31,7 @@ pub(super) fn measure_runs(
         .filter_map(|(bucket, totals)| {
             Some((proportion(totals), proportion(stable.runs.get(bucket)?)))
         })
-        // A bucket with runs of one arm only says nothing about the other.
+        // A bucket with runs of only one arm gives no information about the other arm.
         .filter(|(candidate, stable)| candidate.of > 0 && stable.of > 0)
         .collect();
     let (mut of, mut hits, mut stable_of, mut expected) = (0, 0, 0, 0.0);
@@ -39,7 +39,8 @@ pub(super) fn measure_runs(
         of += candidate.of;
         hits += candidate.hits;
         stable_of += stable.of;
-        // The hits of the stable version if it had the candidate's number of runs in the bucket.
+        // The hits of the stable version, if it had the same number of runs in the bucket as the
+        // candidate.
         expected += candidate.of as f64 * stable.value();
     }
     let stable_hits = if of == 0 {
@@ -65,7 +66,7 @@ pub(super) fn measure_runs(
     }
 }
 
-/// The buckets with a considerable share of the runs of both arms.
+/// The buckets that contain a considerable share of the runs of both arms.
 pub(super) fn common_buckets<'a>(
     arm: &'a ArmTotals,
     stable: &'a ArmTotals,
@@ -103,7 +104,7 @@ fn run_count(arm: &ArmTotals) -> u64 {
     arm.runs.values().map(|totals| totals.runs).sum()
 }
 
-/// Runs that were compared with a threshold. A failed run has no time.
+/// The number of runs that were compared with a threshold. A failed run has no duration.
 pub(super) fn timed_runs(runs: &RunTotals) -> u64 {
     runs.runs.saturating_sub(runs.untimed + runs.failed)
 }

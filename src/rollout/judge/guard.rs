@@ -30,56 +30,60 @@ pub enum GuardMetric {
     Distribution,
     /// The share of units of a window that were not answered, compared with a fixed ceiling.
     ErrorCeiling,
-    /// The 99th percentile of the time from request to answer, compared with a fixed ceiling.
+    /// The 99th percentile of the time from the request to the answer, compared with a fixed
+    /// ceiling.
     P99Ceiling,
 }
 
 /// The result of one guard for one candidate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GuardReport {
-    /// The metric.
+    /// The metric that the guard compares.
     pub guard: GuardMetric,
     /// The version of the candidate.
     pub candidate: String,
-    /// `keys`, `requests`, `runs` or `pairs`.
+    /// The kind of unit: `keys`, `requests`, `runs` or `pairs`.
     pub unit: Cow<'static, str>,
     /// The number of the candidate's units.
     pub count: u64,
     /// The share of these units that counts against the candidate, from 0 to 1.
     pub share: f64,
-    /// The same of the stable version. `null` for a budget or a ceiling.
+    /// The number of units of the stable version. `null` for a budget or a ceiling.
     pub stable_count: Option<u64>,
     pub(crate) stable_share: Option<f64>,
-    /// The margin above the stable version's share, or the budget, or the ceiling.
+    /// The margin above the stable version's share. For other guards, the budget or the ceiling.
     pub margin: f64,
-    /// Evidence that the candidate is worse by more than the margin. At `limit` it counts as shown.
+    /// The e-value of the claim that the candidate is worse by more than the margin. The claim
+    /// counts as shown at `limit`.
     pub e_value: f64,
     /// The e-value at which the candidate counts as worse.
     pub limit: f64,
-    /// Evidence that the candidate is not worse. At `limit_fine` it counts as shown.
+    /// The e-value of the claim that the candidate is not worse. The claim counts as shown at
+    /// `limit_fine`.
     pub e_value_fine: f64,
     pub(crate) limit_fine: f64,
-    /// The class of predictions whose share differs most.
+    /// The class of predictions whose share differs most. `None` for guards that do not compare
+    /// predictions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// What the evidence shows.
+    /// The result that the evidence supports.
     #[serde(flatten)]
     pub state: GuardState,
 }
 
-/// What the evidence shows about one guard of one candidate.
+/// The result that the evidence supports, for one guard of one candidate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "state", content = "reason")]
 pub enum GuardState {
-    /// Shown not to be worse.
+    /// The candidate is shown not to be worse.
     Clear,
     /// Nothing is shown yet.
     Open,
-    /// Shown to be worse.
+    /// The candidate is shown to be worse.
     Violated,
-    /// There is no unit to judge.
+    /// No unit exists that could be judged.
     NoData,
-    /// Not judged, with the reason. This never holds a step back.
+    /// The guard is not judged, for this reason. It never delays a step.
     NotJudged(Cow<'static, str>),
 }
 
@@ -111,7 +115,7 @@ impl GuardMetric {
         }
     }
 
-    /// Whether the guard compares predictions. Different predictions may be better ones.
+    /// Whether the guard compares predictions. A better candidate may predict differently.
     pub(super) fn is_of_predictions(self) -> bool {
         matches!(self, GuardMetric::Disagreement | GuardMetric::Distribution)
     }
@@ -130,18 +134,18 @@ impl GuardMetric {
             GuardMetric::Disagreement => plan.guards.disagreement_budget.is_some(),
             GuardMetric::Distribution => plan.guards.distribution_budget.is_some(),
             GuardMetric::P99Ceiling => plan.guards.p99_ceiling_ms.is_some(),
-            // The other guards have defaults and can't be switched off.
+            // The other guards have defaults and can't be disabled.
             _ => true,
         }
     }
 
-    /// Whether the guard may decide in this step.
+    /// Whether the guard can decide in this step.
     pub(super) fn decides_in(self, plan: &RolloutPlan, step: &PlanStep) -> bool {
         let has_data = match self {
             GuardMetric::ErrorCeiling => true,
-            // No caller waits for a shadow.
+            // No caller waits for a shadow copy.
             GuardMetric::P99Ceiling => !matches!(step, PlanStep::Shadow { .. }),
-            // A comparison needs units of the stable version at the same time.
+            // A comparison needs units that the stable version answers at the same time.
             _ => step.concurrent(),
         };
         has_data && self.is_in(plan)

@@ -1,5 +1,4 @@
-//! `Measurement`: the evidence of one guard about one candidate, and the report that follows from
-//! it.
+//! `Measurement`: the evidence of one guard about one candidate, and the report about it.
 
 use std::{borrow::Cow, collections::BTreeSet, f64::consts::PI};
 
@@ -16,8 +15,7 @@ use crate::rollout::{
 /// The share of answers that may exceed the 99th percentile.
 const LATE_SHARE: f64 = 0.01;
 
-/// The largest logarithm whose exponential is a finite number with room to spare (e^709 is the
-/// limit).
+/// Maximum logarithm for which the exponential is safely finite. The exact limit is e^709.
 const MAX_LOG_E: f64 = 690.0;
 
 pub(super) struct Measurement {
@@ -25,11 +23,11 @@ pub(super) struct Measurement {
     pub candidate: Proportion,
     pub stable: Option<Proportion>,
     pub margin: f64,
-    /// ln of the e-value that the candidate is worse by more than the margin.
+    /// ln of the e-value of the claim that the candidate is worse by more than the margin.
     pub log_e_worse: f64,
-    /// ln of the e-value that it is not.
+    /// ln of the e-value of the claim that the candidate is not worse by more than the margin.
     pub log_e_fine: f64,
-    /// The factor by which the limit is raised, for guards that are several tests.
+    /// The factor by which the limit is raised, for guards that consist of several tests.
     pub limit_factor: f64,
     pub detail: Option<String>,
 }
@@ -46,7 +44,7 @@ impl StepCase<'_> {
         let (arm, stable) = (self.arm(candidate), self.arm(self.case.stable));
         let measured = self.measure(guard, arm, stable);
         let limit = self.limit * measured.limit_factor;
-        // Without units of the stable version the shares of 0 would look equal.
+        // Without units of the stable version, both shares would be 0 and look equal.
         let no_stable = measured.stable.is_some_and(|stable| stable.of == 0);
         // A violation counts even if the rest of the evidence can't be compared.
         let state = if let Some(reason) = self.not_decided_here(guard) {
@@ -92,7 +90,8 @@ impl StepCase<'_> {
         }
     }
 
-    /// Why there will never be data to compare. Otherwise the guard would hold the step for ever.
+    /// Why data for a comparison can never arrive. Without this reason the guard would delay the
+    /// step for ever.
     fn not_comparable(
         &self,
         guard: GuardMetric,
@@ -102,7 +101,7 @@ impl StepCase<'_> {
         match guard {
             _ if guard.is_of_runs() => runs_not_comparable(arm, stable, guard != GuardMetric::Runs),
             GuardMetric::Disagreement
-                // In a shadow step pairs will come, so that the guard waits for them.
+                // In a shadow step pairs will arrive, so the guard waits for them.
                 if arm.pairs.pairs == 0 && !matches!(self.step, PlanStep::Shadow { .. }) =>
             {
                 Some("no pairs in this step")
@@ -125,8 +124,8 @@ impl StepCase<'_> {
                 guards.error_margin,
             ),
             GuardMetric::Nan => self.compare_units(
-                // A failed unit has no answer and so no NaN. It still counts as a unit, in both
-                // arms alike.
+                // A failed unit has no answer and therefore no NaN. It still counts as a unit, for
+                // both arms.
                 Proportion::new(arm.nan, arm.units),
                 Proportion::new(stable.nan, stable.units),
                 guards.nan_margin,
@@ -179,12 +178,12 @@ impl StepCase<'_> {
         }
     }
 
-    /// Compares the share of every class, in both directions, and reports the class that differs
+    /// Compares the share of every class in both directions, and reports the class that differs
     /// most.
     ///
-    /// The limit is raised by twice the number of tests. At most 1 / budget classes can be more
-    /// frequent than the budget, so that the rarer ones can't differ by more than it; if more
-    /// classes occur, their number counts.
+    /// The limit is raised by twice the number of tests. At most 1 / budget classes can have a
+    /// share above the budget, and classes with smaller shares can't differ by more than the
+    /// budget. If more classes occur, their number determines the limit.
     fn compare_classes(&self, arm: &ArmTotals, stable: &ArmTotals, budget: f64) -> Measurement {
         let (of, stable_of) = (
             arm.predictions.values().sum(),
@@ -210,7 +209,7 @@ impl StepCase<'_> {
             let candidate = Proportion::new(count(arm), of);
             let other = Proportion::new(count(stable), stable_of);
             let log_e_worse = sequential::log_e_worse(candidate, other, budget)
-                // More of a class and less of it are both a difference.
+                // Both a higher and a lower share of a class are a difference.
                 .max(sequential::log_e_worse(other, candidate, budget));
             let log_e_fine = sequential::log_e_not_worse(candidate, other, budget)
                 .min(sequential::log_e_not_worse(other, candidate, budget));
@@ -226,11 +225,11 @@ impl StepCase<'_> {
         measured
     }
 
-    /// Tests every window of time against a ceiling and reports the worst one.
+    /// Tests every time window against a ceiling, and reports the worst window.
     ///
-    /// Each window is a test that starts anew, so that a candidate that turns bad after a good week
-    /// is found as fast as one that is bad from the start. Window w has the share 6 / (π² (w + 1)²)
-    /// of the promise. These shares add up to 1 over all windows.
+    /// Each window is a separate test. A candidate that becomes bad after a good week is therefore
+    /// found as fast as one that is bad from the start. Window w gets the share 6 / (π² (w + 1)²)
+    /// of the allowed error probability. These shares add up to 1 over all windows.
     fn worst_window(
         &self,
         arm: &ArmTotals,
@@ -246,7 +245,7 @@ impl StepCase<'_> {
                 sequential::log_e_above(proportion, ceiling),
             )
         });
-        // Each window is judged by the distance from its own limit.
+        // The worst window is the one that exceeds its own limit most.
         let worst = tests.max_by(|(_, a, x), (_, b, y)| (x - a.ln()).total_cmp(&(y - b.ln())));
         let (candidate, limit_factor, log_e_worse) =
             worst.unwrap_or((Proportion::default(), PI.powi(2) / 6.0, 0.0));
@@ -278,7 +277,7 @@ fn measure_pairs(arm: &ArmTotals, budget: f64) -> Measurement {
     }
 }
 
-/// e^x as a number that JSON can represent.
+/// e^x, limited so that JSON can represent it.
 fn finite_exp(log: f64) -> f64 {
     log.min(MAX_LOG_E).exp()
 }

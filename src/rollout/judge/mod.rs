@@ -1,5 +1,5 @@
-//! The judge: decides what follows from the evidence of a step. It is one pure function of totals,
-//! which may be called any number of times without weakening its promise.
+//! The judge: decides about a step from its evidence. It is a pure function of totals. Any number
+//! of calls is allowed without weakening its statistical promise.
 
 mod comparison;
 mod guard;
@@ -22,24 +22,24 @@ use crate::rollout::{
 pub struct Case<'a> {
     /// The plan of the rollout.
     pub plan: &'a RolloutPlan,
-    /// From 0.
+    /// The index of the step, from 0.
     pub step: usize,
     /// The stable version, as a key of `evidence.arms`.
     pub stable: &'a str,
     /// The candidates, as keys of `evidence.arms`.
     pub candidates: &'a [String],
-    /// Since the step began.
+    /// The evidence since the step began.
     pub evidence: &'a Evidence,
-    /// Since the step began, without pauses.
+    /// The seconds since the step began, without pauses.
     pub step_seconds: f64,
-    /// Since the rollout began.
+    /// The seconds since the rollout began.
     pub rollout_seconds: f64,
-    /// Guards whose violation an operator accepted. Only guards of the predictions can be accepted:
-    /// a better model predicts otherwise.
+    /// Guards whose violation an operator accepted. Only guards of predictions can be accepted,
+    /// because a better model may predict differently.
     pub accepted: &'a [GuardMetric],
 }
 
-/// What the judge decides about a step.
+/// The decision of the judge about a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -69,7 +69,7 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// A verdict that no single guard decided.
+    /// A verdict that was not decided by a single guard.
     fn of(verdict: Verdict, text: String, guards: Vec<GuardReport>) -> Judgement {
         Judgement {
             verdict,
@@ -81,8 +81,8 @@ impl Judgement {
     }
 }
 
-/// Judges the step. The order of the checks matters: a violation aborts before any waiting time
-/// ends.
+/// Judges the step. The order of the checks matters: a violation aborts the rollout even before the
+/// minimum times have passed.
 pub fn judge(case: &Case<'_>) -> Judgement {
     let Some(step) = case.plan.steps.get(case.step) else {
         return Judgement::of(
@@ -109,8 +109,8 @@ pub fn judge(case: &Case<'_>) -> Judgement {
     }
     let waits = judged.reasons_to_wait(&guards);
     let (place, reasons) = (judged.place(), waits.join("; "));
-    // After the violations and before `advance`: a rollout that is too long must not be promoted
-    // late.
+    // This check comes after the violations and before `advance`: a rollout that exceeded its time
+    // limit must not be promoted.
     if case.rollout_seconds >= case.plan.max_seconds as f64 {
         let elapsed = duration(case.rollout_seconds);
         let text = format!("inconclusive at {place} after {elapsed}: {reasons}");
@@ -125,18 +125,19 @@ pub fn judge(case: &Case<'_>) -> Judgement {
         return Judgement::of(Verdict::Advance, text, guards);
     }
     if judged.cannot_collect_more() {
-        let text = format!("inconclusive at {place}: no room for further keys; {reasons}");
+        let text =
+            format!("inconclusive at {place}: the limit of tracked keys is reached; {reasons}");
         return Judgement::of(Verdict::Inconclusive, text, guards);
     }
-    let text = format!("holds at {place} after {}: {reasons}", judged.units());
+    let text = format!("stays at {place} after {}: {reasons}", judged.units());
     Judgement::of(Verdict::Hold, text, guards)
 }
 
 /// The e-value at which a test counts as shown: the number of tests divided by the plan's `alpha`.
 ///
-/// The promise covers the whole rollout, so that it is split evenly over every guard of every step
-/// and candidate (the union bound). Guards that only pause are counted too, so that the promise
-/// also holds for false pauses.
+/// The promise covers the whole rollout. It is therefore divided evenly among all guards of all
+/// steps and candidates (the union bound). Guards that only pause are included, so that the promise
+/// also covers false pauses.
 pub fn limit(plan: &RolloutPlan, candidates: usize) -> f64 {
     let tests: usize = plan
         .steps
@@ -144,7 +145,7 @@ pub fn limit(plan: &RolloutPlan, candidates: usize) -> f64 {
         .map(|step| {
             GuardMetric::ALL
                 .iter()
-                // A guard that can't decide in a step takes nothing of the promise.
+                // A guard that can't decide in a step uses no part of the promise.
                 .filter(|guard| guard.decides_in(plan, step))
                 .count()
         })
@@ -152,7 +153,7 @@ pub fn limit(plan: &RolloutPlan, candidates: usize) -> f64 {
     (tests * candidates.max(1)).max(1) as f64 / plan.alpha
 }
 
-/// A case, with the values that all of its guards share.
+/// A case, and the values that all of its guards share.
 struct StepCase<'a> {
     case: &'a Case<'a>,
     step: &'a PlanStep,
@@ -160,7 +161,7 @@ struct StepCase<'a> {
     limit: f64,
     /// The e-value at which a candidate counts as not worse.
     limit_fine: f64,
-    /// The totals of an arm without any.
+    /// The totals for an arm that has none.
     empty: ArmTotals,
 }
 
@@ -170,8 +171,9 @@ impl<'a> StepCase<'a> {
             case,
             step,
             limit: limit(case.plan, case.candidates.len()),
-            // Not split over the tests: a step advances only if every guard is shown to be fine, so
-            // that a false `advance` needs a false result of the one guard that should have failed.
+            // This limit is not divided among the tests. A step advances only if every guard is
+            // shown to be fine, so a false `advance` needs a false result of the one guard that
+            // should have failed.
             limit_fine: 1.0 / case.plan.alpha,
             empty: ArmTotals::default(),
         }
@@ -185,7 +187,7 @@ impl<'a> StepCase<'a> {
         self.case.plan.key.units()
     }
 
-    /// The verdict about a violated guard, and its text.
+    /// The verdict about a violated guard, with its message.
     fn violation(&self, worst: &GuardReport) -> (Verdict, String) {
         let pauses = worst.guard.is_of_predictions()
             && self.case.plan.guards.on_disagreement == OnDisagreement::Pause;
@@ -203,8 +205,8 @@ impl<'a> StepCase<'a> {
         (verdict, text)
     }
 
-    /// Whether a candidate has no room for further keys, so that waiting changes nothing. The
-    /// decision still waits for the least time of the step.
+    /// Whether a candidate reached the limit of tracked keys, so that waiting would change nothing.
+    /// The decision still waits for the minimum time of the step.
     fn cannot_collect_more(&self) -> bool {
         let full = self
             .case
@@ -215,7 +217,7 @@ impl<'a> StepCase<'a> {
             && self.case.step_seconds >= self.step.min_seconds() as f64
     }
 
-    /// Why the step is not over. Empty if it is.
+    /// Why the step must continue. Empty if the step is complete.
     fn reasons_to_wait(&self, guards: &[GuardReport]) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.case.plan.hold(self.case.step) {
@@ -259,8 +261,8 @@ impl<'a> StepCase<'a> {
     fn holds_back(&self, report: &GuardReport) -> bool {
         let undecided = matches!(report.state, GuardState::Open | GuardState::NoData);
         match report.guard {
-            // A ceiling is an emergency brake. Its absence of evidence is no reason to wait, unless
-            // no comparison with the stable version is possible.
+            // A ceiling only stops clear failures. Missing evidence about it is no reason to wait,
+            // unless a comparison with the stable version is impossible.
             GuardMetric::P99Ceiling => false,
             GuardMetric::ErrorCeiling => undecided && !self.step.concurrent(),
             _ => undecided,
@@ -268,8 +270,8 @@ impl<'a> StepCase<'a> {
     }
 }
 
-/// The violated guard that is furthest above its limit. A guard that aborts comes before one that
-/// pauses.
+/// The violated guard that exceeds its limit most. A guard that aborts takes precedence over one
+/// that pauses.
 fn worst(guards: &[GuardReport]) -> Option<&GuardReport> {
     let violated = guards
         .iter()
@@ -278,7 +280,7 @@ fn worst(guards: &[GuardReport]) -> Option<&GuardReport> {
         let excess = |report: &GuardReport| report.e_value / report.limit;
         b.guard
             .is_of_predictions()
-            // Reversed: the guards of predictions come last.
+            // The order is reversed, so that the guards of predictions come last.
             .cmp(&a.guard.is_of_predictions())
             .then(excess(a).total_cmp(&excess(b)))
     })

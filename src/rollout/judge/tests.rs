@@ -1,4 +1,4 @@
-//! Tests of the judge with made-up evidence.
+//! Tests of the judge with artificial evidence.
 
 use super::*;
 use crate::rollout::{
@@ -10,7 +10,8 @@ use crate::rollout::{
 const STABLE: &str = "1.0.0";
 const CANDIDATE: &str = "1.1.0";
 
-/// One canary step at 5 % with every guard; the time is over unless a test says otherwise.
+/// One canary step at 5 % with every guard. Its minimum time has passed unless a test sets another
+/// time.
 fn plan() -> RolloutPlan {
     RolloutPlan::parse(
         "name = \"test\"\nmax_seconds = 10000\nkey = \"header:x-user\"\n\
@@ -100,12 +101,12 @@ fn a_worse_candidate() {
         (judgement.guard, judgement.candidate.as_deref()),
         (Some(GuardMetric::Errors), Some(CANDIDATE))
     );
-    // The same before any least time or number: nobody waits for a proof that there is.
+    // The judge does not wait for a minimum time or number when the proof already exists.
     assert_eq!(
         at(&plan(), 1, &evidence(arm(40, 30), arm(800, 1)), 1.0, 1.0).verdict,
         Verdict::Abort
     );
-    // A stable version that is worse is no harm.
+    // A stable version that is worse than the candidate violates no guard.
     assert_ne!(
         look(&plan(), 1, &evidence(arm(412, 0), arm(8000, 700))).verdict,
         Verdict::Abort
@@ -128,7 +129,7 @@ fn as_good() {
     let text = "passed step 2 (5 %) after 5000 keys: error rate 0.1 % against 0.1 %, \
                 NaN answers 0 % against 0 %, failed runs 0 % against 0 %, slow runs 5 % against 5 %, \
                 expensive runs 5 % against 5 %, error rate 0 % of 0 keys in 60 s, ceiling 10 %";
-    // No windows: their guard has no data, and holds nothing back.
+    // The evidence has no windows. Their guard has no data and does not delay the step.
     check(
         &judgement,
         Verdict::Advance,
@@ -140,12 +141,12 @@ fn as_good() {
             .iter()
             .all(|report| report.state != GuardState::Violated)
     );
-    // Before its least time, and its least number.
+    // The minimum time and the minimum number are not reached yet.
     let judgement = at(&plan, 1, &good, 120.0, 120.0);
     check(
         &judgement,
         Verdict::Hold,
-        "holds at step 2 (5 %) after 5000 keys: 2 min of 10 min",
+        "stays at step 2 (5 %) after 5000 keys: 2 min of 10 min",
     );
     let judgement = look(&plan, 1, &evidence(arm(400, 0), arm(95_000, 0)));
     assert!(
@@ -155,7 +156,8 @@ fn as_good() {
         "{}",
         judgement.text
     );
-    // As many failures as the margin allows: neither worse nor fine.
+    // The candidate fails exactly as often as the margin allows: it is shown neither to be worse
+    // nor to be fine.
     let judgement = look(&plan, 1, &evidence(arm(5000, 30), arm(95_000, 95)));
     assert_eq!(
         (judgement.verdict, state(&judgement, GuardMetric::Errors)),
@@ -220,7 +222,8 @@ fn runs_of_the_same_size() {
             .collect(),
         ..ArmTotals::default()
     };
-    // Stable's large runs are slow, which says nothing of the candidate's small ones.
+    // The large runs of the stable version are slow. They must not affect the candidate's small
+    // runs.
     let judgement = look(
         &plan(),
         1,
@@ -236,7 +239,7 @@ fn runs_of_the_same_size() {
         ),
         (Verdict::Advance, &GuardState::Clear)
     );
-    // Twice as slow in every size.
+    // The candidate is twice as slow for every size.
     let judgement = look(
         &plan(),
         1,
@@ -252,7 +255,7 @@ fn runs_of_the_same_size() {
     assert!(judgement.text.starts_with(
         "aborted at step 2 (5 %) after 120 runs: slow runs 50 % against 5 % (e-value"
     ));
-    // No size in common: not judged, and no reason to wait.
+    // The arms have no size in common: the guard is not judged and does not delay the step.
     let judgement = look(
         &plan(),
         1,
@@ -266,7 +269,7 @@ fn runs_of_the_same_size() {
         state(&judgement, GuardMetric::EngineTime),
         &GuardState::NotJudged("the arms have no size of run in common".into())
     );
-    // None at all: those after a load are not compared.
+    // No run is left, because the first runs after a load are not compared.
     let judgement = look(
         &plan(),
         1,
@@ -280,7 +283,7 @@ fn runs_of_the_same_size() {
         NO_RUNS.contains(&format!("the first {WARM_RUNS} runs")),
         "{NO_RUNS}"
     );
-    // A run that failed counts once, however many units it held.
+    // A run that failed counts once, no matter how many units it contained.
     let failed = |runs: u64, failed: u64| ArmTotals {
         units: runs,
         runs: [(
@@ -329,7 +332,7 @@ fn predictions_that_differ_ask_a_person() {
     assert!(
         judgement.text.starts_with("inconclusive at step 1 (shadow 50 %) after 1000 pairs: pairs that differ 30 %, budget 10 % (e")
     );
-    // Once a person has accepted it.
+    // An operator accepted the violation.
     let candidates = [CANDIDATE.to_owned()];
     let differs = pairs(1000, 300);
     let case = Case {
@@ -380,7 +383,7 @@ fn predictions_that_differ_ask_a_person() {
         "{}",
         judgement.text
     );
-    // Less of a class, where the candidate has a new one, too.
+    // The candidate predicts one class less often, and also a new class.
     let mut fewer = classes(1000, 3000);
     fewer.predictions.insert("maybe".to_owned(), 1000);
     assert_eq!(
@@ -410,7 +413,7 @@ fn ceilings() {
             arm(95_000, 95),
         )
     };
-    // A good hour does not help a window in which half fails.
+    // Good windows do not compensate for a window in which half of the units fail.
     for step in [1, 2] {
         let judgement = look(
             &plan(),
@@ -440,7 +443,7 @@ fn ceilings() {
         look(&plan(), 1, &windows(&[(3, 200, 20, 2)], 8000)).verdict,
         Verdict::Advance
     );
-    // The first window that may abort is the cheapest one.
+    // The first window that may abort is the one with the lowest limit.
     let limit_of =
         |window| look(&plan(), 1, &windows(&[(window, 200, 20, 2)], 8000)).guards[7].limit;
     assert!((limit_of(9) / limit_of(0) - 100.0).abs() < 1e-9);
@@ -470,7 +473,7 @@ fn all_units() {
             .into(),
         }
     };
-    // There is no stable arm, and none is waited for.
+    // The step has no stable arm, and the judge does not wait for one.
     let judgement = look(&plan, 2, &alone(600, 3));
     assert_eq!(judgement.verdict, Verdict::Advance);
     assert_eq!(
@@ -507,7 +510,7 @@ fn several_candidates_wait_for_a_person() {
     check(
         &look(&evidence),
         Verdict::Hold,
-        "holds at step 1 (ab) after 49000 requests: a person decides",
+        "stays at step 1 (ab) after 49000 requests: a person decides",
     );
     evidence.arms.insert("1.2.0".to_owned(), arm(49_000, 700));
     let judgement = look(&evidence);
@@ -541,13 +544,13 @@ fn no_room_for_further_keys() {
     assert!(
         full(600.0)
             .text
-            .starts_with("inconclusive at step 2 (5 %): no room for further keys; not yet shown to be as good: error rate 0.61 %")
+            .starts_with("inconclusive at step 2 (5 %): the limit of tracked keys is reached; not yet shown to be as good: error rate 0.61 %")
     );
 }
 
 #[test]
 fn the_promise_is_split() {
-    // Shadow 8 (no p99), canary 9, all units 2 (the ceilings).
+    // The shadow step has 8 tests (no p99), canary 9, and the step with all units 2 (the ceilings).
     assert!((limit(&plan(), 1) - 19.0 / 0.01).abs() < 1e-9);
     for name in RolloutPlan::BUILTIN {
         let plan = RolloutPlan::builtin(name).unwrap();
@@ -585,7 +588,7 @@ fn a_report_is_readable_by_programs() {
     for guard in GuardMetric::ALL {
         assert_eq!(serde_json::to_value(guard).unwrap(), guard.name());
     }
-    // However strong the evidence is, it stays a number.
+    // Even extreme evidence stays a finite number.
     let strong = evidence(arm(1_000_000, 1_000_000), arm(1_000_000, 0));
     assert!(
         serde_json::to_value(look(&plan(), 1, &strong)).unwrap()["guards"][0]["e_value"]

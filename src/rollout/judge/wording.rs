@@ -1,4 +1,4 @@
-//! The words in which a judgement explains itself to operators.
+//! The texts with which a judgement explains itself to operators.
 
 use crate::rollout::{
     figures::{number, percent},
@@ -7,7 +7,7 @@ use crate::rollout::{
 };
 
 impl StepCase<'_> {
-    /// `step 2 (5 %)`
+    /// The step, like `step 2 (5 %)`.
     pub(super) fn place(&self) -> String {
         let kind = match self.step {
             PlanStep::Shadow { share, .. } => format!("shadow {}", percent(*share)),
@@ -17,7 +17,7 @@ impl StepCase<'_> {
         format!("step {} ({kind})", self.case.step + 1)
     }
 
-    /// `412 keys`: the units of the candidate with the fewest.
+    /// The number of units of the candidate with the fewest units, like `412 keys`.
     pub(super) fn units(&self) -> String {
         let units = self
             .case
@@ -29,10 +29,11 @@ impl StepCase<'_> {
         format!("{units} {}", self.unit())
     }
 
-    /// `412 keys`, or `412 keys of 1.2.0` if there are several candidates.
+    /// The number of units of a report, like `412 keys`. With several candidates, like `412 keys of
+    /// 1.2.0`.
     pub(super) fn count(&self, report: &GuardReport) -> String {
         let count = match report.guard {
-            // The report of a ceiling counts the units of one window.
+            // The report about a ceiling counts the units of one window.
             GuardMetric::ErrorCeiling | GuardMetric::P99Ceiling => {
                 self.arm(&report.candidate).units
             }
@@ -55,7 +56,7 @@ impl StepCase<'_> {
             .collect()
     }
 
-    /// `error rate 3.1 % against 0.2 %`
+    /// The rate of a guard, like `error rate 3.1 % against 0.2 %`.
     fn rate(&self, report: &GuardReport) -> String {
         let (share, margin) = (percent(report.share), percent(report.margin));
         let rate = match report.guard {
@@ -87,7 +88,7 @@ impl StepCase<'_> {
         }
     }
 
-    /// `of 80 keys in 60 s`
+    /// The units of a window, like `of 80 keys in 60 s`.
     fn window(&self, report: &GuardReport) -> String {
         format!(
             "of {} {} in {} s",
@@ -95,7 +96,8 @@ impl StepCase<'_> {
         )
     }
 
-    /// `error rate 3.1 % against 0.2 % (e-value 671, limit 500)`
+    /// The evidence that a candidate is worse, like `error rate 3.1 % against 0.2 % (e-value 671,
+    /// limit 500)`.
     pub(super) fn evidence(&self, report: &GuardReport) -> String {
         format!(
             "{} (e-value {}, limit {})",
@@ -105,7 +107,8 @@ impl StepCase<'_> {
         )
     }
 
-    /// `error rate 0.6 % against 0.1 %, margin 0.5 % (e-value 0.2, limit 100)`
+    /// The evidence that a candidate is not worse, like `error rate 0.6 % against 0.1 %, margin 0.5
+    /// % (e-value 0.2, limit 100)`.
     pub(super) fn evidence_of_safety(&self, report: &GuardReport) -> String {
         if report.state == GuardState::NoData {
             return format!("{} (no data)", report.guard.name());

@@ -13,7 +13,7 @@ impl RolloutPlan {
         "high",
     ];
 
-    /// The text of a built-in plan, with its comments.
+    /// The TOML of a built-in plan, including its comments.
     pub fn builtin_text(name: &str) -> Option<&'static str> {
         match name {
             "shadow" => Some(include_str!("../plans/shadow.toml")),
@@ -27,7 +27,7 @@ impl RolloutPlan {
         }
     }
 
-    /// The built-in plan of this name. `None` for an unknown name.
+    /// The built-in plan with this name. `None` for an unknown name.
     pub fn builtin(name: &str) -> Option<RolloutPlan> {
         RolloutPlan::parse(RolloutPlan::builtin_text(name)?).ok()
     }

@@ -1,10 +1,10 @@
 //! Why a plan is rejected.
 
-/// A text that is no plan.
+/// Why a text is not a plan.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum PlanError {
-    /// The text is no TOML, or a value has the wrong type. The message shows the line.
+    /// The text is not TOML, or a value has the wrong type. The message shows the line.
     #[error(transparent)]
     Toml(#[from] toml::de::Error),
     #[error("unknown key `{key}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
@@ -30,7 +30,7 @@ pub enum PlanFault {
     NoSteps,
     #[error("`{key}` must have one weight for each candidate, and their sum must be below 1")]
     Weights { key: String },
-    /// `index` is the step's, from 0.
+    /// `index` is the index of the step, from 0.
     #[error("`steps[{index}]`: a weight must not fall ({weight} after {before})")]
     FallingWeight {
         index: usize,

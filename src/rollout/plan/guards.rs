@@ -1,12 +1,12 @@
-//! `Guards`: the limits of a candidate's harm.
+//! `Guards`: the limits for the harm that a candidate may cause.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::rollout::plan::{PlanFault, check_range};
 
-/// The metrics in which a candidate must not be worse. A margin is a difference of shares. A
-/// difference within the margin is accepted.
+/// The metrics in which a candidate must not be worse. A margin is the accepted difference between
+/// two shares.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Guards {
@@ -18,9 +18,10 @@ pub struct Guards {
     /// rows.
     pub run_margin: f64,
     /// A run is slow if it takes longer than this quantile of the stable version's runs before the
-    /// step. Runs of the same bucket of rows are compared. The cost of a run has the same rule.
+    /// step. Only runs in the same bucket of rows are compared. The same rule applies to the cost
+    /// of a run.
     pub engine_time_quantile: f64,
-    /// A run that is faster than this is never slow or expensive: the time of a few microseconds
+    /// A run that is faster than this is never slow or expensive: a time of a few microseconds
     /// depends on the processor's caches.
     pub engine_time_floor_ms: f64,
     /// The margin for the share of slow runs.
@@ -36,24 +37,25 @@ pub struct Guards {
     /// the distribution of predictions is not judged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distribution_budget: Option<f64>,
-    /// What follows from too large a disagreement of the answers: a pause, or an abort.
+    /// The action if the answers disagree too much: pause or abort.
     pub on_disagreement: OnDisagreement,
-    /// The share of failed units in a window above which the candidate is aborted at once, whatever
-    /// the stable version does.
+    /// The share of failed units in a window above which the candidate is aborted at once,
+    /// regardless of the stable version.
     pub error_ceiling: f64,
-    /// The ceiling for the 99th percentile of the time from request to answer in a window. Without
-    /// it, this time is not judged.
+    /// The ceiling for the 99th percentile of the time from the request to the answer in a window.
+    /// Without it, this time is not judged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_ceiling_ms: Option<f64>,
-    /// The length of a window.
+    /// The length of a window in seconds.
     pub window_seconds: u64,
 }
 
-/// The consequence if a candidate's predictions differ by more than their budget.
+/// The action if a candidate's predictions differ by more than their budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnDisagreement {
-    /// The rollout pauses, and an operator decides: a better model predicts otherwise too.
+    /// The rollout pauses and an operator decides, because a better model also predicts
+    /// differently.
     #[default]
     Pause,
     /// The rollout is aborted.
@@ -88,7 +90,7 @@ impl Guards {
             ("error_margin", Some(self.error_margin), 0.0, 1.0),
             ("nan_margin", Some(self.nan_margin), 0.0, 1.0),
             ("run_margin", Some(self.run_margin), 0.0, 1.0),
-            // The extreme quantiles need more runs than a step has.
+            // The extreme quantiles would need more runs than a step has.
             ("engine_time_quantile", Some(self.engine_time_quantile), 0.5, 0.999),
             ("engine_time_floor_ms", Some(self.engine_time_floor_ms), 0.0, 60_000.0),
             ("engine_time_margin", Some(self.engine_time_margin), 0.0, 1.0),

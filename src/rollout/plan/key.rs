@@ -14,7 +14,7 @@ pub enum AssignmentKey {
     /// Every request has its own key.
     #[default]
     PredictionId,
-    /// `header:NAME`: the value of a header. The name is in lower case here.
+    /// `header:NAME`: the value of a header. The variant contains the name in lower case.
     Header(String),
     /// `field:NAME`: the value of a field in the first instance of the request.
     Field(String),
@@ -25,7 +25,7 @@ impl AssignmentKey {
         *self == AssignmentKey::PredictionId
     }
 
-    /// The plural name of the counted units in texts.
+    /// The plural name of the counted units, for messages.
     pub fn units(&self) -> &'static str {
         if self.is_prediction_id() {
             "requests"
@@ -40,7 +40,8 @@ impl TryFrom<String> for AssignmentKey {
 
     fn try_from(text: String) -> Result<AssignmentKey, PlanFault> {
         match text.split_once(':') {
-            // The name of a header is a token (RFC 9110, 5.6.2) and is compared without its case.
+            // The name of a header is a token (RFC 9110, 5.6.2). Names are compared without regard
+            // to case.
             Some(("header", name)) if !name.is_empty() && name.bytes().all(is_token_byte) => {
                 Ok(AssignmentKey::Header(name.to_ascii_lowercase()))
             }

@@ -21,23 +21,23 @@ pub use step::PlanStep;
 pub struct RolloutPlan {
     /// The name of the plan. It must not be empty.
     pub name: String,
-    /// The probability, over the whole rollout and all candidates, that a candidate that is not
-    /// worse is aborted. The judge keeps it below this value.
+    /// Maximum probability that a candidate that is not worse is aborted, over the whole rollout
+    /// and all candidates.
     #[serde(default = "default_alpha")]
     pub alpha: f64,
-    /// After this many seconds an undecided rollout is inconclusive.
+    /// The number of seconds after which an undecided rollout is inconclusive.
     #[serde(default = "default_max_seconds")]
     pub max_seconds: u64,
-    /// The part of a request that decides its arm.
+    /// The part of a request that determines the version that answers it.
     #[serde(default, skip_serializing_if = "AssignmentKey::is_prediction_id")]
     pub key: AssignmentKey,
-    /// A second operator must approve before the rollout starts.
+    /// Whether a second operator must approve before the rollout starts.
     #[serde(default)]
     pub approve: bool,
-    /// The limits of the candidate.
+    /// The guards of the candidates.
     #[serde(default)]
     pub guards: Guards,
-    /// The steps, in their order. There is at least one.
+    /// The steps in their order. At least one step is required.
     pub steps: Vec<PlanStep>,
 }
 
@@ -45,16 +45,16 @@ fn default_alpha() -> f64 {
     0.01
 }
 
-/// A week.
+/// The default of `max_seconds`, a week.
 fn default_max_seconds() -> u64 {
     7 * 86_400
 }
 
-/// A hundred days. A longer rollout would be a second service.
+/// Maximum of `max_seconds`, a hundred days. A longer rollout would be a second service.
 const MAX_SECONDS: u64 = 8_640_000;
 
 impl RolloutPlan {
-    /// Whether the step waits for an operator, whatever the judge finds.
+    /// Whether the step waits for an operator, regardless of the judge's verdict.
     pub fn hold(&self, step: usize) -> bool {
         match self.steps.get(step) {
             Some(PlanStep::Ab { .. }) => true,
@@ -89,7 +89,7 @@ impl RolloutPlan {
         }
     }
 
-    /// Checks all values. Plans from TOML, from the API and from the journal go through it.
+    /// Checks all values. Plans from TOML, the API and the journal are all checked.
     pub fn check(&self) -> Result<(), PlanFault> {
         if self.name.is_empty() {
             return Err(PlanFault::EmptyName);
@@ -109,9 +109,9 @@ impl RolloutPlan {
         let mut least: u64 = 0;
         for (index, step) in self.steps.iter().enumerate() {
             step.check(&|key: &str| format!("steps[{index}].{key}"))?;
-            // A plan can name any number. An overflow must not make the sum small.
+            // A plan can contain any number. An overflow must not make the sum small.
             least = least.saturating_add(step.min_seconds());
-            // A smaller weight would move units from the candidate back to the stable version:
+            // A smaller weight would move units from the candidate back to the stable version, and
             // their users would see the answers change twice.
             if let Some(weight) = step.largest_weight() {
                 if weight < before {
@@ -132,7 +132,7 @@ impl RolloutPlan {
 }
 
 fn check_range(key: &str, value: f64, least: f64, most: f64) -> Result<(), PlanFault> {
-    // NaN is in no range.
+    // NaN is outside every range.
     if (least..=most).contains(&value) {
         Ok(())
     } else {

@@ -1,4 +1,4 @@
-//! Reading a plan from TOML.
+//! Parses a plan in TOML.
 
 use toml::{Table, Value};
 
@@ -30,8 +30,8 @@ pub(super) const GUARD_KEYS: [&str; 14] = [
     "window_seconds",
 ];
 
-/// The keys of a step of this kind. For an unknown kind, the keys of all kinds: the error should
-/// name the kind, not a key.
+/// The keys of a step of this kind. For an unknown kind, returns the keys of all kinds, so that the
+/// error names the kind and not a key.
 pub(super) fn step_keys(kind: &str) -> &'static [&'static str] {
     match kind {
         "shadow" => &["kind", "share", "min_seconds", "min_requests", "hold"],
@@ -55,14 +55,14 @@ impl RolloutPlan {
     pub fn parse(text: &str) -> Result<RolloutPlan, PlanError> {
         let table: Table = text.parse()?;
         check_keys(&table)?;
-        // Parsed from the text again, because only such an error shows the line.
+        // The text is parsed again, because only an error from the text contains the line.
         let plan: RolloutPlan = toml::from_str(text)?;
         plan.check()?;
         Ok(plan)
     }
 }
 
-/// Rejects unknown keys with a suggestion, which the deserializer can't make.
+/// Rejects unknown keys, with a suggestion that the deserializer can't make.
 fn check_keys(table: &Table) -> Result<(), PlanError> {
     check_known(table, "", &PLAN_KEYS)?;
     if let Some(Value::Table(guards)) = table.get("guards") {
@@ -85,7 +85,7 @@ fn check_known(table: &Table, prefix: &str, known: &[&str]) -> Result<(), PlanEr
         return Ok(());
     };
     let distance = |known: &&&str| strsim::damerau_levenshtein(known, key);
-    // More than half of the key wrong is no typing error.
+    // A key that is more than half wrong is not a typo.
     let nearest = known
         .iter()
         .min_by_key(distance)

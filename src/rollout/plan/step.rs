@@ -5,25 +5,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::rollout::plan::{PlanFault, check_range};
 
-/// One unit in a hundred thousand. With a smaller weight a step would never end.
+/// Minimum weight: one unit in a hundred thousand. With a smaller weight a step would never end.
 const SMALLEST_WEIGHT: f64 = 1e-5;
 
-/// One step of a rollout, with its kind in the member `kind`.
+/// One step of a rollout. Its member `kind` contains its kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum PlanStep {
-    /// The candidate answers copies of a share of the requests. Its answers are compared and thrown
-    /// away.
+    /// The candidate answers copies of a share of the requests. Its answers are compared and
+    /// discarded.
     Shadow {
         /// The share of the requests that are copied, from 0 to 1.
         share: f64,
-        /// The step lasts at least this long, without pauses.
+        /// Minimum duration of the step in seconds, without pauses.
         #[serde(default)]
         min_seconds: u64,
-        /// The step lasts until each candidate has this many requests.
+        /// Minimum number of requests for each candidate in the step.
         #[serde(default)]
         min_requests: u64,
-        /// The step lasts until an operator decides.
+        /// Whether the step waits until an operator decides.
         #[serde(default)]
         hold: bool,
     },
@@ -31,35 +31,35 @@ pub enum PlanStep {
     Canary {
         /// The share of the units, from 0 to 1.
         weight: f64,
-        /// The step lasts at least this long, without pauses.
+        /// Minimum duration of the step in seconds, without pauses.
         #[serde(default)]
         min_seconds: u64,
-        /// The step lasts until each candidate has this many requests.
+        /// Minimum number of requests for each candidate in the step.
         #[serde(default)]
         min_requests: u64,
-        /// The step lasts until an operator decides.
+        /// Whether the step waits until an operator decides.
         #[serde(default)]
         hold: bool,
     },
-    /// The stable version and the candidates answer side by side, until an operator decides.
+    /// The stable version and the candidates both answer requests, until an operator decides.
     Ab {
         /// The share of each candidate. Without it, the stable version and the candidates have
         /// equal shares.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         weights: Option<Vec<f64>>,
-        /// The step lasts at least this long, without pauses.
+        /// Minimum duration of the step in seconds, without pauses.
         #[serde(default)]
         min_seconds: u64,
-        /// The step lasts until each candidate has this many requests.
+        /// Minimum number of requests for each candidate in the step.
         #[serde(default)]
         min_requests: u64,
     },
     /// The candidate answers all units at once. The stable version stays loaded.
     BlueGreen {
-        /// The step lasts at least this long, without pauses.
+        /// Minimum duration of the step in seconds, without pauses.
         #[serde(default)]
         min_seconds: u64,
-        /// The step lasts until each candidate has this many requests.
+        /// Minimum number of requests for each candidate in the step.
         #[serde(default)]
         min_requests: u64,
     },
@@ -76,7 +76,7 @@ impl PlanStep {
         }
     }
 
-    /// The shortest duration of the step in seconds.
+    /// The minimum duration of the step in seconds.
     pub fn min_seconds(&self) -> u64 {
         match self {
             PlanStep::Shadow { min_seconds, .. }
@@ -86,7 +86,7 @@ impl PlanStep {
         }
     }
 
-    /// The least number of units of each arm.
+    /// The minimum number of units of each arm.
     pub fn min_requests(&self) -> u64 {
         match self {
             PlanStep::Shadow { min_requests, .. }
@@ -101,7 +101,7 @@ impl PlanStep {
         match self {
             PlanStep::Shadow { .. } | PlanStep::Ab { .. } => true,
             PlanStep::Canary { weight, .. } => *weight < 1.0,
-            // All units go to the candidate.
+            // All units are assigned to the candidate.
             PlanStep::BlueGreen { .. } => false,
         }
     }
@@ -118,7 +118,7 @@ impl PlanStep {
         }
     }
 
-    /// `path` makes the path of a key of this step in the plan.
+    /// Checks the values. `path` returns the path of a key of this step in the plan.
     pub(super) fn check(&self, path: &impl Fn(&str) -> String) -> Result<(), PlanFault> {
         let check_share =
             |key: &str, value: f64| check_range(&path(key), value, SMALLEST_WEIGHT, 1.0);

@@ -1,4 +1,4 @@
-//! The details of journal entries about a rollout, as they are written.
+//! The details of journal entries about a rollout, in their serialized form.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,11 @@ use crate::{
 pub(crate) struct StartDetails {
     pub plan: RolloutPlan,
     pub candidates: Vec<VersionRef>,
-    /// An operator accepted that a rollback would break callers that adopt what is new in the
-    /// candidate.
+    /// Whether an operator accepted that a rollback would break callers who use the new values of
+    /// the candidate.
     #[serde(default)]
     pub forward_only: bool,
-    /// Differences that are not proved harmless and that an operator accepted.
+    /// Differences that are not proved to be harmless and that an operator accepted.
     #[serde(default)]
     pub accepted: Vec<String>,
     #[serde(default)]
@@ -30,7 +30,7 @@ pub(crate) struct StartDetails {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StepDetails {
-    /// From 0.
+    /// The index of the step, from 0.
     pub step: usize,
     #[serde(default)]
     pub thresholds: Thresholds,
@@ -40,20 +40,20 @@ pub(crate) struct StepDetails {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PauseDetails {
-    /// The guard that was inconclusive.
+    /// The guard that was inconclusive. `None` if no single guard was.
     #[serde(default)]
     pub guard: Option<GuardMetric>,
 }
 
-/// A run above these thresholds counts as slow or expensive. They are written when a step begins,
-/// so that they are the same on every replica and do not follow the runs of the step.
+/// The thresholds above which a run counts as slow or expensive. They are written when a step
+/// begins, so that they are the same on every replica and do not depend on the runs of the step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Thresholds {
-    /// Nanoseconds of an engine run, by bucket of rows.
+    /// The threshold for the time of an engine run in nanoseconds, by bucket of rows.
     pub time_ns: BTreeMap<u8, u64>,
-    /// Nanoseconds of processor cores in an engine run, by bucket of rows: the cost without the
-    /// price.
+    /// The threshold for the core time of an engine run in nanoseconds, by bucket of rows. It is
+    /// the cost without the price.
     pub core_ns: BTreeMap<u8, u64>,
 }
 

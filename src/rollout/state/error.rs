@@ -1,4 +1,4 @@
-//! Why a journal can't be read to its end.
+//! Why the rest of a journal can't be applied.
 
 use crate::{journal::JournalError, rollout::plan::PlanFault};
 
@@ -10,7 +10,7 @@ pub(crate) enum FoldError {
     Contradiction(#[from] Contradiction),
 }
 
-/// An entry that can't follow the entries before it.
+/// An entry that contradicts the entries before it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("journal entry {seq}: {problem}")]
 pub(crate) struct Contradiction {
@@ -32,7 +32,7 @@ pub(crate) enum EntryProblem {
     UnreadableDetails(String),
     #[error("a version is adopted during a rollout")]
     AdoptedDuringRollout,
-    #[error("a rollout starts during another")]
+    #[error("a rollout starts while another is in progress")]
     StartedDuringRollout,
     #[error("its plan: {0}")]
     Plan(#[from] PlanFault),

@@ -1,5 +1,5 @@
-//! `ModelState`: the state of a model that follows from its journal. It is computed entry by entry,
-//! without any other input, so that every replica and every restart gets the same state.
+//! `ModelState`: the state of a model, computed from its journal entry by entry. There is no other
+//! input, so that every replica and every restart computes the same state.
 
 mod details;
 mod error;
@@ -25,16 +25,16 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ModelState {
     pub stable: Option<VersionRef>,
-    /// Former stable versions, the latest last. Rollbacks go back through them.
+    /// Former stable versions in order, the latest one last. Rollbacks return to them.
     pub former: Vec<VersionRef>,
     pub rollout: Option<RolloutState>,
-    /// Every version that was ever stable.
+    /// Every version that has been stable.
     pub proven: BTreeSet<String>,
-    /// The digest of every version that was ever decided on.
+    /// The digest of every version in a decision.
     pub digests: BTreeMap<String, String>,
     /// The last decision.
     pub last: Option<DecisionRecord>,
-    /// Versions that a rollback, an abort or a repair took out of use, with that decision. A
+    /// Versions that a rollback, an abort or a repair took out of use, each with that decision. A
     /// version that becomes stable again is removed.
     pub withdrawn: BTreeMap<String, DecisionRecord>,
     /// The number of decisions so far, by action and cause.
@@ -43,7 +43,7 @@ pub(crate) struct ModelState {
     pub set_aside: BTreeSet<String>,
 }
 
-/// The parts of a journal entry that a status shows.
+/// The parts of a journal entry that are part of a status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DecisionRecord {
     pub seq: u64,
@@ -71,7 +71,7 @@ impl DecisionRecord {
 
 impl ModelState {
     /// Reads a journal from its start. Returns the state after the last good entry, and the error
-    /// that ended the reading before the end of the journal. `observe` gets each good entry.
+    /// if an entry could not be applied. `observe` gets each good entry.
     pub(crate) fn fold(
         journal: &Journal,
         model: &str,
@@ -79,7 +79,7 @@ impl ModelState {
     ) -> (ChainHead, ModelState, Result<(), FoldError>) {
         let (mut head, mut state) = (ChainHead::default(), ModelState::default());
         loop {
-            // `head` must stay at the last good entry if the next one fails.
+            // `head` must stay at the last good entry if the next entry fails.
             let mut next = head.clone();
             let outcome = match journal.next(model, &mut next) {
                 Ok(None) => return (head, state, Ok(())),
@@ -109,7 +109,8 @@ impl ModelState {
             self.note_digest(named)?;
         }
         let before = self.stable.clone();
-        // Read before the transition, which may end the rollout.
+        // The candidates are read before the transition, because the transition may end the
+        // rollout.
         let candidates: Vec<VersionRef> = self
             .rollout
             .iter()
@@ -131,7 +132,7 @@ impl ModelState {
             self.withdrawn
                 .extend(withdrawn.map(|named| (named.version, record.clone())));
         }
-        // The stable version, and those that a rollback leads to, are in use.
+        // The stable version and the targets of rollbacks are in use.
         for named in self.stable.iter().chain(&self.former) {
             self.withdrawn.remove(&named.version);
         }
@@ -139,7 +140,7 @@ impl ModelState {
         Ok(())
     }
 
-    /// A version is the package with the digest of its first entry.
+    /// Checks the digest: a version is the package with the digest of its first entry.
     fn note_digest(&mut self, named: &VersionRef) -> Result<(), EntryProblem> {
         let known = self
             .digests
@@ -176,7 +177,7 @@ impl ModelState {
                 self.running()?;
                 self.rollout = None;
             }
-            // The damaged entries may have aborted the rollout, so that it must not go on.
+            // The damaged entries may have aborted the rollout, so it must not continue.
             Action::Repair => {
                 self.rollout = None;
                 self.set_aside.extend(places_aside(entry));
@@ -206,9 +207,9 @@ impl ModelState {
         if details.step >= rollout.plan.steps.len() {
             return Err(EntryProblem::NoSuchStep);
         }
-        // The time until the approval does not count against the plan's longest time.
+        // The wait for approval does not count towards the plan's `max_seconds`.
         if entry.action == Action::Approve {
-            rollout.restart_patience(at_ms);
+            rollout.restart_time_limit(at_ms);
         }
         rollout.begin_step(details, entry.seq, at_ms);
         Ok(())
@@ -230,20 +231,20 @@ impl ModelState {
     }
 
     fn roll_back(&mut self, to: VersionRef) {
-        // During a rollout, a rollback to the stable version only ends the rollout.
+        // During a rollout, a rollback to the current stable version only ends the rollout.
         if self.rollout.take().is_some() && self.stable.as_ref() == Some(&to) {
             return;
         }
         let before = self.stable.replace(to.clone());
         match self.former.iter().rposition(|former| *former == to) {
-            // A second rollback must go further back, not forward again.
+            // A second rollback must go further back, instead of forward again.
             Some(at) => self.former.truncate(at),
             None => self.former.extend(before),
         }
     }
 
     fn make_stable(&mut self, to: VersionRef) {
-        // A version that becomes stable again at once is no way back to itself.
+        // A version that is promoted again must not become its own rollback target.
         if let Some(before) = self.stable.replace(to)
             && self.stable.as_ref() != Some(&before)
         {
@@ -251,7 +252,7 @@ impl ModelState {
         }
     }
 
-    /// Whether a rollout is in progress whose candidates got traffic, so that a rollback ends it.
+    /// Whether a rollout is in progress and its candidates got traffic, so that a rollback ends it.
     pub(crate) fn has_begun(&self) -> bool {
         self.rollout
             .as_ref()
@@ -272,7 +273,8 @@ fn target(entry: &Entry) -> Result<VersionRef, EntryProblem> {
     entry.to.clone().ok_or(EntryProblem::NoVersion)
 }
 
-/// The places to which a repair moved damaged entries: a text, or a list if there are several.
+/// The places to which a repair moved damaged entries. The entry contains a string, or a list if
+/// there are several.
 fn places_aside(entry: &Entry) -> Vec<String> {
     let details = entry.details.as_ref();
     let Some(places) = details.and_then(|details| details.get("set_aside")) else {

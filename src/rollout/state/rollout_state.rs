@@ -20,9 +20,10 @@ pub(crate) struct RolloutState {
     pub plan: RolloutPlan,
     pub candidates: Vec<VersionRef>,
     pub phase: PhaseState,
-    /// From 0.
+    /// The index of the step, from 0.
     pub step: usize,
-    /// The number of the entry that began the step. The evidence of the step is stored under it.
+    /// The sequence number of the entry that began the step. The evidence of the step is stored
+    /// under it.
     pub step_seq: u64,
     pub thresholds: Thresholds,
     pub forward_only: bool,
@@ -30,23 +31,23 @@ pub(crate) struct RolloutState {
     /// Inconclusive guards of this step that an operator accepted by resuming.
     pub waived: BTreeSet<GuardMetric>,
     step_began_ms: u64,
-    /// The start of the plan's longest time: the start of the rollout, its approval, or the last
-    /// resume.
-    patience_began_ms: u64,
-    /// The time of this step in pauses that ended.
+    /// The time from which the plan's `max_seconds` count: the start of the rollout, its approval,
+    /// or the last resume.
+    limit_began_ms: u64,
+    /// The total duration of the pauses in this step that ended.
     paused_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PhaseState {
-    /// A second operator must approve.
+    /// The rollout waits for the approval of a second operator.
     AwaitsApproval,
     Running,
     Paused {
         since_ms: u64,
         by: Actor,
         reason: String,
-        /// The guard that was inconclusive, if the judge paused.
+        /// The guard that was inconclusive. `None` if the judge did not pause the rollout.
         guard: Option<GuardMetric>,
     },
 }
@@ -70,7 +71,7 @@ impl RolloutState {
             accepted: details.accepted,
             waived: BTreeSet::new(),
             step_began_ms: at_ms,
-            patience_began_ms: at_ms,
+            limit_began_ms: at_ms,
             paused_ms: 0,
         }
     }
@@ -80,7 +81,7 @@ impl RolloutState {
         self.step = details.step;
         self.thresholds = details.thresholds;
         (self.step_seq, self.step_began_ms, self.paused_ms) = (seq, at_ms, 0);
-        // What an operator accepted in one step is judged again in the next.
+        // A guard that an operator accepted in one step is judged again in the next.
         self.waived.clear();
     }
 
@@ -92,17 +93,17 @@ impl RolloutState {
             return;
         };
         self.paused_ms += at_ms.saturating_sub(since_ms);
-        // The operator saw the reason of the pause and decided to go on.
+        // The operator saw the reason of the pause and decided to continue.
         self.waived.extend(guard);
-        self.restart_patience(at_ms);
+        self.restart_time_limit(at_ms);
         self.phase = PhaseState::Running;
     }
 
-    pub(super) fn restart_patience(&mut self, at_ms: u64) {
-        self.patience_began_ms = at_ms;
+    pub(super) fn restart_time_limit(&mut self, at_ms: u64) {
+        self.limit_began_ms = at_ms;
     }
 
-    /// Seconds that the step has run, without pauses.
+    /// The seconds for which the step has run, without pauses.
     pub(crate) fn step_seconds(&self, now_ms: u64) -> f64 {
         let until = match self.phase {
             PhaseState::Paused { since_ms, .. } => since_ms,
@@ -110,18 +111,19 @@ impl RolloutState {
         };
         let elapsed_ms = until
             .saturating_sub(self.step_began_ms)
-            // Clocks of replicas differ, so that the difference may be negative.
+            // Clocks of replicas differ, so a plain difference could be negative.
             .saturating_sub(self.paused_ms);
         elapsed_ms as f64 / 1000.0
     }
 
-    /// Seconds since the step began, with pauses. The windows of its evidence count them.
+    /// The seconds since the step began, including pauses. The windows of its evidence are based on
+    /// this time.
     pub(crate) fn step_age_seconds(&self, now_ms: u64) -> f64 {
         now_ms.saturating_sub(self.step_began_ms) as f64 / 1000.0
     }
 
-    /// Seconds of the plan's longest time that have passed.
-    pub(crate) fn patience_seconds(&self, now_ms: u64) -> f64 {
-        now_ms.saturating_sub(self.patience_began_ms) as f64 / 1000.0
+    /// The seconds that count towards the plan's `max_seconds`.
+    pub(crate) fn time_limit_seconds(&self, now_ms: u64) -> f64 {
+        now_ms.saturating_sub(self.limit_began_ms) as f64 / 1000.0
     }
 }

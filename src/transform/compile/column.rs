@@ -25,8 +25,8 @@ impl InputCompiler<'_> {
         self.apply_steps(new_column(source, found.kind), found, steps, below)
     }
 
-    /// A column of two fields: `member` and `written` are such as `ratio` and `{"of": "a", "to":
-    /// "b"}`.
+    /// Compiles a column of two fields. Examples of `member` and `written` are `ratio` and `{"of":
+    /// "a", "to": "b"}`.
     pub(super) fn derived_column(
         &self,
         (member, written): (&str, &Value),
@@ -50,9 +50,9 @@ impl InputCompiler<'_> {
         let other = number(declared.second_member, declared.second)?;
         let sign = declared.operation.sign();
         source.name = format!("{} {sign} {}", source.name, other.name);
-        // A result could reveal the other field.
+        // A result could reveal a value of the other field.
         source.pii |= other.pii;
-        // The steps see the result as a number that may be missing.
+        // For the steps, the result is a number that may be missing.
         let result = FieldSpec {
             name: source.name.clone(),
             kind: ColumnKind::Number,
@@ -74,14 +74,15 @@ impl InputCompiler<'_> {
     ) -> Result<TableColumn, DeclarationError> {
         for (index, step) in steps.iter().enumerate() {
             let below = format!("{below}/steps/{index}");
-            // The indicator replaces the value, so a further step would have no value to change.
+            // The indicator replaces the value, so a further step would have no value to process.
             if column.indicator {
                 return self.fail(
                     &below,
                     "nothing may follow missing_indicator; name the field once more for its value",
                 );
             }
-            // Only as the first step: behind another one, nothing would be missing, or everything.
+            // The step is allowed only as the first one: after another step, either no value or
+            // every value would be missing.
             if matches!(step, PreprocessStep::MissingIndicator(_)) && index == 0 {
                 column.indicator = true;
                 continue;
@@ -107,7 +108,7 @@ impl InputCompiler<'_> {
         step: &PreprocessStep,
         below: &str,
     ) -> Result<(), DeclarationError> {
-        // An encoding ends the steps on the category: numeric steps follow on its numbers.
+        // An encoding ends the steps on the category. Numeric steps follow and process its numbers.
         if column.encoding.is_none() {
             if let Some(encoding) = self.encoding(step, field, below)? {
                 column.width = encoding.width();
@@ -116,7 +117,7 @@ impl InputCompiler<'_> {
             }
             if field.kind == ColumnKind::Text {
                 let Some(step) = self.text_step(step, field, below)? else {
-                    return self.fail(below, "this step does not take a text");
+                    return self.fail(below, "this step does not take a string");
                 };
                 column.text_steps.push(step);
                 return Ok(());
@@ -127,7 +128,7 @@ impl InputCompiler<'_> {
         };
         match &column.encoding {
             None => column.before.push(step),
-            // Each part of a date is a number of its own, unlike the columns of a category.
+            // Each part of a date is its own number, unlike the columns of a category.
             Some(encoding)
                 if column.width == 1 || matches!(encoding, CategoryEncoding::Dates(_)) =>
             {

@@ -64,7 +64,7 @@ impl InputCompiler<'_> {
                 }
             }
             PreprocessStep::DateParts { .. } if field.kind != ColumnKind::Text => {
-                return self.fail(below, "date_parts takes a text field");
+                return self.fail(below, "date_parts takes a string field");
             }
             PreprocessStep::DateParts { parts, unknown } => CategoryEncoding::Dates(
                 DateParts::compile(parts, unknown)
@@ -96,8 +96,8 @@ impl InputCompiler<'_> {
             let Some(category) = category(value, field.kind) else {
                 return self.fail(&pointer, "must be of the field's type");
             };
-            // The first of two equal categories would win silently, and shift the columns behind
-            // it.
+            // Of two equal categories, the first one would silently apply, and the following
+            // columns would be shifted.
             if categories.contains(&category) {
                 return self.fail(&pointer, format!("the category {value} occurs twice"));
             }
@@ -110,7 +110,7 @@ impl InputCompiler<'_> {
     }
 }
 
-/// A category as the values of a field are written for the comparison. `None` for a value of
+/// A category in the notation in which the values of a field are compared. `None` for a value of
 /// another type.
 fn category(value: &Value, kind: ColumnKind) -> Option<String> {
     match (value, kind) {

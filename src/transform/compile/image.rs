@@ -42,14 +42,15 @@ impl InputCompiler<'_> {
         })
     }
 
-    /// Checks a step that follows the steps of `before`.
+    /// Checks a step that follows the steps in `before`.
     fn image_step(
         &self,
         step: &PreprocessStep,
         before: &ImageSteps,
         below: &str,
     ) -> Result<ImageStep, DeclarationError> {
-        // Sizes change the 8-bit pixels, as in Pillow. Rescale and normalize make float64 of them.
+        // Resizing and cropping change 8-bit pixels, like in Pillow. Rescale and normalize convert
+        // the pixels to float64.
         let is_pixels = before.after.iter().all(|step| {
             matches!(
                 step,
@@ -84,7 +85,7 @@ impl InputCompiler<'_> {
             PreprocessStep::Normalize { mean, std } => {
                 let channels = before.channels();
                 if mean.len() != channels || std.len() != channels {
-                    let detail = format!("mean and std need {channels} values, one a channel");
+                    let detail = format!("mean and std need {channels} values, one per channel");
                     return self.fail(below, detail);
                 }
                 if std.iter().any(|std| *std == 0.0 || !std.is_finite()) {

@@ -1,5 +1,5 @@
 //! Compiles `preprocessing.json` to a plan for each input of the graph. Everything is checked once,
-//! when a version loads.
+//! when a version is loaded.
 
 mod column;
 mod encoding;
@@ -30,7 +30,7 @@ pub(super) struct InputCompiler<'a> {
 }
 
 impl InputCompiler<'_> {
-    /// An error at `below`, a pointer from the section.
+    /// An error at `below`, which is a pointer relative to the section.
     fn fail<T>(&self, below: &str, detail: impl Into<String>) -> Result<T, DeclarationError> {
         Err(DeclarationError::new(
             format!("{}{below}", self.pointer),
@@ -51,8 +51,8 @@ impl InputCompiler<'_> {
                 "unknown member; known are dtype, columns, field, steps",
             );
         }
-        // The datatype repeats that of the graph, so that a reader of the file sees the precision,
-        // and a changed graph is noticed.
+        // The datatype repeats the datatype of the graph: a reader of the file sees the precision,
+        // and a changed graph is detected.
         let datatype = members.get("dtype").and_then(Value::as_str);
         match datatype.and_then(DataType::from_numpy_name) {
             Some(datatype) if datatype == self.spec.datatype => {}
@@ -92,7 +92,7 @@ impl InputCompiler<'_> {
         };
         let parse = |(index, step): (usize, &Value)| {
             serde_json::from_value::<PreprocessStep>(step.clone()).map_err(|error| {
-                // The words of serde are those of Rust, not of the document.
+                // The messages of serde use the words of Rust instead of those of the document.
                 let detail = error
                     .to_string()
                     .replace("unknown variant", "unknown step")
@@ -128,7 +128,7 @@ impl InputCompiler<'_> {
         let source = FieldSource {
             column,
             field: field.to_owned(),
-            // The name of a nested field is a pointer, whose first slash would look odd in a text.
+            // The name of a nested field is a pointer. Its first slash would look odd in a message.
             name: format!("`{}`", field.trim_start_matches('/')),
             pii: found.pii,
         };
@@ -173,7 +173,7 @@ impl InputCompiler<'_> {
 
     fn finish_table(&self, columns: Vec<TableColumn>) -> Result<FieldPlan, DeclarationError> {
         let width = columns.iter().map(|column| column.width).sum();
-        // Also a graph of [N] takes a table, of one column.
+        // A graph with the input shape [N] also accepts a table of one column.
         let fits = match self.spec.shape.row() {
             [] => width == 1,
             [dim] => dim.fits(width),
@@ -185,14 +185,15 @@ impl InputCompiler<'_> {
                 format!("makes {width} columns; the graph takes {}", self.spec.shape),
             );
         }
-        // A table is numeric. A graph of strings takes one text field.
+        // A table contains numbers. A graph of strings takes one string field.
         if self.spec.datatype == DataType::Bytes {
-            return self.fail("", "the graph takes texts here; name one text field");
+            return self.fail("", "the graph takes strings here; name one string field");
         }
         Ok(FieldPlan::Table { columns, width })
     }
 
-    /// The plan for an input without a section: the field of its name, without steps.
+    /// The plan for an input without a section: it takes the field with its own name, without
+    /// steps.
     pub(super) fn field_of_same_name(&self) -> Result<FieldPlan, DeclarationError> {
         self.single(&self.spec.name, Vec::new(), "")
     }
@@ -225,7 +226,7 @@ impl InputCompiler<'_> {
         let row = self.spec.shape.row();
         if !matches!(row, [] | [Dim::Any | Dim::Rest | Dim::Fixed(1)]) {
             let detail = format!(
-                "a text gives [N] or [N, 1]; the graph takes {}",
+                "a string gives [N] or [N, 1]; the graph takes {}",
                 self.spec.shape
             );
             return self.fail("", detail);
@@ -238,7 +239,7 @@ impl InputCompiler<'_> {
                 None => {
                     return self.fail(
                         &below,
-                        "this step does not give a text, which the graph takes",
+                        "this step does not give a string, which the graph takes",
                     );
                 }
             }
@@ -269,9 +270,9 @@ impl InputCompiler<'_> {
                 },
             }
         }
-        // An open shape is checked for each request.
+        // A shape that the schema leaves open is checked for each request.
         if let Some(known) = &found.array_shape {
-            // A wrong reshape would otherwise fail in every request.
+            // Without this check, a wrong reshape would fail in every request.
             if let Some(shape) = &shape
                 && shape.iter().product::<usize>() != known.iter().product::<usize>()
             {

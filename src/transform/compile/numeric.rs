@@ -9,7 +9,7 @@ use crate::transform::{
 };
 
 impl InputCompiler<'_> {
-    /// The checked step. `None` if the step does not take a number.
+    /// Checks a numeric step. Returns `None` if the step does not take a number.
     pub(super) fn numeric_step(
         &self,
         step: &PreprocessStep,
@@ -37,7 +37,7 @@ impl InputCompiler<'_> {
                     min.unwrap_or(f64::NEG_INFINITY),
                     max.unwrap_or(f64::INFINITY),
                 );
-                // `clip` would give neither bound.
+                // With min above max, the result of `clip` would be outside one of the bounds.
                 if min > max {
                     return self.fail(below, "min is above max");
                 }

@@ -1,4 +1,4 @@
-//! Text steps.
+//! Steps on strings.
 
 use regex::Regex;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl InputCompiler<'_> {
-    /// The checked step. `None` if the step does not take a text.
+    /// Checks a step on strings. Returns `None` if the step does not take a string.
     pub(super) fn text_step(
         &self,
         step: &PreprocessStep,

@@ -1,4 +1,4 @@
-//! Requests that carry fields as tensors.
+//! Decodes requests that carry fields as tensors.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     tensor::signature::TensorSpec,
 };
 
-/// Why one tensor is not the values of a field. The text follows the name of the tensor.
+/// Why a tensor does not contain the values of a field. The message follows the name of the tensor.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum FieldsError {
@@ -69,7 +69,7 @@ pub fn decode(
 ) -> Result<Columns, DecodeError> {
     let mut faults = Vec::new();
     let mut values = Vec::with_capacity(tensors.len());
-    // The number of rows of the first valid tensor, and its name.
+    // The number of rows and the name of the first valid tensor.
     let mut rows: Option<(usize, &str)> = None;
     for (index, tensor) in tensors.iter().enumerate() {
         let mut refuse = |error: FieldsError| faults.push(fault(index, tensor, &error));
@@ -113,7 +113,7 @@ pub fn decode(
         })
         .collect();
     let columns = decode_fields(schema, &read, rows, limits)?;
-    // JSON arrays show their shape only when they are decoded.
+    // The shape of a JSON array is known only after it was decoded.
     let faults: Vec<Fault> = values
         .iter()
         .filter_map(|(column, index, _)| {
@@ -130,8 +130,8 @@ pub fn decode(
     }
 }
 
-/// The column of a tensor's field, and the number of rows of the tensor. `earlier` are the tensors
-/// before it in the request.
+/// The column of a tensor's field, and the number of rows of the tensor. `earlier` contains the
+/// tensors before it in the request.
 fn find_column(
     schema: &Schema,
     tensor: &WireTensor,
@@ -146,15 +146,15 @@ fn find_column(
             known: known.collect(),
         });
     };
-    // The later tensor would add a second entry to each row of the column.
+    // A second tensor of the same field would add a second entry to each row of the column.
     if earlier.iter().any(|other| other.name == tensor.name) {
         return Err(FieldsError::Duplicate);
     }
     Ok((column, tensor.rows_of_field(spec)?))
 }
 
-/// Checks that all rows have the same shape, which is the declared one. Nested JSON may have rows
-/// of different shapes.
+/// Checks that all rows have the same shape, and that it is the declared shape. Nested JSON may
+/// contain rows of different shapes.
 fn check_shape(tensor: &WireTensor, column: Option<&Column>) -> Result<(), FieldsError> {
     let Some(Column::Array(arrays)) = column else {
         return Ok(());
@@ -168,7 +168,7 @@ fn check_shape(tensor: &WireTensor, column: Option<&Column>) -> Result<(), Field
         };
         let given = shape.ok_or(FieldsError::RaggedRow { row })?;
         match expected {
-            // Nested JSON does not show the dimensions below a dimension of 0.
+            // In nested JSON, the dimensions below a dimension of 0 are not visible.
             Some(expected)
                 if expected != given && !(expected.contains(&0) && given.contains(&0)) =>
             {

@@ -1,5 +1,5 @@
-//! The fields of a package as tensors: one input for each field of the schema, and one output for
-//! each field of the response.
+//! The fields of a package as tensors: one input per field of the schema, and one output per field
+//! of the response.
 
 mod inputs;
 mod named_tensor;

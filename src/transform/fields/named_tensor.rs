@@ -14,11 +14,11 @@ pub struct NamedTensor {
     pub name: Arc<str>,
     /// The values of all rows.
     pub tensor: Tensor,
-    /// The labels of the values of a row, if they have some.
+    /// The labels of the values in a row. `None` if the values have no labels.
     pub labels: Option<Arc<[String]>>,
 }
 
-/// A field whose rows have different shapes. JSON can hold them, a tensor cannot.
+/// A field whose rows have different shapes. JSON can represent them, but a tensor can't.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("output `{name}` has rows of different shapes, which no tensor can carry")]
 pub struct RaggedOutput {
@@ -26,7 +26,7 @@ pub struct RaggedOutput {
     pub name: Arc<str>,
 }
 
-/// The labels of a step: numbers if all labels are integers, otherwise strings.
+/// The labels of a step. They are numbers if all labels are integers, and otherwise strings.
 pub enum Labels {
     /// Labels that are all integers.
     Numbers(Vec<i64>),
@@ -35,10 +35,10 @@ pub enum Labels {
 }
 
 impl Labels {
-    /// Reads labels, which are JSON texts.
+    /// Reads labels that are given as JSON.
     pub fn read(labels: &[Json]) -> Labels {
         match labels.iter().map(|label| label.parse().ok()).collect() {
-            // Integers stay integers for the caller, as class labels of scikit-learn are.
+            // Integers stay integers for the caller, like the class labels of scikit-learn.
             Some(numbers) => Labels::Numbers(numbers),
             None => Labels::Texts(labels.iter().map(|label| plain(label)).collect()),
         }
@@ -72,13 +72,13 @@ impl Labels {
     }
 }
 
-/// A JSON text as a plain string: without quotes and escapes if it is a string.
+/// A JSON value as a plain string. A JSON string loses its quotes and escapes.
 fn plain(label: &str) -> String {
     serde_json::from_str::<String>(label).unwrap_or_else(|_| label.to_owned())
 }
 
 /// The name of the tensor with the scores of a `top_k` field. The tensor with the field's own name
-/// has the labels.
+/// contains the labels.
 pub fn score_name(field: &str) -> String {
     format!("{field}.score")
 }
@@ -108,7 +108,7 @@ pub fn tensors(outputs: Outputs) -> Result<Vec<NamedTensor>, RaggedOutput> {
                 let labels = keys.iter().map(|key| key_name(key).to_string()).collect();
                 (vec![rows, keys.len()], to_data(values), Some(labels))
             }
-            // A tensor has one shape.
+            // A tensor has only one shape.
             OutputColumn::Ragged { .. } => return Err(RaggedOutput { name }),
             OutputColumn::TopK {
                 labels,
@@ -119,7 +119,7 @@ pub fn tensors(outputs: Outputs) -> Result<Vec<NamedTensor>, RaggedOutput> {
                 let shape = vec![rows, count];
                 let labels = Labels::read(&labels).pick(&ranked);
                 let score = Arc::from(score_name(&name));
-                // Two tensors: a tensor has one datatype, and labels and scores differ in it.
+                // Labels and scores need two tensors, because they have different datatypes.
                 named.extend(named_tensor(name, shape.clone(), labels, None));
                 named.extend(named_tensor(score, shape, to_data(scores), None));
                 continue;
@@ -130,8 +130,8 @@ pub fn tensors(outputs: Outputs) -> Result<Vec<NamedTensor>, RaggedOutput> {
     Ok(named)
 }
 
-/// `None` if the data does not fill the shape, which does not happen: postprocessing gives every
-/// row its values.
+/// Creates a tensor. `None` if the data does not fill the shape. This can't happen, because
+/// postprocessing gives every row its values.
 fn named_tensor(
     name: Arc<str>,
     shape: Vec<usize>,
@@ -145,7 +145,7 @@ fn named_tensor(
     })
 }
 
-/// The name in a JSON text `"name":`.
+/// The name inside a JSON text `"name":`.
 fn key_name(key: &str) -> Arc<str> {
     Arc::from(plain(key.strip_suffix(':').unwrap_or(key)))
 }

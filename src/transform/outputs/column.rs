@@ -7,11 +7,11 @@ use crate::{
     transform::outputs::{Json, Numbers},
 };
 
-/// The values of one response field in all rows. `shape` is the shape of one row; it is empty for a
-/// scalar.
+/// The values of one response field in all rows. `shape` is the shape of one row, and is empty for
+/// a scalar.
 #[derive(Clone, Debug)]
 pub enum OutputColumn {
-    /// One label for each row, as an index into `labels`, which are JSON texts.
+    /// One label per row, as an index into `labels`, which are JSON texts.
     Labels {
         labels: Arc<[Json]>,
         indices: Vec<usize>,
@@ -26,17 +26,17 @@ pub enum OutputColumn {
         shape: Vec<usize>,
         values: Vec<String>,
     },
-    /// An object with a number for each label. `keys` are the JSON texts `"label":`.
+    /// An object with a number per label. `keys` are the JSON texts `"label":`.
     Map { keys: Arc<[Json]>, values: Numbers },
-    /// The best classes: `count` pairs of label and score for each row.
+    /// The best classes: `count` pairs of label and score per row.
     TopK {
         labels: Arc<[Json]>,
         count: usize,
         ranked: Vec<usize>,
         scores: Numbers,
     },
-    /// Rows of different shapes, from several runs. `rows` has for each row its run, and its row
-    /// there.
+    /// Rows of different shapes from several runs. `rows` contains the run of each row, and the
+    /// row's index in that run.
     Ragged {
         runs: Vec<OutputColumn>,
         rows: Arc<[(usize, usize)]>,
@@ -89,22 +89,22 @@ impl OutputColumn {
                 .and_then(|(run, row)| Some((runs.get(*run)?, *row)))
             {
                 Some((column, row)) => column.write_json(row, text),
-                // Every row has a run, so this does not happen. Null keeps the document valid.
+                // Every row has a run, so this can't happen. Null keeps the document valid.
                 None => text.extend_from_slice(b"null"),
             },
         }
     }
 
-    /// Joins the columns of several runs. `rows` has for each row its run and its row there;
-    /// `places` has for each row its index in the concatenated runs, `None` for the same order. The
-    /// result is ragged only if the shapes of the runs differ.
+    /// Joins the columns of several runs. `rows` contains the run of each row, and the row's index
+    /// in that run. `places` contains the index of each row in the concatenated runs, or is `None`
+    /// for the same order. The result is ragged only if the shapes of the runs differ.
     pub(super) fn gather(
         runs: Vec<OutputColumn>,
         rows: &Arc<[(usize, usize)]>,
         places: Option<&[usize]>,
     ) -> Option<OutputColumn> {
         let (first, rest) = runs.split_first()?;
-        // One column has one shape. Runs of different shapes stay apart, without a copy.
+        // A column has one shape. Runs of different shapes stay separate, without a copy.
         if !rest.iter().all(|other| first.has_shape_of(other)) {
             return Some(OutputColumn::Ragged {
                 runs,
@@ -120,7 +120,7 @@ impl OutputColumn {
         })
     }
 
-    /// Whether one column can hold the rows of both.
+    /// Whether one column can contain the rows of both.
     fn has_shape_of(&self, other: &OutputColumn) -> bool {
         match (self, other) {
             (OutputColumn::Numbers { shape, .. }, OutputColumn::Numbers { shape: other, .. })
@@ -216,14 +216,14 @@ impl OutputColumn {
                 ranked.extend(more);
                 scores.append(more_scores);
             }
-            // All runs of a version have the same fields; columns of different shapes are not
-            // appended: see `gather`.
+            // All runs of a version have the same fields. `gather` does not append columns of
+            // different shapes.
             _ => {}
         }
     }
 }
 
-/// Writes one row of the shape `shape`. `write` writes the value at an index of all rows.
+/// Writes one row with the shape `shape`. `write` writes the value at an index into all rows.
 #[inline]
 fn write_row(
     shape: &[usize],

@@ -9,15 +9,15 @@ use serde_json::Value;
 
 pub(crate) use self::{column::OutputColumn, numbers::Numbers};
 
-/// A piece of JSON text that every response repeats. It is made once, when a version loads.
+/// A piece of JSON text that every response repeats. It is created once, when a version is loaded.
 pub(crate) type Json = Arc<str>;
 
-/// The outputs of a run in the fields of a response, column by column.
+/// The outputs of a run as fields of a response, column by column.
 #[derive(Clone, Debug)]
 pub struct Outputs {
-    /// The number of rows; every column has as many values.
+    /// The number of rows. Every column has this number of values.
     pub rows: usize,
-    /// For each field the JSON text `"name":`, and its values.
+    /// The JSON text `"name":` of each field, and its values.
     pub fields: Vec<(Json, OutputColumn)>,
 }
 
@@ -34,7 +34,7 @@ impl Outputs {
             text.extend_from_slice(key.as_bytes());
             column.write_json(row, text);
         }
-        // The loop above has not written the opening brace.
+        // Without fields, the loop above has not written the opening brace.
         if self.fields.is_empty() {
             text.push(b'{');
         }
@@ -48,22 +48,23 @@ impl Outputs {
         })
     }
 
-    /// One row as a document. For checks and commands: it parses what `write_json` writes.
+    /// One row as a JSON value, for checks and commands. The method parses the text of
+    /// `write_json`.
     pub fn to_value(&self, row: usize) -> Value {
         let mut text = Vec::new();
         self.write_json(row, &mut text);
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
-    /// Joins the outputs of several runs of one version. `order` are the indices in the request of
-    /// the rows of all runs, one run after the other; `None` means that they follow each other.
-    /// `None` if there is no run.
+    /// Joins the outputs of several runs of one version. `order` contains the indices in the
+    /// request of all rows, one run after the other. `None` means the order of the request. The
+    /// result is `None` without runs.
     pub fn gather(mut runs: Vec<Outputs>, order: Option<&[usize]>) -> Option<Outputs> {
-        // Almost every request needs one run. Its outputs are not copied.
+        // Almost every request needs only one run. Its outputs are not copied.
         if runs.len() == 1 && order.is_none() {
             return runs.pop();
         }
-        // The run of each row, and its row there, one run after the other.
+        // The run of each row and the row's index in that run, one run after the other.
         let concatenated: Vec<(usize, usize)> = runs
             .iter()
             .enumerate()
@@ -119,7 +120,7 @@ fn invert(order: &[usize]) -> Vec<usize> {
     sorted.into_iter().map(|(_, place)| place).collect()
 }
 
-/// A label as the key of an object, and as labels are compared: a string without its quotes.
+/// A label as the key of an object, and for comparisons of labels: a string without its quotes.
 pub(crate) fn label_text(label: &Value) -> String {
     label
         .as_str()
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn rows_come_back_in_their_order() {
-        // Rows 1 and 2 of the request ran together, and row 0 by itself.
+        // Rows 1 and 2 of the request shared a run, and row 0 ran alone.
         let same =
             Outputs::gather(vec![run(&[2], 10, 2), run(&[2], 20, 1)], Some(&[1, 2, 0])).unwrap();
         assert_eq!(

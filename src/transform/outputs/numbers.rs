@@ -1,6 +1,6 @@
 //! `Numbers`: numeric values of a response field.
 
-/// Numbers in the precision of the graph. A float32 is written with the digits of a float32: as a
+/// Numbers in the precision of the graph. A float32 is written with its own shortest digits: as a
 /// float64, 0.1 would become 0.10000000149011612.
 #[derive(Clone, Debug)]
 pub enum Numbers {

@@ -78,7 +78,7 @@ fn compile_steps(list: &[Value], spec: &TensorSpec) -> Result<Steps, Declaration
     for (index, written) in list.iter().enumerate() {
         let below = |error: DeclarationError| error.below(&format!("/{index}"));
         let step: PostprocessStep = serde_json::from_value(written.clone()).map_err(|error| {
-            // The words of serde are those of Rust, not of the document.
+            // The messages of serde use the words of Rust instead of those of the document.
             let detail = error.to_string().replace("unknown variant", "unknown step");
             below(DeclarationError::new("", detail))
         })?;
@@ -86,7 +86,7 @@ fn compile_steps(list: &[Value], spec: &TensorSpec) -> Result<Steps, Declaration
             PostprocessStep::Take { axis, index } => Rearrangement::Take { axis, index },
             PostprocessStep::Transpose { axes } => Rearrangement::Transpose(axes),
             _ if spec.datatype == DataType::Bytes => {
-                return fail("", "only take and transpose take texts").map_err(below);
+                return fail("", "only take and transpose take strings").map_err(below);
             }
             step => {
                 let last = index + 1 == list.len();
@@ -94,7 +94,8 @@ fn compile_steps(list: &[Value], spec: &TensorSpec) -> Result<Steps, Declaration
                 continue;
             }
         };
-        // They change the dimension of the rows, which all other steps need in the first place.
+        // Take and transpose move the dimension of rows. All other steps need the rows in the first
+        // dimension.
         if !steps.is_empty() {
             return fail("", "take and transpose must come before every other step").map_err(below);
         }
@@ -110,7 +111,7 @@ fn compile_steps(list: &[Value], spec: &TensorSpec) -> Result<Steps, Declaration
     Ok((moves, steps))
 }
 
-/// The number of values in a row. `None` if the graph leaves it open, or if a row has more than one
+/// The number of values per row. `None` if the graph leaves it open, or if a row has more than one
 /// dimension.
 fn row_width(shape: &[Dim]) -> Option<usize> {
     match shape.get(1..).unwrap_or_default() {
@@ -150,8 +151,8 @@ fn compile_move(
     Ok(change)
 }
 
-/// Checks a step. `width` is the number of values in a row, if it is known; `last` says that no
-/// step follows.
+/// Checks a step. `width` is the number of values per row, if it is known. `last` says whether the
+/// step is the last one.
 fn compile_step(
     step: PostprocessStep,
     width: Option<usize>,
@@ -171,7 +172,8 @@ fn compile_step(
             check_threshold_index(index, width)?;
             CompiledStep::Threshold {
                 value,
-                // Below the threshold, and from the threshold on.
+                // The labels are for values below the threshold, and for values from the threshold
+                // on.
                 labels: labels.map(|list| json_labels(&list, Some(2))).transpose()?,
                 index,
             }
@@ -188,7 +190,7 @@ fn compile_step(
             let key = |label: &Value| json_key(&label_text(label));
             CompiledStep::AsMap(labels.iter().map(key).collect())
         }
-        // Beyond 15 decimals a power of ten has more digits than a float64.
+        // With more than 15 decimals, the power of ten has more digits than a float64.
         PostprocessStep::Round { decimals } if (-15..=15).contains(&decimals) => {
             CompiledStep::Round(decimals)
         }
@@ -212,7 +214,7 @@ fn check_threshold_index(
     match (index, width) {
         (None, Some(width)) if width != 1 => fail(
             "",
-            "the graph gives several values a row: say which with \"index\"",
+            "the graph gives several values per row: select one with \"index\"",
         ),
         (Some(index), Some(width)) if index >= width => {
             fail("/index", "is beyond the values of a row")
@@ -221,20 +223,20 @@ fn check_threshold_index(
     }
 }
 
-/// The labels as JSON texts. `expected` is the number of values in a row, if it is known.
+/// The labels as JSON texts. `expected` is the number of values per row, if it is known.
 fn json_labels(labels: &[Value], expected: Option<usize>) -> Result<Arc<[Json]>, DeclarationError> {
     if let Some(expected) = expected.filter(|expected| *expected != labels.len()) {
         let given = labels.len();
         return fail(
             "/labels",
-            format!("has {given} labels; the graph gives {expected} values a row"),
+            format!("has {given} labels; the graph gives {expected} values per row"),
         );
     }
     if labels
         .iter()
         .any(|label| label.is_array() || label.is_object() || label.is_null())
     {
-        return fail("/labels", "must be texts, numbers or booleans");
+        return fail("/labels", "must be strings, numbers or booleans");
     }
     Ok(labels
         .iter()

@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// An answer of the model that cannot become a field of the response.
+/// An answer of the model that can't become a field of the response.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("output `{field}`: {fault}")]
 pub struct PostprocessFault {
@@ -42,7 +42,7 @@ impl PostprocessFault {
     }
 }
 
-/// Why an output of the graph cannot become a field of the response.
+/// Why an output of the graph can't become a field of the response.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum OutputFault {
@@ -52,12 +52,12 @@ pub enum OutputFault {
     Rearrangement { shape: Vec<usize> },
     #[error("the model answered with the shape {shape:?} for {rows} rows")]
     RowCount { shape: Vec<usize>, rows: usize },
-    #[error("the model gave {shape:?} a row, where one list of values is expected")]
+    #[error("the model gave {shape:?} per row, but one list of values is expected")]
     NotAList { shape: Vec<usize> },
-    #[error("the model gave {width} values a row for {labels} labels")]
+    #[error("the model gave {width} values per row for {labels} labels")]
     LabelCount { width: usize, labels: usize },
-    /// The index of a threshold is not an index of a row.
-    #[error("the model gave {width} values a row")]
+    /// The error about a threshold: its index is not an index of the row.
+    #[error("the model gave {width} values per row")]
     TooFewValues { width: usize },
     #[error("the model answered {value}, which is not an answer")]
     NotFinite { value: f64 },
@@ -74,15 +74,15 @@ pub struct Postprocess {
 pub struct OutputSource<'a> {
     pub(crate) field: &'a str,
     pub(crate) output: &'a str,
-    /// The field starts with `take` or `transpose`, so the first dimension of the output need not
-    /// be the rows.
+    /// Whether the field starts with `take` or `transpose`, so that the first dimension of the
+    /// output may be other than the rows.
     pub rearranged: bool,
 }
 
 impl Postprocess {
     /// Compiles the section `outputs` against the graph. Without a section, each output of the
-    /// graph is a field of its own name. `nullable` says whether the output schema allows null for
-    /// a field.
+    /// graph becomes a field with its own name. `nullable` says whether the output schema allows
+    /// null for a field.
     pub fn compile(
         section: Option<&Value>,
         signature: &Signature,
@@ -95,11 +95,11 @@ impl Postprocess {
                     let name = spec.name.to_string();
                     (name.clone(), serde_json::json!({"from": name}))
                 };
-                // A graph without a declaration answers with its own names.
+                // A graph without a declaration answers with the names of its own outputs.
                 same_names = signature.outputs.iter().map(output).collect();
                 &same_names
             }
-            // A package without a field would answer nothing.
+            // Without fields, a package would give empty answers.
             Some(Value::Object(declared)) if !declared.is_empty() => declared,
             Some(_) => {
                 let detail = "must be an object with at least one field";
@@ -115,9 +115,9 @@ impl Postprocess {
         })
     }
 
-    /// Writes rows of a free width as lists, also those of one value, for each field that the
-    /// schema declares as a list. Otherwise the same field would be a list for some requests and a
-    /// scalar for others.
+    /// Writes rows of dynamic width as lists for each field that the schema declares as a list,
+    /// even if they have one value. Otherwise the same field would be a list for some requests and
+    /// a scalar for others.
     #[must_use]
     pub fn with_lists(
         mut self,
@@ -129,7 +129,7 @@ impl Postprocess {
                 .output(&field.from)
                 .map(|from| field.describe(from))
                 .unwrap_or_default();
-            // Only a free width may be 1 in one request and more in another.
+            // Only a dynamic width may be 1 in one request and larger in another.
             field.list = is_list(&field.name)
                 && described
                     .first()
@@ -142,7 +142,7 @@ impl Postprocess {
         self.fields.iter().map(|field| field.name.as_str())
     }
 
-    /// The output of the graph of each field, in the order of the fields.
+    /// The output of the graph for each field, in the order of the fields.
     pub fn sources(&self) -> impl Iterator<Item = OutputSource<'_>> {
         self.fields.iter().map(|field| OutputSource {
             field: &field.name,
@@ -152,7 +152,7 @@ impl Postprocess {
     }
 
     /// The specifications of the tensors that
-    /// [`fields::tensors`](crate::transform::fields::tensors) makes of a response.
+    /// [`fields::tensors`](crate::transform::fields::tensors) creates from a response.
     pub fn describe(&self, signature: &Signature) -> Vec<TensorSpec> {
         self.fields
             .iter()
@@ -161,7 +161,7 @@ impl Postprocess {
             .collect()
     }
 
-    /// One row with the values of `answer`, in the types of the graph's own answers.
+    /// One row with the values of `answer`, in the same types as the answers of the graph.
     pub fn constant(
         &self,
         answer: &Map<String, Value>,
@@ -189,7 +189,7 @@ impl Postprocess {
                 && field.list
                 && shape.is_empty()
             {
-                // The shape of one value is empty. As a list it has one dimension.
+                // The shape of one value is empty. A list of one value has one dimension.
                 shape.push(1);
             }
             fields.push((Arc::clone(&field.key), column));

@@ -10,8 +10,8 @@ use crate::{
     },
 };
 
-/// As numpy.round: half to even, after scaling by a power of ten. The power is exact, because
-/// `compile` limits `decimals`.
+/// Like `numpy.round`: rounds half to even, after scaling by a power of ten. The power is exact,
+/// because `compile` limits `decimals`.
 pub(super) fn round(x: f64, decimals: i32) -> f64 {
     let power = 10f64.powi(decimals.abs());
     if decimals >= 0 {
@@ -22,7 +22,7 @@ pub(super) fn round(x: f64, decimals: i32) -> f64 {
 }
 
 /// The elements of a tensor as a column, without any step. Half floats become float32, and integers
-/// 64 bits.
+/// become 64-bit integers.
 pub(super) fn to_column(data: &Data, shape: Vec<usize>) -> OutputColumn {
     fn signed<T: Copy + Into<i64>>(values: &[T]) -> Numbers {
         Numbers::Int(values.iter().map(|x| (*x).into()).collect())
@@ -82,8 +82,8 @@ pub(super) fn map_rows(values: &mut Numbers, width: usize, step: fn(&mut [f64]))
     };
 }
 
-/// exp(x - max) / sum(exp(x - max)), as scipy.special.softmax. Subtracting the maximum avoids an
-/// overflow.
+/// Computes exp(x - max) / sum(exp(x - max)), like `scipy.special.softmax`. The subtraction of the
+/// maximum avoids an overflow.
 pub(super) fn softmax(row: &mut [f64]) {
     let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     row.iter_mut().for_each(|x| *x = (*x - largest).exp());
@@ -91,7 +91,7 @@ pub(super) fn softmax(row: &mut [f64]) {
     row.iter_mut().for_each(|x| *x /= sum);
 }
 
-/// The index of the first largest number, as numpy.argmax.
+/// The index of the first maximum, like `numpy.argmax`.
 fn largest<T: PartialOrd + Copy>(row: &[T]) -> usize {
     let mut best = 0;
     for (index, x) in row.iter().enumerate() {
@@ -109,7 +109,7 @@ pub(super) fn argmax(
     labels: Option<&Arc<[Json]>>,
 ) -> Result<OutputColumn, OutputFault> {
     let width = shape.last().copied().unwrap_or(1);
-    // `chunks` panics for 0.
+    // `chunks` panics if the size is 0.
     let each = width.max(1);
     let indices: Vec<usize> = match values {
         Numbers::F32(values) => values.chunks(each).map(largest).collect(),
@@ -147,7 +147,7 @@ pub(super) fn threshold(
     if index >= width {
         return Err(OutputFault::TooFewValues { width });
     }
-    // Compared in the precision of the values, as NumPy compares an array with a number: the
+    // Compares in the precision of the values, like NumPy compares an array with a number: the
     // float32 0.7 reaches 0.7.
     Ok(match values {
         Numbers::F32(values) => values
@@ -179,7 +179,7 @@ pub(super) fn top_k(
             labels: labels.len(),
         });
     }
-    // The label, and the index of its score.
+    // Pairs of a label and the index of its score.
     let mut ranked = Vec::new();
     for (row, scores) in values.to_f64().chunks(width).enumerate() {
         let mut order: Vec<(usize, f64)> = scores.iter().copied().enumerate().collect();

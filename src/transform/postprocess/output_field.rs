@@ -1,4 +1,4 @@
-//! `OutputField`: one field of the response, made from one output of the graph.
+//! `OutputField`: one field of the response, computed from one output of the graph.
 
 use std::sync::Arc;
 
@@ -19,21 +19,22 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct OutputField {
     pub(super) name: String,
-    /// The JSON text `"name":`.
+    /// The JSON text `"name":` of the field.
     pub(super) key: Json,
     /// The output of the graph.
     pub(super) from: Arc<str>,
-    /// Applied before the steps, to the whole output with its dimension of the rows.
+    /// The rearrangements. They are applied before the steps, to the whole output including its
+    /// dimension of rows.
     pub(super) moves: Vec<Rearrangement>,
     pub(super) steps: Vec<CompiledStep>,
-    /// The schema allows null, so NaN is an answer.
+    /// Whether the schema allows null, so that NaN is an answer.
     pub(super) nullable: bool,
-    /// A row of free width is a list, also if it has one value.
+    /// Whether a row of dynamic width is always a list, even if it has one value.
     pub(super) list: bool,
 }
 
 impl OutputField {
-    /// The tensors that carry the field: two for `top_k`, otherwise one.
+    /// The specifications of the tensors that carry the field: two for `top_k`, otherwise one.
     pub(super) fn describe(&self, from: &TensorSpec) -> Vec<TensorSpec> {
         let mut datatype = response_datatype(from.datatype);
         let mut row = self.row_shape(from);
@@ -120,8 +121,8 @@ impl OutputField {
         let tensor = if self.moves.is_empty() {
             given
         } else {
-            // Checked against the graph at load, but a free dimension may have another size in an
-            // answer.
+            // The output was checked against the graph at load, but a dynamic dimension may have a
+            // different size in an answer.
             let tensor = given.rearranged(&self.moves);
             rearranged = tensor.ok_or_else(|| OutputFault::Rearrangement {
                 shape: given.shape().to_vec(),
@@ -148,13 +149,14 @@ impl OutputField {
     }
 
     /// Applies the steps to the numbers of all rows. `shape` is the shape of a row. Steps work
-    /// along the last axis, as those of NumPy and SciPy do with axis=-1.
+    /// along the last axis, like NumPy and SciPy with axis=-1.
     fn apply_steps(
         &self,
         mut values: Numbers,
         shape: Vec<usize>,
     ) -> Result<OutputColumn, OutputFault> {
-        // Before the steps, because argmax or a threshold would turn NaN into a confident answer.
+        // The check comes before the steps, because argmax or a threshold would hide NaN in a
+        // confident answer.
         self.check_finite(&values)?;
         let width = shape.last().copied().unwrap_or(1);
         for step in &self.steps {
@@ -206,8 +208,8 @@ impl OutputField {
         Ok(OutputColumn::Numbers { shape, values })
     }
 
-    /// JSON has no NaN and no infinity. They are written as null, which is an answer only if the
-    /// schema allows null.
+    /// Refuses NaN and infinities, which JSON does not have. They are written as null, which is an
+    /// answer only if the schema allows null.
     fn check_finite(&self, values: &Numbers) -> Result<(), OutputFault> {
         if self.nullable {
             return Ok(());
@@ -239,7 +241,8 @@ fn response_datatype(datatype: DataType) -> DataType {
     }
 }
 
-/// `[-1, 1]` for scalars, otherwise `[-1]` and the shape of a row.
+/// The tensor of a field: `[-1, 1]` for scalars, and `[-1]` followed by the shape of a row for
+/// arrays.
 fn spec(name: &str, datatype: DataType, row: &[Dim]) -> TensorSpec {
     let row = if row.is_empty() {
         &[Dim::Fixed(1)]
@@ -253,7 +256,7 @@ fn spec(name: &str, datatype: DataType, row: &[Dim]) -> TensorSpec {
     }
 }
 
-/// The shape of the value of a row. `[N]` and `[N, 1]` hold scalars, whose shape is empty.
+/// The shape of the value of a row. `[N]` and `[N, 1]` contain scalars, which have an empty shape.
 fn value_shape(tensor: &Tensor) -> Vec<usize> {
     match tensor.shape() {
         [] | [_] | [_, 1] => Vec::new(),

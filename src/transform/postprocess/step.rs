@@ -1,4 +1,4 @@
-//! Postprocessing steps: as written in `preprocessing.json`, and compiled.
+//! Postprocessing steps, in the form of `preprocessing.json` and compiled.
 
 use std::sync::Arc;
 
@@ -7,16 +7,17 @@ use serde_json::Value;
 
 use crate::transform::outputs::Json;
 
-/// A step as written: an object with one member, which has the name of the step.
+/// A step in the form of `preprocessing.json`: an object with one member, whose name is the name of
+/// the step.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum PostprocessStep {
-    /// One index of an axis, as numpy.take. The axis is removed.
+    /// Takes one index of an axis, like `numpy.take`. The axis is removed.
     Take {
         axis: i64,
         index: i64,
     },
-    /// As numpy.transpose.
+    /// Reorders the axes, like `numpy.transpose`.
     Transpose {
         axes: Vec<i64>,
     },
@@ -46,7 +47,7 @@ pub(super) enum PostprocessStep {
     },
 }
 
-/// A checked step. Labels are JSON texts.
+/// A compiled step. Labels are JSON texts.
 #[derive(Debug)]
 pub(super) enum CompiledStep {
     Argmax(Option<Arc<[Json]>>),
@@ -57,12 +58,12 @@ pub(super) enum CompiledStep {
         labels: Option<Arc<[Json]>>,
         index: Option<usize>,
     },
-    // `k` is from 1 to the number of labels.
+    // The best labels with their scores. `k` is from 1 to the number of labels.
     TopK {
         k: usize,
         labels: Arc<[Json]>,
     },
-    /// The keys are JSON texts with the colon: `"label":`.
+    /// An object of labels and numbers. The keys are JSON texts with the colon: `"label":`.
     AsMap(Arc<[Json]>),
     Round(i32),
     InverseScale {
@@ -72,7 +73,8 @@ pub(super) enum CompiledStep {
 }
 
 impl CompiledStep {
-    /// Whether the step changes each value and keeps their shape. The other steps end the list.
+    /// Whether the step changes each value and keeps their shape. The other steps must be the last
+    /// one.
     pub(super) fn keeps_shape(&self) -> bool {
         matches!(
             self,

@@ -85,7 +85,7 @@ fn rearrangements_are_checked_against_the_graph() {
         (
             json!([{"take": {"axis": 0, "index": 0}}, {"argmax": {"labels": ["a", "b"]}}]),
             "/a/steps/1/labels",
-            "3 values a row",
+            "3 values per row",
         ),
     ];
     for (steps, pointer, detail) in cases {

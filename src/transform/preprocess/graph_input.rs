@@ -20,7 +20,7 @@ pub(super) struct GraphInput {
 }
 
 impl GraphInput {
-    /// The tensor of all rows. `None` if a row has a fault, which is added to `faults`.
+    /// The tensor of all rows. `None` if a row has a fault. The fault is added to `faults`.
     pub(super) fn tensor(&self, columns: &Columns, faults: &mut Vec<RowFault>) -> Option<Tensor> {
         match &self.plan {
             FieldPlan::Table {
@@ -48,7 +48,7 @@ impl GraphInput {
         }
     }
 
-    /// `[rows]` for a graph input of one dimension, otherwise `[rows, width]`.
+    /// The shape `[rows]` for a graph input of one dimension, otherwise `[rows, width]`.
     fn table_shape(&self, rows: usize, width: usize) -> Vec<usize> {
         if self.spec.shape.0.len() == 1 {
             vec![rows]
@@ -66,7 +66,8 @@ impl GraphInput {
     ) -> Option<Tensor> {
         let exact = matches!(self.spec.datatype, DataType::Int64 | DataType::Uint64);
         let mut table = vec![0.0; columns.rows * width];
-        // Earlier inputs may have added faults; only those of this one make it `None`.
+        // `faults` may contain faults of earlier inputs. Only a fault of this input makes the
+        // result `None`.
         let before = faults.len();
         let mut at = 0;
         for part in parts {
@@ -80,7 +81,8 @@ impl GraphInput {
         }
         let source_of = |cell: usize| (cell / width, part_at(parts, cell % width));
         let mut data = cast(&table, self.spec.datatype, &source_of, faults)?;
-        // After the cast, which has refused missing values by their NaN.
+        // The integers are written after the cast, because the cast refuses missing values by their
+        // NaN.
         if exact {
             write_integers(parts, columns, width, &mut data, faults);
         }
@@ -111,7 +113,7 @@ impl GraphInput {
                 }
             }
         }
-        // With a fault, the texts do not fill the shape, and this is `None`.
+        // If a row has a fault, the strings do not fill the shape, and the result is `None`.
         Tensor::new(self.table_shape(columns.rows, 1), Data::Bytes(texts))
     }
 
@@ -126,10 +128,10 @@ impl GraphInput {
             return None;
         };
         let mut all = Vec::new();
-        // All images of a tensor have the shape of the first one.
+        // All images of a tensor must have the shape of the first one.
         let mut shape: Option<Vec<usize>> = None;
         for row in 0..columns.rows {
-            // An image has no value that could replace a missing one.
+            // There is no default value that could replace a missing image.
             let Some(bytes) = spans.get(row) else {
                 push_fault(faults, row, source, "type", "must not be null");
                 continue;
@@ -174,8 +176,8 @@ impl GraphInput {
             let (keyword, detail) = match entry {
                 ArrayRow::Missing => ("type", "must not be null"),
                 ArrayRow::Ragged => ("items", "must have inner arrays of one length"),
-                // Groups have rows of one shape, so this is the fault of a caller that does not
-                // group.
+                // All rows of a group have the same shape. The fault can occur only if the caller
+                // of this method does not group rows.
                 ArrayRow::Dense { shape, .. } if common.is_some_and(|common| common != *shape) => {
                     ("items", "must have the same shape in all rows of a run")
                 }
@@ -197,7 +199,7 @@ impl GraphInput {
             return None;
         }
         let rows = arrays.rows.len();
-        // An empty inner array hides the dimensions below it, which the graph may fix.
+        // An empty inner array hides the dimensions below it, but the graph may declare them.
         let full = self
             .spec
             .shape
@@ -247,8 +249,8 @@ fn part_at(parts: &[TableColumn], mut cell: usize) -> Option<&FieldSource> {
     part.map(|part| &part.source)
 }
 
-/// Writes the integers without a step to a tensor of 64-bit integers. On the way through the table
-/// of float64, those beyond 2^53 would be rounded.
+/// Writes integers that have no steps to a tensor of 64-bit integers. The table of float64 would
+/// round integers beyond 2^53.
 fn write_integers(
     parts: &[TableColumn],
     columns: &Columns,
@@ -272,7 +274,7 @@ fn write_integers(
     }
 }
 
-/// Returns `false` if the datatype has no such integer.
+/// Writes one integer. Returns `false` if the datatype can't represent it.
 #[inline]
 fn write_integer(data: &mut Data, cell: usize, value: i64) -> bool {
     match data {

@@ -1,4 +1,4 @@
-//! `Preprocess`: from the columns of a request to the graph's input tensors. Arithmetic is in
+//! `Preprocess`: converts the columns of a request to the graph's input tensors. Arithmetic is in
 //! float64, with one cast at the end.
 
 mod graph_input;
@@ -45,14 +45,14 @@ impl Group {
         }
     }
 
-    /// The number of rows of this group, of a request with `rows` rows.
+    /// The number of rows in this group. `rows` is the number of rows in the request.
     pub fn count(&self, rows: usize) -> usize {
         self.rows.as_ref().map_or(rows, Vec::len)
     }
 }
 
-/// The indices in the request of the rows of all groups, one group after the other. `None` means
-/// the order of the request.
+/// The indices in the request of all rows, one group after the other. `None` means the order of the
+/// request.
 pub fn order(groups: &[Group]) -> Option<Vec<usize>> {
     groups
         .iter()
@@ -70,7 +70,7 @@ pub struct Preprocess {
 
 impl Preprocess {
     /// Compiles the section `inputs` against the schema and the graph. Without a section, each
-    /// input of the graph takes the field of its name.
+    /// input of the graph takes the field with its name.
     pub fn compile(
         section: Option<&Value>,
         fields: &[FieldSpec],
@@ -120,15 +120,15 @@ impl Preprocess {
         Ok(Preprocess { inputs, has_images })
     }
 
-    /// Whether rows have images. Decoding them takes too long for the network threads.
+    /// Whether rows contain images. Decoding images takes too long for the network threads.
     pub fn has_images(&self) -> bool {
         self.has_images
     }
 
-    /// The rows in as few groups as the shapes of their arrays allow, which is one for most
-    /// requests.
+    /// The tensors of all rows, in the minimum number of groups that the shapes of their arrays
+    /// allow. Most requests have one group.
     pub fn apply(&self, columns: &Columns) -> Result<Vec<Group>, Vec<RowFault>> {
-        // Without arrays of different shapes, the columns are used as they are, without a copy.
+        // Without arrays of different shapes, the columns are used without a copy.
         let Some(groups) = self.rows_by_shapes(columns) else {
             return Ok(vec![Group::all(self.tensors(columns)?)]);
         };
@@ -141,7 +141,7 @@ impl Preprocess {
                     tensors,
                 }),
                 Err(found) => {
-                    // A group counts its own rows.
+                    // Row numbers in a group are converted to row numbers in the request.
                     let place = |fault: RowFault| RowFault {
                         row: rows.get(fault.row).copied().unwrap_or_default(),
                         ..fault
@@ -155,7 +155,7 @@ impl Preprocess {
                 }
             }
         }
-        // Groups follow the shapes, but a caller reads faults in the order of the rows.
+        // Groups are ordered by shape, but callers expect faults in the order of the rows.
         faults.sort_by_key(|fault| fault.row);
         if faults.is_empty() {
             Ok(all)
@@ -186,7 +186,7 @@ impl Preprocess {
         for row in 0..columns.rows {
             let shape = |arrays: &&Arrays| match arrays.rows.get(row) {
                 Some(ArrayRow::Dense { shape, .. }) => Some(*shape),
-                // The row has a fault, which every group would report.
+                // The row has a fault that every group would report.
                 _ => None,
             };
             let group = *known
@@ -200,7 +200,7 @@ impl Preprocess {
         (groups.len() > 1).then_some(groups)
     }
 
-    /// One tensor for each input of the graph, with `columns.rows` rows each.
+    /// One tensor per input of the graph, with `columns.rows` rows each.
     fn tensors(&self, columns: &Columns) -> Result<Tensors, Vec<RowFault>> {
         let mut faults = Vec::new();
         let mut tensors = Vec::with_capacity(self.inputs.len());
@@ -217,18 +217,18 @@ impl Preprocess {
     }
 }
 
-/// A package is called with any number of rows, so the first dimension of the graph's inputs must
-/// be free, or 1.
+/// Checks the first dimension of a graph's input. A package accepts any number of rows, so this
+/// dimension must be dynamic or 1.
 fn check_rows_dimension(spec: &TensorSpec) -> Result<(), DeclarationError> {
     match spec.shape.0.first() {
         None => Err(DeclarationError::new(
             "",
-            "the graph's input is a scalar; a package needs a leading dimension for rows",
+            "the graph's input is a scalar; a package needs a first dimension for rows",
         )),
         Some(Dim::Fixed(rows)) if *rows != 1 => Err(DeclarationError::new(
             "",
             format!(
-                "the graph takes exactly {rows} rows at once; export it with a free leading dimension"
+                "the graph takes exactly {rows} rows at once; export it with a dynamic first dimension"
             ),
         )),
         Some(_) => Ok(()),

@@ -125,7 +125,7 @@ fn columns_are_checked() {
         (
             json!([{"field": "a", "steps": [{"date_parts": {"parts": ["year"], "unknown": 0}}]}]),
             "/X/columns/0/steps/0",
-            "a text field",
+            "a string field",
         ),
         (
             json!([{"field": "day", "steps": [{"date_parts": {"parts": ["era"], "unknown": 0}}]}]),
@@ -145,8 +145,8 @@ fn columns_are_checked() {
     }
 }
 
-/// Two inputs of a free length, `ids` and `mask`, from rows of these lengths; `None` is a missing
-/// value.
+/// Groups rows of two inputs with dynamic length, `ids` and `mask`. The rows have these lengths.
+/// `None` is a missing value.
 fn grouped(rows: &[(Option<usize>, usize)]) -> Result<Vec<Group>, Vec<RowFault>> {
     let spec = |name: &str| TensorSpec {
         name: name.into(),

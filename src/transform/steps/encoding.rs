@@ -1,4 +1,4 @@
-//! `CategoryEncoding`: from a category, or a date, to numbers.
+//! `CategoryEncoding`: converts a category or a date to numbers.
 
 use std::collections::HashMap;
 
@@ -8,12 +8,13 @@ use crate::transform::{date_parts::DateParts, steps::UnknownCategory};
 #[derive(Clone, Debug)]
 pub(crate) struct Categories {
     list: Vec<String>,
-    /// The index of each category. Empty for few categories, among which a search is faster.
+    /// The index of each category. Empty if there are few categories, because a search in the list
+    /// is faster.
     index: HashMap<String, usize>,
 }
 
 impl Categories {
-    /// Up to this number of categories, comparing all of them is faster than hashing.
+    /// Maximum number of categories for which a search in the list is faster than hashing.
     const FEW: usize = 12;
 
     pub(crate) fn new(list: Vec<String>) -> Categories {
@@ -45,8 +46,8 @@ pub(crate) enum CategoryEncoding {
         categories: Categories,
         unknown: UnknownCategory,
     },
-    /// One number for each category: ordinal and target encoding. `unknown` is the number of an
-    /// unknown category; `None` refuses it.
+    /// One number per category, for ordinal and target encoding. `unknown` is the number for an
+    /// unknown category. `None` refuses unknown categories.
     Table {
         categories: Categories,
         values: Vec<f64>,
@@ -78,8 +79,8 @@ impl CategoryEncoding {
         }
     }
 
-    /// Writes the numbers of one row to `row`, which has `width` zeros. Returns `false` for a
-    /// refused category.
+    /// Writes the numbers of one row to `row`, which contains `width` zeros. Returns `false` if the
+    /// category is refused.
     pub(crate) fn write(&self, category: Option<&str>, row: &mut [f64]) -> bool {
         match self {
             CategoryEncoding::OneHot {
@@ -113,14 +114,14 @@ impl CategoryEncoding {
                 width,
                 alternate_sign,
             } => {
-                // A missing value is an empty document for FeatureHasher: all zeros.
+                // For FeatureHasher, a missing value is an empty document, which gives only zeros.
                 let Some(category) = category else {
                     return true;
                 };
                 // Reading from memory does not fail.
                 let hash =
                     murmur3::murmur3_32(&mut category.as_bytes(), 0).unwrap_or_default() as i32;
-                // The absolute value, as FeatureHasher computes the index.
+                // FeatureHasher also uses the absolute value as the index.
                 let at = hash.unsigned_abs() as usize % width;
                 if let Some(cell) = row.get_mut(at) {
                     *cell = if *alternate_sign && hash < 0 {

@@ -1,4 +1,4 @@
-//! Preprocessing steps: as written in `preprocessing.json`, and compiled. They have the names and
+//! Preprocessing steps, in the form of `preprocessing.json` and compiled. They have the names and
 //! the definitions of scikit-learn.
 
 mod encoding;
@@ -14,87 +14,88 @@ pub(crate) use self::{
     text::TextStep,
 };
 
-/// A step as written: an object with one member, which has the name of the step.
+/// A step in the form of `preprocessing.json`: an object with one member, whose name is the name of
+/// the step.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum PreprocessStep {
-    /// Replaces missing values, as SimpleImputer with a constant.
+    /// Replaces missing values, like `SimpleImputer` with a constant.
     Impute(ImputeStep),
-    /// 1 for a missing value, 0 for any other, as MissingIndicator.
+    /// Gives 1 for a missing value and 0 for any other, like `MissingIndicator`.
     MissingIndicator(NoParameters),
-    /// (x - mean) / std, as StandardScaler.
+    /// Computes (x - mean) / std, like `StandardScaler`.
     StandardScale { mean: f64, std: f64 },
-    /// (x - min) / (max - min), as MinMaxScaler with the range 0 to 1.
+    /// Computes (x - min) / (max - min), like `MinMaxScaler` with the range 0 to 1.
     MinMaxScale { min: f64, max: f64 },
-    /// (x - center) / scale, as RobustScaler.
+    /// Computes (x - center) / scale, like `RobustScaler`.
     RobustScale { center: f64, scale: f64 },
-    /// As numpy.clip.
+    /// Limits a value to a range, like `numpy.clip`.
     Clip { min: Option<f64>, max: Option<f64> },
-    /// ln(1 + x), as numpy.log1p.
+    /// Computes ln(1 + x), like `numpy.log1p`.
     Log1p(NoParameters),
-    /// As PowerTransformer without standardisation (Yeo and Johnson 2000; Box and Cox 1964).
+    /// Like `PowerTransformer` without standardisation (Yeo and Johnson 2000; Box and Cox 1964).
     Power { method: PowerMethod, lambda: f64 },
-    /// The number of boundaries that are at most the value, or below it with `right`, as
-    /// numpy.digitize.
+    /// Counts the boundaries that are at most the value (with `right`: below the value), like
+    /// `numpy.digitize`.
     Bucketize {
         boundaries: Vec<f64>,
         #[serde(default)]
         right: bool,
     },
-    /// Another shape for the array of a row, as numpy.reshape.
+    /// Changes the shape of a row's array, like `numpy.reshape`.
     Reshape { shape: Vec<usize> },
-    /// One column for each category, as OneHotEncoder.
+    /// Gives one column per category, like `OneHotEncoder`.
     OneHot {
         categories: Vec<Value>,
         unknown: UnknownCategory,
     },
-    /// The index of the category, as OrdinalEncoder.
+    /// Replaces each category with its index, like `OrdinalEncoder`.
     Ordinal {
         categories: Vec<Value>,
         unknown: Value,
     },
-    /// One number for each category, as the fitted TargetEncoder.
+    /// Replaces each category with one number, like scikit-learn's fitted `TargetEncoder`.
     TargetEncode {
         categories: Vec<Value>,
         values: Vec<f64>,
         default: f64,
     },
-    /// As FeatureHasher of one string: MurmurHash3 of 32 bits with seed 0, as a signed number that
-    /// chooses column and sign.
+    /// Hashes one string like `FeatureHasher`: MurmurHash3 of 32 bits with seed 0, as a signed
+    /// number that determines the column and the sign.
     Hash {
         n_features: usize,
         #[serde(default = "default_alternate_sign")]
         alternate_sign: bool,
     },
-    /// Parts of a date or time, as the accessors of pandas.
+    /// Splits a date or time into parts, like the accessors of pandas.
     DateParts { parts: Vec<Value>, unknown: Value },
-    /// As `str.lower` of Python.
+    /// Like Python's `str.lower`.
     Lowercase(NoParameters),
-    /// As `str.strip` of Python.
+    /// Like Python's `str.strip`.
     Strip(NoParameters),
-    /// As `unicodedata.normalize` of Python.
+    /// Like Python's `unicodedata.normalize`.
     NormalizeUnicode { form: UnicodeForm },
-    /// As `re.sub` of Python.
+    /// Like Python's `re.sub`.
     RegexReplace {
         pattern: String,
         replacement: String,
     },
-    /// From the bytes of a PNG or JPEG to pixels. The first step of every image.
+    /// Decodes the bytes of a PNG or JPEG to pixels. This is the first step of every image.
     DecodeImage { mode: ColorMode },
-    /// As `Image.resize` of Pillow.
+    /// Like Pillow's `Image.resize`.
     Resize {
         height: u32,
         width: u32,
         #[serde(default)]
         interpolation: Interpolation,
     },
-    /// Cuts out the centre of an image.
+    /// Crops the centre of an image.
     CenterCrop { height: usize, width: usize },
-    /// x * factor. For a number, an array or an image.
+    /// Computes x * factor, for a number, an array or an image.
     Rescale { factor: f64 },
-    /// (x - mean) / std for each channel of an image.
+    /// Computes (x - mean) / std for each channel of an image.
     Normalize { mean: Vec<f64>, std: Vec<f64> },
-    /// The last step of an image. The default is NHWC.
+    /// The order of the dimensions, as the last step of an image. The default is NHWC.
     Layout(Layout),
 }
 
@@ -106,10 +107,10 @@ pub(crate) struct NoParameters {}
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ImputeStep {
-    /// The replacement.
+    /// The replacement of missing values.
     pub value: Value,
     #[serde(default)]
-    /// Values that also count as missing, such as -1. Null always does.
+    /// Values that also count as missing, such as -1. Null always counts as missing.
     pub missing_values: Vec<Value>,
 }
 
@@ -126,7 +127,7 @@ pub(crate) enum PowerMethod {
     BoxCox,
 }
 
-/// What an unknown category becomes.
+/// The treatment of an unknown category.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum UnknownCategory {

@@ -1,4 +1,4 @@
-//! `NumericStep`: a checked step from a number to a number, in float64. NaN is a missing value.
+//! `NumericStep`: a compiled step from a number to a number, in float64. NaN is a missing value.
 
 use crate::transform::steps::PowerMethod;
 
@@ -8,7 +8,7 @@ pub(crate) enum NumericStep {
         value: f64,
         missing: Vec<f64>,
     },
-    /// (x - offset) / divisor.
+    /// Computes (x - offset) / divisor.
     Scale {
         offset: f64,
         divisor: f64,
@@ -30,7 +30,7 @@ pub(crate) enum NumericStep {
 }
 
 impl NumericStep {
-    /// Applies all steps in order. `None` if a step is not defined for its value.
+    /// Applies all steps in order. `None` if a step is not defined for its input value.
     #[inline]
     pub(crate) fn run(steps: &[NumericStep], x: f64) -> Option<f64> {
         steps.iter().try_fold(x, |x, step| step.apply(x))
@@ -47,8 +47,8 @@ impl NumericStep {
                 }
             }
             NumericStep::Scale { offset, divisor } => (x - offset) / divisor,
-            // Not `clamp`, which panics for bounds of NaN. NaN as a value stays NaN, as with
-            // numpy.clip.
+            // `clamp` is not used, because it panics for bounds that are NaN. A value of NaN stays
+            // NaN, like with `numpy.clip`.
             NumericStep::Clip { min, .. } if x < *min => *min,
             NumericStep::Clip { max, .. } if x > *max => *max,
             NumericStep::Clip { .. } => x,
@@ -72,8 +72,8 @@ impl NumericStep {
     }
 }
 
-/// Box and Cox 1964, (x^lambda - 1) / lambda; Yeo and Johnson 2000, which extends it to all
-/// numbers.
+/// The power transform: (x^lambda - 1) / lambda by Box and Cox (1964), or the extension to all
+/// numbers by Yeo and Johnson (2000).
 fn power(method: PowerMethod, lambda: f64, x: f64) -> f64 {
     match method {
         PowerMethod::BoxCox => power_of_log(x.ln(), lambda),
@@ -82,8 +82,8 @@ fn power(method: PowerMethod, lambda: f64, x: f64) -> f64 {
     }
 }
 
-/// (e^(lambda * log) - 1) / lambda. `exp_m1` keeps the digits that the subtraction would lose for a
-/// small lambda. NaN stays NaN.
+/// Computes (e^(lambda * log) - 1) / lambda. `exp_m1` keeps the digits that the subtraction would
+/// lose for a small lambda. NaN stays NaN.
 fn power_of_log(log: f64, lambda: f64) -> f64 {
     // The limit for lambda = 0 is the logarithm.
     if lambda.abs() < f64::EPSILON {

@@ -1,4 +1,4 @@
-//! `TextStep`: a checked step from a string to a string. `None` is a missing value.
+//! `TextStep`: a compiled step from a string to a string. `None` is a missing value.
 
 use regex::Regex;
 use unicode_normalization::UnicodeNormalization;
@@ -42,14 +42,14 @@ impl TextStep {
     }
 }
 
-/// Whether Python's `str.strip` strips a character: the white space of Unicode, and four separators
-/// of ASCII.
+/// Whether Python's `str.strip` removes a character: Unicode white space, and four ASCII
+/// separators.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}')
 }
 
-/// Replaces as Python's `re.sub` does. `Regex::replace_all` differs: it skips an empty match next
-/// to another match.
+/// Replaces matches like Python's `re.sub`. `Regex::replace_all` differs: it skips an empty match
+/// next to another match.
 fn replace_all(pattern: &Regex, text: &str, replacement: &str) -> String {
     let mut output = String::with_capacity(text.len());
     let (mut at, mut copied) = (0, 0);

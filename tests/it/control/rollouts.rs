@@ -99,7 +99,7 @@ fn check_status_of_a_running_rollout(site: &Site) {
             "1.1.0  candidate    50 %",
             "errors",
             "open: the evidence that it is no worse is",
-            "verdict   holds at step 1 (50 %)",
+            "verdict   stays at step 1 (50 %)",
             "next      predictd rollout promote churn   or: abort churn --reason TEXT",
         ],
     );

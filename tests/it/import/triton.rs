@@ -165,7 +165,7 @@ fn models_of_other_formats_are_reported_and_the_rest_is_imported() {
         "FAILED   engine: config.pbtxt: line 1: `platform` is \"tensorrt_plan\"",
         "FAILED   torch/1: model.onnx: is missing; there is model.pt",
         "FAILED   ensemble: config.pbtxt: line 1: `platform` is \"ensemble\"",
-        "FAILED   broken/1: model.onnx: is no ONNX model",
+        "FAILED   broken/1: model.onnx: is not an ONNX model",
         "FAILED   contradicted/1: config.pbtxt input a: says int64[-1, 4]; the graph has float32[-1, 4]",
         "FAILED   escape/1: model.onnx: names \"../secret.bin\"",
         "FAILED   fixed/1: preprocessing.json /inputs/x: the graph takes exactly 8 rows",
