@@ -320,7 +320,7 @@ fn a_column_of_another_kind_can_not_be_bound() {
         ),
         Compatibility::Breaking,
         &[
-            "breaking: input /a is decoded as texts, and taken as bytes from base64: today's requests can't be used by the new version",
+            "breaking: input /a is decoded as strings by the old version, but the new version expects bytes from base64: today's requests can't be used by the new version",
             "forward-only: input /a need no longer be one of [\"YQ==\"]: after a rollback other requests, for example \"\", would get 422",
         ],
     );

@@ -42,14 +42,14 @@ pub(crate) struct EngineMetrics {
 }
 
 impl EngineMetrics {
-    /// Counts a run of `rows` rows that kept `cores` cores busy for `elapsed`.
+    /// Counts a run of `rows` rows that used `cores` cores for the duration `elapsed`.
     pub(crate) fn observe_run(&self, rows: usize, elapsed: Duration, cores: usize) {
         self.statistics.observe_run(rows, elapsed);
         self.runs.observe(rows, elapsed);
         self.batch_size.observe(rows as f64);
         let core_seconds = elapsed.as_secs_f64() * cores as f64;
         self.compute.inc_by(core_seconds);
-        // Without a price the series stays at 0.
+        // Without a configured price, the series stays at 0.
         if self.dollars_per_core_second > 0.0 {
             self.cost
                 .inc_by(core_seconds * self.dollars_per_core_second);

@@ -1,5 +1,5 @@
-//! Every Prometheus series as a typed handle. Each part has a struct in which each of its series is
-//! declared once.
+//! All Prometheus series as typed handles. Each part of the server has one struct that declares its
+//! series.
 
 mod engine;
 mod models;
@@ -29,11 +29,11 @@ use crate::metrics::{
 };
 
 const SECONDS_PER_HOUR: f64 = 3600.0;
-/// About the size of the text for a few models.
+/// Approximate size of the exposition text for a few models, in bytes.
 const TEXT_BYTES: usize = 32 << 10;
 
 series! {
-    /// The process itself.
+    /// Metrics of the process itself.
     pub(crate) struct ServerMetrics {
         build_info: IntGaugeVec = "predictd_build_info", "The running build.",
             labels: &["version", "commit", "onnxruntime"];
@@ -62,11 +62,13 @@ pub(crate) struct Metrics {
     process: Option<ProcessMetrics>,
     dollars_per_core_second: f64,
     unrouted: Arc<RequestMetrics>,
-    /// By model. Only models of the server appear here, whatever names requests contain.
+    /// The metrics of requests that reached no version, by model. Only models of the server are
+    /// keys, whatever names requests contain.
     unversioned: Arc<Mutex<HashMap<String, Arc<RequestMetrics>>>>,
 }
 
-/// The handles of one version, made once at load so that the hot path looks nothing up.
+/// The handles for the series of one version. They are created at load, so that the hot path needs
+/// no lookup.
 pub(crate) struct VersionMetrics {
     pub requests: RequestMetrics,
     stages: [Histogram; Stage::ALL.len()],
@@ -84,7 +86,8 @@ impl VersionMetrics {
 }
 
 impl Metrics {
-    /// `dollars_per_core_hour`: the price of a core; 0 if it is not configured.
+    /// Creates all metrics. `dollars_per_core_hour` is the price of a core, or 0 if no price is
+    /// configured.
     pub(crate) fn new(dollars_per_core_hour: f64) -> Result<Metrics, prometheus::Error> {
         let registry = Registry::new();
         let requests = RequestSeries::register(&registry)?;
@@ -95,7 +98,7 @@ impl Metrics {
             models: ModelMetrics::register(&registry)?,
             rollouts: RolloutMetrics::register(&registry)?,
             server: ServerMetrics::register(&registry)?,
-            // They are read from /proc.
+            // The metrics of the process are read from /proc, which only Linux has.
             process: cfg!(target_os = "linux")
                 .then(|| ProcessMetrics::register(&registry))
                 .transpose()?,
@@ -105,12 +108,12 @@ impl Metrics {
         })
     }
 
-    /// Requests that reached no model: `model=""`.
+    /// Metrics of requests that reached no model. Their label is `model=""`.
     pub(crate) fn unrouted(&self) -> &Arc<RequestMetrics> {
         &self.unrouted
     }
 
-    /// Requests to a known model that reached no version: `version=""`.
+    /// Metrics of requests to a known model that reached no version. Their label is `version=""`.
     pub(crate) fn unversioned(&self, model: &str) -> Arc<RequestMetrics> {
         let mut known = self
             .unversioned
@@ -120,7 +123,8 @@ impl Metrics {
         Arc::clone(known.entry(model.to_owned()).or_insert_with(new))
     }
 
-    /// Handles of one version. The series that a dashboard divides by exist from here on, with 0.
+    /// Handles for one version. The series that dashboards use as a divisor exist from this call
+    /// on, with the value 0.
     pub(crate) fn version(&self, model: &str, version: &str) -> VersionMetrics {
         let labels = [model, version];
         self.requests.expect(model, version);
@@ -149,11 +153,11 @@ impl Metrics {
         }
     }
 
-    /// Removes series of an unloaded version, so that a server that runs for long does not collect
-    /// them. Totals stay.
+    /// Removes the series of an unloaded version, so that a long-running server does not accumulate
+    /// them. Totals are kept.
     pub(crate) fn forget_version(&self, model: &str, version: &str) {
         let labels = [model, version];
-        // A series that does not exist is as good as removed.
+        // A series that does not exist needs no removal.
         for stage in Stage::ALL {
             let labels = [model, version, stage.name()];
             let _ = self.requests.stages.remove_label_values(&labels);
@@ -163,17 +167,18 @@ impl Metrics {
         let _ = self.engine.batch_size.remove_label_values(&labels);
     }
 
-    /// Panics of background threads are counted with those of workers: both mean a defect.
+    /// The counter of panics. It counts panics in both background threads and workers, because both
+    /// are defects.
     pub(crate) fn panics(&self) -> &IntCounter {
         &self.engine.worker_panics
     }
 
-    /// Abandoned engine threads that have not come back.
+    /// The number of abandoned engine threads whose run has not returned.
     pub(crate) fn wedged_workers(&self) -> i64 {
         self.engine.wedged_workers.get()
     }
 
-    /// The exposition text (Prometheus text format 0.0.4).
+    /// The metrics in the Prometheus text format 0.0.4.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
         if let Some(process) = &self.process {
             process.update();

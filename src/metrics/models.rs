@@ -1,4 +1,4 @@
-//! Metrics of loading and of what is loaded.
+//! Metrics of loads and of loaded versions.
 
 use std::time::Duration;
 
@@ -23,20 +23,20 @@ series! {
     }
 }
 
-/// How the attempt to load a version ended.
+/// The outcome of an attempt to load a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LoadOutcome<'a> {
     Loaded,
     Refused { reason: &'a str },
 }
 
-/// A loaded version, as `predictd_model_info` names it.
+/// The labels of a loaded version in `predictd_model_info`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LoadedInfo<'a> {
     pub model: &'a str,
     pub version: &'a str,
     pub digest: &'a str,
-    /// The hashes of its files matched a manifest.
+    /// Whether the hashes of its files matched a manifest.
     pub verified: bool,
 }
 
@@ -59,7 +59,7 @@ impl ModelMetrics {
             .observe(elapsed.as_secs_f64());
     }
 
-    /// Shows the role of a loaded version instead of its former role. `None`: it is not loaded.
+    /// Replaces the published role of a version. `None` means that the version is not loaded.
     pub(crate) fn set_role(
         &self,
         loaded: LoadedInfo<'_>,
@@ -79,14 +79,14 @@ impl ModelMetrics {
                 .set(1);
         }
         if let Some(former) = former.filter(|former| Some(*former) != role) {
-            // A series that does not exist is as good as removed.
+            // A series that does not exist needs no removal.
             let _ = self
                 .info
                 .remove_label_values(&[model, version, digest, former, verified]);
         }
     }
 
-    /// `reason` comes from a closed set.
+    /// Sets the number of ignored directories. `reason` comes from a closed set.
     pub(crate) fn set_ignored(&self, reason: &'static str, count: usize) {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.ignored.with_label_values(&[reason]).set(count);

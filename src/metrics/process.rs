@@ -1,5 +1,5 @@
-//! The series of the process, by the names and units of the Prometheus client libraries. They are
-//! read from `/proc` when they are scraped.
+//! The series of the process, with the names and units of the Prometheus client libraries. The
+//! values are read from `/proc` at each scrape.
 
 use prometheus::{Counter, IntGauge};
 
@@ -20,7 +20,7 @@ series! {
 }
 
 impl ProcessMetrics {
-    /// Reads the values of this process. A value that can't be read keeps its last state.
+    /// Reads the values of this process. A value that can't be read keeps its previous state.
     pub(super) fn update(&self) {
         if let Ok(entries) = fs_err::read_dir("/proc/self/fd") {
             self.open_fds.set(entries.count() as i64);
@@ -38,7 +38,7 @@ impl ProcessMetrics {
     fn set(&self, stat: &ProcessStat) {
         let ticks_per_second = rustix::param::clock_ticks_per_second().max(1);
         let seconds = stat.cpu_ticks as f64 / ticks_per_second as f64;
-        // Another scrape may have counted a later state.
+        // A concurrent scrape may have counted a later state.
         self.cpu_seconds
             .inc_by((seconds - self.cpu_seconds.get()).max(0.0));
         self.threads.set(stat.threads);
@@ -46,7 +46,8 @@ impl ProcessMetrics {
         let page_bytes = rustix::param::page_size() as i64;
         self.resident_memory
             .set(stat.resident_memory_pages.saturating_mul(page_bytes));
-        // The start never changes, and /proc/stat is slow to read on a machine of many cores.
+        // The start time never changes, and /proc/stat is slow to read on a machine with many
+        // cores.
         if self.start_time.get() == 0
             && let Some(boot) = boot_time()
         {
@@ -57,13 +58,13 @@ impl ProcessMetrics {
     }
 }
 
-/// Fields of `/proc/PID/stat`, as proc(5) defines them.
+/// Fields of `/proc/PID/stat`, as defined in proc(5).
 #[derive(Debug, PartialEq)]
 struct ProcessStat {
-    /// User and system time, in clock ticks.
+    /// The user and system time, in clock ticks.
     cpu_ticks: u64,
     threads: i64,
-    /// Clock ticks from the boot of the machine to the start of the process.
+    /// The clock ticks from the boot of the machine to the start of the process.
     start_ticks: u64,
     virtual_memory_bytes: i64,
     resident_memory_pages: i64,
@@ -71,10 +72,10 @@ struct ProcessStat {
 
 impl ProcessStat {
     fn parse(text: &str) -> Option<ProcessStat> {
-        // The second field is the name of the program, which may contain blanks and parentheses.
+        // The second field is the name of the program. It may contain spaces and parentheses.
         let (_, fields) = text.rsplit_once(')')?;
         let fields: Vec<&str> = fields.split_whitespace().collect();
-        // proc(5) counts from 1, and the name is field 2.
+        // proc(5) numbers the fields from 1, and the name is field 2.
         let field = |number: usize| fields.get(number - 3).copied();
         let ticks = |number: usize| field(number)?.parse::<u64>().ok();
         let count = |number: usize| field(number)?.parse::<i64>().ok();

@@ -79,8 +79,8 @@ impl Protocol {
     }
 }
 
-/// The status codes that a dashboard divides by. Their series exist from the load of a version on,
-/// with 0.
+/// The status codes that dashboards use as a divisor. Their series exist from the load of a version
+/// on, with the value 0.
 const EXPECTED_CODES: [&str; 4] = ["200", "422", "500", "503"];
 
 series! {
@@ -105,7 +105,7 @@ series! {
 }
 
 impl RequestSeries {
-    /// Creates the series that dashboards divide by.
+    /// Creates the series that dashboards use as a divisor.
     pub(super) fn expect(&self, model: &str, version: &str) {
         for code in EXPECTED_CODES {
             let labels = [model, version, Protocol::Predict.name(), code];
@@ -114,25 +114,25 @@ impl RequestSeries {
     }
 }
 
-/// The requests of one version; or of a model, or of the server, for requests that reached no
-/// version.
+/// The metrics of requests to one version. For requests that reached no version, they belong to a
+/// model or to the whole server.
 pub(crate) struct RequestMetrics {
     series: RequestSeries,
     model: String,
     version: String,
-    /// Handles of each protocol, made with its first request.
+    /// The handles for each protocol. They are created by the first request of the protocol.
     protocols: [OnceLock<ProtocolMetrics>; Protocol::COUNT],
     pub statistics: Arc<Statistics>,
 }
 
-/// The handles of answered requests, so that the hot path looks nothing up.
+/// The handles for answered requests, so that the hot path needs no lookup.
 struct ProtocolMetrics {
     answered: IntCounter,
     duration: Histogram,
 }
 
 impl RequestMetrics {
-    /// `model` and `version` are empty for requests that reached none.
+    /// Creates the metrics. `model` and `version` are empty for requests that reached none.
     pub(super) fn new(series: &RequestSeries, model: &str, version: &str) -> RequestMetrics {
         RequestMetrics {
             series: series.clone(),
@@ -179,8 +179,8 @@ impl RequestMetrics {
         self.count_error(code);
     }
 
-    /// Counts a refused or failed request. `status`: the status that was answered, as a number of
-    /// HTTP.
+    /// Counts a refused or failed request. `status` is the status of the answer, as an HTTP status
+    /// code.
     pub(crate) fn observe_error(
         &self,
         protocol: Protocol,
@@ -204,8 +204,7 @@ impl RequestMetrics {
     }
 
     fn count_error(&self, code: ErrorCode) {
-        // Refusals that are the caller's fault have no kind: they are counted by their status code
-        // only.
+        // Refusals that the caller caused have no kind. They are counted only by their status code.
         if let Some(kind) = code.kind() {
             let labels = [self.model.as_str(), self.version.as_str(), kind];
             self.series.errors.with_label_values(&labels).inc();

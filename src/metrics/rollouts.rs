@@ -43,7 +43,7 @@ pub(crate) struct ShadowMetrics {
 }
 
 impl RolloutMetrics {
-    /// The copies of requests to `version` that `candidate` answers.
+    /// The shadow copies of requests to `version` that `candidate` answers.
     pub(crate) fn shadow(&self, model: &str, version: &str, candidate: &str) -> ShadowMetrics {
         let labels = [model, version, candidate];
         ShadowMetrics {
@@ -53,8 +53,8 @@ impl RolloutMetrics {
         }
     }
 
-    /// The share of the unversioned traffic that a version answers. `None`: it takes no part in it
-    /// any more.
+    /// Sets the share of the unversioned traffic that a version answers. `None` means that the
+    /// version no longer takes part.
     pub(crate) fn set_weight(&self, model: &str, version: &str, weight: Option<f64>) {
         let labels = [model, version];
         match weight {
@@ -63,7 +63,8 @@ impl RolloutMetrics {
         }
     }
 
-    /// Whether a rollback to `version` would work. `None`: a rollback does not lead there any more.
+    /// Sets whether a rollback to `version` would work. `None` means that `version` is no longer
+    /// the target of a rollback.
     pub(crate) fn set_rollback_ready(&self, model: &str, version: &str, ready: Option<bool>) {
         let labels = [model, version];
         match ready {
@@ -88,7 +89,8 @@ impl RolloutMetrics {
             .inc();
     }
 
-    /// How close a guard is to aborting `version`. `None`: the guard is not judged any more.
+    /// Sets how close a guard is to aborting `version`. `None` means that the guard is no longer
+    /// judged.
     pub(crate) fn set_e_value(&self, model: &str, version: &str, guard: &str, share: Option<f64>) {
         let labels = [model, version, guard];
         match share {

@@ -1,5 +1,5 @@
-//! Runs: how long a version's engine runs took, by the number of their rows; fine enough to compare
-//! versions by.
+//! `Runs`: histograms of a version's engine run times, grouped by the number of rows. The bins are
+//! fine enough to compare versions.
 
 use std::{
     collections::BTreeMap,
@@ -10,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-/// Buckets of rows: b holds runs of more than 2^(b-1) and at most 2^b rows.
+/// Number of row buckets. Bucket b contains runs of more than 2^(b-1) and at most 2^b rows.
 const ROW_BUCKETS: usize = 17;
-/// Eight bins an octave, from 1024 ns on.
+/// Number of time bins. There are eight bins per octave, from 1024 ns on.
 const TIME_BINS: usize = 208;
 
 #[derive(Default)]
@@ -21,7 +21,7 @@ struct Bucket {
     times: OnceLock<Box<[AtomicU64]>>,
 }
 
-/// Counts since the version was loaded; they only grow.
+/// The counters since the version was loaded. They only increase.
 #[derive(Default)]
 pub(crate) struct Runs {
     buckets: [Bucket; ROW_BUCKETS],
@@ -33,14 +33,14 @@ impl std::fmt::Debug for Runs {
     }
 }
 
-/// The counts at one moment, by bucket of rows.
+/// The values of the counters at one moment, by bucket of rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RunsView(pub BTreeMap<u8, RunsOfBucket>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RunsOfBucket {
     pub failed: u64,
-    /// Successful runs by bin of time.
+    /// The number of successful runs in each time bin.
     pub times: BTreeMap<u16, u64>,
 }
 
@@ -61,7 +61,7 @@ fn bin(ns: u64) -> usize {
     (octave as usize * 8 + sub as usize).min(TIME_BINS - 1)
 }
 
-/// The least time of a bin, in nanoseconds.
+/// The lower edge of a time bin, in nanoseconds.
 fn edge(bin: u16) -> u64 {
     let (octave, sub) = (u32::from(bin) / 8, u64::from(bin) % 8);
     ((8 + sub) << octave) * 128
@@ -81,7 +81,8 @@ impl Runs {
         }
     }
 
-    /// A run that gave nothing to any of its requests: stopped, or panicked.
+    /// Counts a run that gave no result for any of its requests, because it was stopped or
+    /// panicked.
     pub(crate) fn observe_failed(&self, rows: usize) {
         if let Some(bucket) = self.buckets.get(usize::from(bucket(rows))) {
             bucket.failed.fetch_add(1, Ordering::Relaxed);
@@ -110,7 +111,7 @@ impl Runs {
 }
 
 impl RunsView {
-    /// What was counted since `earlier`, of the same counters.
+    /// The difference between these values and the `earlier` values of the same counters.
     pub(crate) fn since(&self, earlier: &RunsView) -> RunsView {
         let mut view = self.clone();
         for (bucket, now) in &mut view.0 {
@@ -128,7 +129,7 @@ impl RunsView {
         view
     }
 
-    /// These successes, and the failures of `other`.
+    /// The successful runs in these values, combined with the failures in `other`.
     pub(crate) fn with_failures_of(&self, other: &RunsView) -> RunsView {
         let mut view = self.clone();
         for (bucket, runs) in &mut view.0 {
@@ -137,7 +138,7 @@ impl RunsView {
         view
     }
 
-    /// Runs of all sizes, failed ones included.
+    /// The number of runs of all sizes, including failed ones.
     pub(crate) fn total(&self) -> u64 {
         self.0
             .values()
@@ -161,8 +162,8 @@ impl RunsOfBucket {
         self.times.values().sum()
     }
 
-    /// Successful runs that took `ns` or longer; exact where `ns` is a threshold that `quantile_ns`
-    /// gave.
+    /// The number of successful runs that took at least `ns`. The number is exact if `ns` is a
+    /// threshold from `quantile_ns`.
     pub(crate) fn at_least_ns(&self, ns: u64) -> u64 {
         self.times
             .iter()
@@ -171,8 +172,8 @@ impl RunsOfBucket {
             .sum()
     }
 
-    /// A time that at most a share of 1 - `quantile` of the runs took or exceeded: the upper edge
-    /// of the bin in which the quantile lies.
+    /// A time that at most a share of 1 - `quantile` of the runs reached or exceeded. It is the
+    /// upper edge of the bin that contains the quantile.
     pub(crate) fn quantile_ns(&self, quantile: f64) -> Option<u64> {
         let successes = self.successes();
         let mut below = 0;
@@ -185,7 +186,8 @@ impl RunsOfBucket {
         None
     }
 
-    /// Nanoseconds of all successful runs together, to within a bin's width.
+    /// The total time of all successful runs in nanoseconds. Its error is less than the width of a
+    /// bin.
     pub(crate) fn total_ns(&self) -> f64 {
         self.times
             .iter()

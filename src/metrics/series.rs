@@ -1,18 +1,19 @@
-//! Declaring series: one place for the name, the help, the unit (the last part of the name) and the
-//! labels of each.
+//! Declares series. Each declaration contains the name, the help, the unit (the last part of the
+//! name) and the labels.
 
 use prometheus::{
     Counter, CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
     IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
 };
 
-/// Upper bounds of histograms in seconds, from 100 us to 10 s.
+/// Upper bounds of the histograms of durations in seconds, from 100 us to 10 s.
 pub(super) const SECONDS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
 
-/// Upper bounds of histograms of rows. A batch is usually limited to a power of two.
+/// Upper bounds of the histograms of rows. The size of a batch is usually limited to a power of
+/// two.
 pub(super) const ROWS: &[f64] = &[
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
 ];
@@ -21,9 +22,9 @@ pub(super) const ROWS: &[f64] = &[
 pub(super) struct Declaration {
     pub name: &'static str,
     pub help: &'static str,
-    /// Values must come from a closed set, never from a request.
+    /// The names of the labels. Their values must come from a closed set, never from a request.
     pub labels: &'static [&'static str],
-    /// Upper bounds, for a histogram.
+    /// The upper bounds of a histogram. Empty for other kinds of series.
     pub buckets: &'static [f64],
 }
 

@@ -1,5 +1,5 @@
-//! Statistics: what a version did since it was loaded, as the Open Inference Protocol's statistics
-//! extension tells it.
+//! Statistics: counts and durations of a version since it was loaded, as defined by the statistics
+//! extension of the Open Inference Protocol.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-/// How often something happened, and how long it took in all.
+/// The number of events and their total duration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Total {
     pub count: u64,
@@ -38,15 +38,15 @@ impl Counter {
     }
 }
 
-/// Where the time of an answered request went.
+/// The durations of the stages of an answered request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RequestTimes {
     pub whole: Duration,
     pub queue: Duration,
-    /// Decoding and preprocessing.
+    /// The duration of decoding and preprocessing.
     pub input: Duration,
     pub infer: Duration,
-    /// Postprocessing and encoding.
+    /// The duration of postprocessing and encoding.
     pub output: Duration,
 }
 
@@ -58,17 +58,17 @@ pub(crate) struct Statistics {
     compute_input: Counter,
     compute_infer: Counter,
     compute_output: Counter,
-    /// Rows that were run.
+    /// The number of rows that were run.
     inferences: AtomicU64,
-    /// Runs, each of one or more rows.
+    /// The number of runs. Each run has one or more rows.
     executions: AtomicU64,
-    /// Milliseconds since the epoch; 0: never.
+    /// The time of the last inference, in milliseconds since the Unix epoch. 0 means never.
     last_inference: AtomicU64,
-    /// Runs by their number of rows.
+    /// The runs, grouped by their number of rows.
     batches: Mutex<BTreeMap<usize, Total>>,
 }
 
-/// The numbers at one moment.
+/// The statistics at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StatisticsView {
     pub success: Total,
@@ -83,7 +83,8 @@ pub(crate) struct StatisticsView {
     pub batches: Vec<(usize, Total)>,
 }
 
-/// Sizes beyond these are counted with the largest: a caller may send any number of rows.
+/// Maximum number of batch sizes that are counted separately. Further sizes are counted with the
+/// largest, because a caller may send any number of rows.
 const MAX_BATCH_SIZES: usize = 256;
 
 impl Statistics {

@@ -21,16 +21,18 @@ use crate::{
     },
 };
 
-/// The configuration in the model's directory, next to the versions' directories.
+/// The name of the configuration file in the model's directory, next to the version directories.
 pub(crate) const CONFIG_FILE: &str = "config.pbtxt";
 
-/// Configurations are written by hand. The limit bounds the memory of a wrong file.
+/// Maximum size of a configuration. It is written by hand. The limit bounds the memory for a wrong
+/// file.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
-/// Bounds the memory of a wrong file of labels.
+/// Maximum size of a file of labels. The limit bounds the memory for a wrong file.
 const MAX_LABEL_BYTES: u64 = 64 << 20;
 
-/// More labels than any classifier has. The rest of the file is ignored.
+/// Maximum number of labels, which is more than any classifier has. The rest of the file is
+/// ignored.
 const MAX_LABELS: usize = 1 << 20;
 
 pub(crate) struct BareGraph {
@@ -158,7 +160,7 @@ impl BareGraph {
         })
     }
 
-    /// How many rows may share a run if they are independent.
+    /// The number of rows that may share a run if they are independent.
     pub(crate) fn batching(&self, max_batch_size: usize) -> Result<usize, BatchingForbidden> {
         if max_batch_size < 2 {
             return Err(BatchingForbidden::ByServer);

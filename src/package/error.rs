@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-/// Names the file, the place in it, and the rule that it breaks.
+/// An error that names the file, the place in the file, and the violated rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackageError {
     /// The check of the load gate that failed. It is the `reason` of the rejection in metrics.
     pub check: &'static str,
     pub(crate) file: String,
-    /// JSON pointer or line. It is empty for the whole file.
+    /// The JSON pointer or line. Empty if the error concerns the whole file.
     pub field: String,
-    /// The rule, with the value that breaks it.
+    /// The rule, and the value that violates it.
     pub detail: String,
 }
 
@@ -30,12 +30,12 @@ impl PackageError {
         self
     }
 
-    /// Whether files changed after the package was packed: they can only become a new version.
+    /// Whether files changed after the package was packed. Such files need a new version.
     pub(crate) fn is_changed_file(&self) -> bool {
         self.check == "hashes"
     }
 
-    /// A file that can't be read.
+    /// The error for a file that can't be read.
     pub fn io(file: &str, error: &std::io::Error) -> PackageError {
         PackageError::new("files", file, format!("can't be read: {error}"))
     }

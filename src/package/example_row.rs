@@ -1,28 +1,28 @@
-//! `ExampleRow`: a row with the answer that training gave, which becomes a line of `golden.jsonl`.
+//! `ExampleRow`: a row with the answer from training. It becomes a line of `golden.jsonl`.
 
 use serde_json::{Map, Value, json};
 
 /// The member of a plain row that contains the answer.
 const PREDICTION: &str = "prediction";
 
-/// Two forms are read: `{"input": {...}, "output": {...}}` with an optional `tolerance`, and a
-/// plain instance with the additional member `prediction`.
+/// A row in one of two forms: `{"input": {...}, "output": {...}}` with an optional `tolerance`, or
+/// a plain instance with the additional member `prediction`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ExampleRow {
     pub input: Value,
     answer: Value,
-    /// Whether the answer is an object of the answer's fields.
+    /// Whether the answer is an object with the names of the answer's fields.
     has_field_names: bool,
     tolerance: Option<Value>,
 }
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum ExampleRowError {
-    #[error("is no JSON object")]
+    #[error("is not a JSON object")]
     NotAnObject,
     #[error("has neither \"input\" and \"output\" nor \"{PREDICTION}\"")]
     NoAnswer,
-    /// The value alone does not say which of the answer's fields it is.
+    /// The value alone does not show to which of the answer's fields it belongs.
     #[error(
         "\"{PREDICTION}\" is {answer}, which could be {matches} of the answers {}; write an object of them",
         .fields.join(", ")
@@ -73,7 +73,7 @@ impl ExampleRow {
     ) -> Result<Value, ExampleRowError> {
         let output = match &self.answer {
             answer if self.has_field_names => answer.clone(),
-            // An object of known fields is the answer itself, and not the value of one field.
+            // An object of known fields is the whole answer, not the value of one field.
             Value::Object(members)
                 if !members.is_empty() && members.keys().all(|name| fields.contains_key(name)) =>
             {
@@ -111,7 +111,7 @@ impl ExampleRow {
 /// Whether the value has a type that the schema accepts.
 fn accepts_type(schema: &Value, value: &Value) -> bool {
     let fits = |kind: &Value| match (kind.as_str(), value) {
-        // JSON has one type of numbers: 1.0 is whole, as for the decoder.
+        // JSON has only one type of numbers. Like in the decoder, 1.0 is an integer.
         (Some("integer"), Value::Number(number)) => {
             number.as_f64().is_some_and(|number| number.fract() == 0.0)
         }

@@ -1,5 +1,5 @@
-//! Golden examples: inputs with the answers that training gave. Every load replays them, so that a
-//! model that answers differently on this machine is not served.
+//! Golden examples: inputs with the answers from training. Every load runs them, so that a model
+//! with different answers on this machine is not served.
 
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
@@ -8,7 +8,7 @@ pub struct GoldenExample {
     /// The instance, unchanged. It is decoded like a request.
     pub input: String,
     pub output: Value,
-    /// A number matches if |actual - expected| <= tolerance * max(1, |expected|).
+    /// The tolerance. A number matches if |actual - expected| <= tolerance * max(1, |expected|).
     pub tolerance: f64,
 }
 
@@ -35,7 +35,8 @@ struct GoldenLine<'a> {
     tolerance: f64,
 }
 
-/// float32 has about 7 digits. Kernels that add in another order lose up to 3 of them.
+/// The default tolerance. float32 has about 7 digits, and kernels that add in a different order
+/// lose up to 3 of them.
 fn default_tolerance() -> f64 {
     1e-4
 }
@@ -118,7 +119,7 @@ fn compare_at(
                 }),
             }
         }),
-        // Arrays of different lengths are compared as wholes below, and reported as such.
+        // Arrays of different lengths are compared and reported as a whole below.
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
             a.iter().zip(b).enumerate().try_for_each(|(index, (a, b))| {
                 compare_at(a, b, tolerance, tied, &format!("{pointer}/{index}"))
@@ -135,8 +136,8 @@ fn compare_at(
     }
 }
 
-/// The two best classes if their scores differ by less than the tolerance. A map of labels to
-/// numbers gives the scores; without one no classes are tied.
+/// The two best classes if their scores differ by less than the tolerance. The scores come from a
+/// map of labels to numbers. Without such a map, the result is empty.
 fn tied_classes(expected: &Value, tolerance: f64) -> Vec<String> {
     let maps = expected
         .as_object()

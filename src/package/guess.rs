@@ -1,5 +1,5 @@
 //! `Guess`: a part of `preprocessing.json` that `predictd init` guessed. It is marked until a
-//! person confirms it or golden examples prove it. A packed package has no guesses.
+//! person confirms it or golden examples prove it. A packed package contains no guesses.
 
 use serde_json::Value;
 
@@ -11,15 +11,15 @@ pub(crate) const KEY: &str = "x-guess";
 /// A guess that is not confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Guess {
-    /// JSON pointer of the mark.
+    /// JSON pointer of the guess marker.
     pub pointer: String,
-    /// The text of the mark.
+    /// The text of the guess marker.
     pub text: String,
     /// Why the golden examples do not prove the guess. `None` means that they prove it.
     pub unproved: Option<String>,
 }
 
-/// Finds the guesses of a document. The package must reproduce `golden`, which may prove guesses.
+/// Finds the guesses in a document. The package must reproduce `golden`, which may prove guesses.
 pub(crate) fn find(document: &Value, golden: &[GoldenExample]) -> Vec<Guess> {
     let inputs: Vec<Value> = golden
         .iter()
@@ -30,7 +30,7 @@ pub(crate) fn find(document: &Value, golden: &[GoldenExample]) -> Vec<Guess> {
     found
 }
 
-/// Removes the marks.
+/// Removes the guess markers.
 pub(crate) fn remove_marks(document: &mut Value) {
     match document {
         Value::Object(members) => {
@@ -70,8 +70,9 @@ fn collect(value: &Value, pointer: &str, inputs: &[Value], found: &mut Vec<Guess
     }
 }
 
-/// Why examples with these inputs do not prove a guessed section. An example proves a guess that
-/// its row passes through; for categories, only those of its row.
+/// Why examples with these inputs do not prove a guessed section. `None` if they prove it. An
+/// example proves a guess through which its row passes. For categories, it proves only the category
+/// of its row.
 fn unproved_reason(section: &Value, inputs: &[Value]) -> Option<String> {
     // Without an example no step has run.
     if inputs.is_empty() {

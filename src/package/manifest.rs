@@ -16,7 +16,7 @@ use crate::{
 pub(crate) const FILE: &str = "manifest.json";
 pub(crate) const FORMAT: &str = "predictd.package/1";
 
-/// A directory with more files is not a package, and to hash it would take minutes.
+/// Maximum number of files in a package. Hashing a directory with more files would take minutes.
 const MAX_FILES: usize = 10_000;
 
 /// The members of `manifest.json`.
@@ -131,7 +131,7 @@ impl Manifest {
             listing.push((path.as_str(), digest));
         }
         let digest = format!("sha256:{}", Digest::of_listing(listing.into_iter()));
-        // A digest that does not cover the list would let two packages have one identity.
+        // Without this check, two packages with different files could have the same identity.
         if self.digest != digest {
             return wrong(
                 "/digest",
@@ -212,7 +212,7 @@ impl Manifest {
     /// is complete.
     ///
     /// People copy packages with `cp -r`, and `manifest.json` may arrive before the other files:
-    /// such a package is incomplete, and not yet wrong.
+    /// such a package is incomplete, but not wrong.
     pub fn incomplete_file(&self, directory: &Path) -> Option<String> {
         self.files.iter().find_map(
             |(path, entry)| match fs_err::metadata(directory.join(path)) {

@@ -1,4 +1,4 @@
-//! `Parts`: the documents of a package, each read and checked by itself.
+//! `Parts`: the documents of a package. Each document is read and checked on its own.
 
 use std::path::Path;
 
@@ -24,9 +24,9 @@ pub struct Parts {
     pub(crate) serving: Serving,
     /// The lines of `golden.jsonl`.
     pub golden: Vec<GoldenExample>,
-    /// `evaluation.json`, as it is in the file.
+    /// The content of `evaluation.json`, unchanged.
     pub evaluation: Option<Value>,
-    /// `profile.json`, as it is in the file.
+    /// The content of `profile.json`, unchanged.
     pub profile: Option<Value>,
     /// `README.md`: the model card.
     pub card: Option<String>,
@@ -153,8 +153,8 @@ fn read_json(directory: &Path, file: &str) -> Result<Option<Value>, PackageError
         .map_err(|error| PackageError::new(check, file, format!("is not JSON: {error}")))
 }
 
-/// A member that is not known is a typing error, or a feature of a later format: to ignore it would
-/// serve the model in another way than its author meant.
+/// Rejects unknown members. An unknown member is a typo, or a feature of a later format. If it were
+/// ignored, the model would be served in a way that its author did not mean.
 fn refuse_unknown_members(
     document: &Value,
     check: &'static str,

@@ -19,7 +19,7 @@ pub(crate) struct Serving {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ServingBatching {
-    /// Most rows in one run.
+    /// Maximum number of rows in one run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_batch_size: Option<usize>,
     /// Whether a row's answer is independent of the other rows of its run. If it is not set, the

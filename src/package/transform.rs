@@ -34,7 +34,7 @@ impl Parts {
     /// Compiles the preprocessing and the postprocessing against the graph, and checks that they
     /// produce the fields of the output schema.
     pub fn bind(&self, signature: &Signature) -> Result<Transform, PackageError> {
-        // The transform knows no schema: it gets the columns that it can use.
+        // The transform does not use the schema. It gets only the columns that it can use.
         let fields: Vec<FieldSpec> = self
             .input
             .columns()
@@ -63,9 +63,9 @@ impl Parts {
                 PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail)
                     .at(&format!("/outputs{}", error.pointer))
             })?;
-        // A row of free width is one value or a list, and the output schema says which.
+        // A row of dynamic width can be one value or a list. The output schema decides.
         let postprocess = postprocess.with_lists(signature, |field| self.output.is_list(field));
-        // Found at the load, and not at the first request.
+        // The check runs at the load, so that the first request can't find the error.
         self.check_output_fields(&postprocess)?;
         let fallback = self
             .serving
@@ -158,10 +158,10 @@ impl Parts {
 }
 
 impl Transform {
-    /// The tensors of one row, or of rows of equal shapes.
+    /// The tensors of one row, or of several rows with equal shapes.
     ///
     /// # Errors
-    /// If the preprocessing refuses a row, or if the rows' arrays have different shapes.
+    /// If the preprocessing refuses a row, or if the arrays of the rows have different shapes.
     pub fn prepare(&self, columns: &Columns) -> Result<Tensors, Vec<RowFault>> {
         let mut groups = self.preprocess.apply(columns)?;
         // One group means that all rows have equal shapes and fit into one tensor.
@@ -194,8 +194,8 @@ impl Transform {
     }
 }
 
-/// Turns a fault of a row into one with a JSON pointer into the caller's request. `single` means
-/// that the request is one instance, and not a list.
+/// Adds to the fault of a row the JSON pointer in the caller's request. `single` says that the
+/// request is one instance instead of a list.
 pub fn locate(fault: RowFault, single: bool) -> Fault {
     let field = fault::pointer_to(&fault.field);
     let pointer = if single {

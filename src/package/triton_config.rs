@@ -16,10 +16,10 @@ const SERVED: [&str; 5] = [
     "",
 ];
 
-/// Bounds the report of ignored keys.
+/// Maximum number of ignored keys in the report.
 const MAX_IGNORED: usize = 256;
 
-/// Larger batch sizes and worker counts are typing errors.
+/// Maximum batch size and worker count. Larger values are typos.
 const MAX_COUNT: i64 = 1 << 20;
 
 /// The settings of a `config.pbtxt` that the import understands.
@@ -35,7 +35,7 @@ pub struct ModelConfig {
     pub(crate) dynamic_batching: Option<DynamicBatching>,
     pub(crate) instance_count: Option<usize>,
     pub(crate) version_policy: VersionPolicy,
-    /// Keys without effect.
+    /// The keys that have no effect.
     pub(crate) ignored: Vec<String>,
 }
 

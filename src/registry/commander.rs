@@ -1,4 +1,4 @@
-//! `Commander`: sends orders and news of decisions to the thread that loads and unloads versions.
+//! `Commander`: sends orders and decisions to the thread that loads and unloads versions.
 
 use std::{sync::mpsc, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
     registry::{loader::LoadFailure, servable::LoadedVersion},
 };
 
-/// How long a caller waits for a scan of the models directory.
+/// Maximum time that a caller waits for a scan of the models directory.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) enum Event {
@@ -19,7 +19,7 @@ pub(super) enum Event {
         order: Order,
         done: oneshot::Sender<Result<(), ControlError>>,
     },
-    /// A decision was made: other versions may be needed, and roles change.
+    /// A decision was made: different versions may be needed, and roles change.
     Decided,
     /// Scan the models directory now.
     Scan {
@@ -40,7 +40,7 @@ pub(super) struct LoadEnded {
 /// An operator's order about a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Scan the directory now and load the versions to load, including those that failed before.
+    /// Scan the directory now and load the configured versions, including those that failed before.
     Load,
     /// Unload all versions, until the next `Load` or the next start of the server.
     Unload,
@@ -50,7 +50,7 @@ pub(crate) enum Order {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ControlError {
     Unknown,
-    /// The order was tried, and no version answers. The text says why.
+    /// The order was carried out, but no version answers. The text contains the reason.
     Failed(String),
     /// The server is shutting down.
     Gone,
@@ -62,7 +62,7 @@ pub(crate) struct Commander {
 }
 
 impl Commander {
-    /// Returns when the order was carried out or failed.
+    /// Gives an order about a model. Returns after the order was carried out or failed.
     pub(crate) async fn order(&self, name: ModelName, order: Order) -> Result<(), ControlError> {
         let (done, outcome) = oneshot::channel();
         self.events
@@ -76,15 +76,15 @@ impl Commander {
     pub(crate) fn scan(&self) {
         let (done, scanned) = mpsc::channel();
         if self.events.send(Event::Scan { done }).is_ok() {
-            // A slow scan goes on in the background. The caller checks the snapshot in any case.
+            // A slow scan continues in the background. The caller checks the snapshot anyway.
             let _ = scanned.recv_timeout(SCAN_TIMEOUT);
         }
     }
 
-    /// Starts the loads, unloads and changes of roles that follow from a decision. The next request
-    /// is already routed by it.
+    /// Starts the loads, unloads and role changes that follow from a decision. The decision already
+    /// applies to the next request.
     pub(crate) fn decided(&self) {
-        // The send fails during a shutdown only. The decision is in the journal nevertheless.
+        // The send fails only during a shutdown. The decision is in the journal anyway.
         let _ = self.events.send(Event::Decided);
     }
 }

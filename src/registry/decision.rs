@@ -1,4 +1,4 @@
-//! `ModelDecision`: what the journal decided about a model.
+//! `ModelDecision`: the decisions of the journal about a model.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,25 +16,26 @@ use crate::{
 #[derive(Clone, Default)]
 pub(crate) struct ModelDecision {
     pub stable: Option<VersionRef>,
-    /// The target of a rollback.
+    /// The target of a rollback. `None` if there is none.
     pub previous: Option<VersionRef>,
-    /// The digest of every version that was ever decided on. A package with another digest is not
-    /// that version.
+    /// The digest of every version in a decision. A package with a different digest is not that
+    /// version.
     pub digests: BTreeMap<String, String>,
     /// Versions that a rollback or an abort took out of use.
     pub withdrawn: BTreeSet<String>,
-    /// The running step of a rollout.
+    /// The current step of a rollout. `None` if no rollout is running.
     pub step: Option<Arc<ActiveStep>>,
-    /// Versions to keep loaded in addition, because a decision about them is being prepared.
+    /// Additional versions to keep loaded, because a decision about them is being prepared.
     pub wanted: Vec<Version>,
-    /// Why nothing can be decided, not even a first choice, and what an operator can do about it.
+    /// The problem that prevents all decisions, even a first choice, and what an operator can do
+    /// about it. `None` without a problem.
     pub trouble: Option<(String, Option<Suggestion>)>,
-    /// Notices for operators that don't keep requests from being answered.
+    /// Notices for operators about problems that do not prevent answers to requests.
     pub notices: Vec<String>,
 }
 
 impl ModelDecision {
-    /// Versions that must be loaded, whatever the retention policy says.
+    /// Versions that must be loaded, regardless of the retention policy.
     pub(crate) fn needed(&self) -> Vec<Version> {
         let candidates = self.step.iter().flat_map(|step| &step.candidates);
         let decided = self
@@ -42,20 +43,20 @@ impl ModelDecision {
             .iter()
             .chain(&self.previous)
             .chain(candidates)
-            // A text that is no version can't be in the models directory.
+            // A text that is not a version can't be in the models directory.
             .filter_map(|named| Version::parse(&named.version));
         decided.chain(self.wanted.iter().cloned()).collect()
     }
 }
 
-/// An error if the journal decided on this version with another digest. `digests` is
-/// `ModelDecision::digests`.
+/// Returns an error if a decision in the journal contains this version with a different digest.
+/// `digests` is `ModelDecision::digests`.
 pub(crate) fn digest_conflict(
     digests: &BTreeMap<String, String>,
     version: &Version,
     digest: &str,
 ) -> Option<PackageError> {
-    // A version that was never decided on may have any digest.
+    // A version that is in no decision may have any digest.
     let decided = digests
         .get(version.as_str())
         .filter(|decided| *decided != digest)?;

@@ -1,23 +1,24 @@
 //! `GateCache`: results of the load gate on disk, so that a restart is fast. The hashes of a
-//! package are checked at every load nevertheless.
+//! package are checked at every load anyway.
 
 use std::path::PathBuf;
 
 use crate::{digest::Digest, registry::trial::TrialResult};
 
-/// The version of the gate's checks. A change of the checks needs a new number, so that results of
-/// the old checks are not used.
+/// The version of the gate's checks. Increase it when the checks change, so that old results are
+/// not used.
 const GATE_VERSION: u32 = 3;
 
-/// A directory with one file for each result. A file's name is the hash of everything that the
-/// result depends on.
+/// A directory with one file per result. The name of a file is the hash of everything that
+/// determines the result.
 pub(crate) struct GateCache {
     directory: Option<PathBuf>,
     environment: String,
 }
 
 impl GateCache {
-    /// `directory` is the one of `state.url`. Without a directory nothing is cached.
+    /// Creates the cache in `directory`, which is the state directory of `state.url`. Without a
+    /// directory nothing is cached.
     pub(crate) fn new(directory: Option<PathBuf>, runtime_version: &str) -> GateCache {
         let environment = format!(
             "{} {GATE_VERSION} {runtime_version} {}",
@@ -30,7 +31,8 @@ impl GateCache {
         }
     }
 
-    /// `extra` is everything that the result depends on and the digest does not cover.
+    /// Returns a cached result. `extra` contains everything that determines the result and is not
+    /// part of the digest.
     pub(crate) fn get(
         &self,
         digest: &str,
@@ -40,7 +42,7 @@ impl GateCache {
         let text = fs_err::read(self.path(digest, max_batch_size, extra)?).ok()?;
         serde_json::from_slice(&text)
             .ok()
-            // A damaged file must not give a version the result of another one.
+            // A damaged file must not give a version the result of a different one.
             .filter(|result: &TrialResult| result.digest == digest)
     }
 
@@ -58,7 +60,8 @@ impl GateCache {
             return Ok(());
         };
         fs_err::create_dir_all(directory)?;
-        // Another replica may write the same result: the rename makes each file appear complete.
+        // Another replica may write the same result. The rename ensures that each file appears
+        // complete.
         let temporary = path.with_extension(format!("{}.part", std::process::id()));
         fs_err::write(&temporary, serde_json::to_vec(result)?)?;
         fs_err::rename(&temporary, &path)
@@ -72,7 +75,7 @@ impl GateCache {
     }
 }
 
-/// The properties of the processor by which ONNX Runtime selects its kernels.
+/// The properties of the processor that determine which kernels ONNX Runtime selects.
 fn processor() -> String {
     let info = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = |key: &str| {

@@ -1,4 +1,4 @@
-//! `IgnoredPath`: a path in the models directory that looks like a model and is not served.
+//! `IgnoredPath`: a path in the models directory that looks like a model but is not served.
 
 use std::{
     fmt, io,
@@ -14,17 +14,17 @@ use crate::{
     registry::source::{Listing, directories},
 };
 
-/// A directory that is not served, or no longer read, although an operator may expect it.
+/// A directory that is not served or no longer read, although an operator may expect it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct IgnoredPath {
     pub reason: IgnoredReason,
-    /// A path below the models directory, or that directory itself if it looks like the wrong one.
+    /// A path below the models directory, or the directory itself if it is probably the wrong one.
     pub path: PathBuf,
-    /// The rule, and what to do.
+    /// The rule that the path violates, and the correction.
     pub detail: String,
 }
 
-/// The label of `predictd_models_ignored`.
+/// Why a path is ignored: the label `reason` of `predictd_models_ignored`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum IgnoredReason {
     RootAbsent,
@@ -68,7 +68,8 @@ impl IgnoredReason {
         }
     }
 
-    /// The consequence. A version that was loaded before its files disappeared stays loaded.
+    /// The consequence for the version. A version that was loaded before its files disappeared
+    /// stays loaded.
     pub(crate) fn outcome(self) -> &'static str {
         if self == IgnoredReason::FilesGone {
             "served without its files"
@@ -93,7 +94,7 @@ impl IgnoredPath {
         }
     }
 
-    /// A directory whose name is no model name.
+    /// A directory whose name is not a model name.
     pub(crate) fn model_name(path: &Path) -> IgnoredPath {
         let rule = "letters, digits, '.', '_' and '-', at most 128, the first a letter or a digit";
         let below = directories(path, 1).unwrap_or_default();
@@ -108,7 +109,7 @@ impl IgnoredPath {
         IgnoredPath::new(IgnoredReason::ModelName, path, detail)
     }
 
-    /// A model directory with a model's files and without a version directory.
+    /// A model directory that contains a model's files but no version directory.
     pub(crate) fn no_version_directory(path: &Path) -> IgnoredPath {
         let root = path.parent().unwrap_or(path);
         let detail = format!(
@@ -118,7 +119,7 @@ impl IgnoredPath {
         IgnoredPath::new(IgnoredReason::NoVersionDirectory, path, detail)
     }
 
-    /// A version directory whose name, `text`, is no version.
+    /// A version directory whose name, `text`, is not a version.
     pub(crate) fn version_name(path: &Path, text: &str) -> IgnoredPath {
         let number = text.trim_start_matches('0');
         let zeros = number.len() < text.len() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -136,7 +137,7 @@ impl IgnoredPath {
                 "rename it".to_owned(),
             )
         };
-        // The models directory is two levels above a version.
+        // The models directory is two levels above a version directory.
         let by_manifest =
             identity_in(path)
                 .zip(path.ancestors().nth(2))
@@ -151,15 +152,15 @@ impl IgnoredPath {
         IgnoredPath::new(reason, path, format!("{rule}: {advice}"))
     }
 
-    /// A version directory without a manifest whose graph has another name than `model.onnx`, or
+    /// A version directory without a manifest whose graph has a name other than `model.onnx`, or
     /// whose model has another format.
     pub(crate) fn file_name(path: &Path, version: &Version) -> Option<IgnoredPath> {
         if has_manifest(path) {
             return None;
         }
         let detail = match (graph_in(path), other_format_in(path)) {
-            // A version that is no number must be a package: a missing manifest is reported by its
-            // load.
+            // A version that is not a number must be a package. Its load reports a missing
+            // manifest.
             (Some(file), _) if file == MODEL_FILE || !version.is_number() => return None,
             (Some(file), _) => {
                 let has_config = path
@@ -170,10 +171,12 @@ impl IgnoredPath {
                 } else {
                     ""
                 };
-                format!("holds {file}, but only {MODEL_FILE} is served{note}: rename it")
+                format!("contains {file}, but only {MODEL_FILE} is served{note}: rename it")
             }
             (None, Some(file)) => {
-                format!("holds {file}, but only ONNX is served: export the model to {MODEL_FILE}")
+                format!(
+                    "contains {file}, but only ONNX is served: export the model to {MODEL_FILE}"
+                )
             }
             (None, None) => return None,
         };
@@ -182,12 +185,12 @@ impl IgnoredPath {
 
     /// A loaded version whose files were removed.
     pub(crate) fn files_gone(path: &Path) -> IgnoredPath {
-        let detail = "it answers from memory, or from the copy kept in the state: put its files back, or move traffic off it";
+        let detail = "it answers from memory, or from the copy in the state directory: put its files back, or move traffic off it";
         IgnoredPath::new(IgnoredReason::FilesGone, path, detail.to_owned())
     }
 }
 
-/// The model and version in the manifest of a package, wherever the package is.
+/// The model and version in the manifest of a package. The directory may have any path.
 fn identity_in(directory: &Path) -> Option<(String, String)> {
     Manifest::read(directory)
         .ok()
@@ -195,7 +198,7 @@ fn identity_in(directory: &Path) -> Option<(String, String)> {
 }
 
 /// Where to move a model's files from `path`: to the directory below `root` that their manifest
-/// names, otherwise to `fallback`.
+/// names, or to `fallback` without a manifest.
 fn advise_move(root: &Path, path: &Path, fallback: &str) -> String {
     if let Some((name, version)) = identity_in(path) {
         let target = root.join(&name).join(&version);
@@ -214,7 +217,7 @@ fn advise_move(root: &Path, path: &Path, fallback: &str) -> String {
     }
 }
 
-/// The name of a model file of another format than ONNX.
+/// The name of a model file in a format other than ONNX.
 fn other_format_in(directory: &Path) -> Option<String> {
     const EXTENSIONS: [&str; 16] = [
         "bst",
@@ -240,7 +243,7 @@ fn other_format_in(directory: &Path) -> Option<String> {
     })
 }
 
-/// The name of a graph's file: `model.onnx`, otherwise the first file that ends with `.onnx`.
+/// The name of a graph's file: `model.onnx`, or the first file that ends with `.onnx`.
 pub(super) fn graph_in(directory: &Path) -> Option<String> {
     if directory.join(MODEL_FILE).is_file() {
         return Some(MODEL_FILE.to_owned());
@@ -248,7 +251,7 @@ pub(super) fn graph_in(directory: &Path) -> Option<String> {
     first_file(directory, |name| name.ends_with(".onnx"))
 }
 
-/// The first name in alphabetical order, without hidden files.
+/// The first accepted name in alphabetical order. Hidden files are skipped.
 fn first_file(directory: &Path, accepts: impl Fn(&str) -> bool) -> Option<String> {
     fs_err::read_dir(directory)
         .ok()?
@@ -257,7 +260,7 @@ fn first_file(directory: &Path, accepts: impl Fn(&str) -> bool) -> Option<String
         .min()
 }
 
-/// Whether the directory looks like a version: it has a manifest or a graph.
+/// Whether the directory looks like a version, because it contains a manifest or a graph.
 pub(super) fn looks_like_version(directory: &Path) -> bool {
     has_manifest(directory) || graph_in(directory).is_some()
 }
@@ -266,7 +269,7 @@ fn has_manifest(directory: &Path) -> bool {
     directory.join(manifest::FILE).is_file()
 }
 
-/// All ignored paths of a listing of `directory`, with the faults of the directory itself.
+/// All ignored paths in a listing of `directory`, and the problem with the directory itself.
 pub(super) fn of(directory: &Path, listing: &io::Result<Listing>) -> Vec<IgnoredPath> {
     let listing = match listing {
         Ok(listing) => listing,
@@ -276,7 +279,7 @@ pub(super) fn of(directory: &Path, listing: &io::Result<Listing>) -> Vec<Ignored
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
             ) =>
         {
-            let detail = format!("models.root does not exist, or is no directory; {LAYOUT}");
+            let detail = format!("models.root does not exist, or is not a directory; {LAYOUT}");
             return vec![IgnoredPath::new(
                 IgnoredReason::RootAbsent,
                 directory,
@@ -287,7 +290,7 @@ pub(super) fn of(directory: &Path, listing: &io::Result<Listing>) -> Vec<Ignored
         Err(_) => return Vec::new(),
     };
     match root_fault(directory, listing) {
-        // With a wrong root, the paths below it are not the problem.
+        // If the root is wrong, the paths below it are not the problem.
         Some(fault)
             if matches!(
                 fault.reason,
@@ -303,9 +306,9 @@ pub(super) fn of(directory: &Path, listing: &io::Result<Listing>) -> Vec<Ignored
 
 const LAYOUT: &str = "the layout is NAME/VERSION/ with a package (manifest.json), or NAME/NUMBER/model.onnx, below models.root";
 
-/// The fault of a models directory without any model.
+/// The problem with a models directory that contains no model.
 fn root_fault(root: &Path, listing: &Listing) -> Option<IgnoredPath> {
-    // A root with a model is the right one, whatever else it has.
+    // A root that contains a model is the right one, whatever else it contains.
     if !listing.models.is_empty() || !listing.unreadable.is_empty() {
         return None;
     }
@@ -334,12 +337,12 @@ fn root_fault(root: &Path, listing: &Listing) -> Option<IgnoredPath> {
         IgnoredPath::new(
             IgnoredReason::RootEmpty,
             root,
-            format!("models.root holds no model; {LAYOUT}"),
+            format!("models.root contains no model; {LAYOUT}"),
         )
     })
 }
 
-/// The advice if `root` is the directory of one version or of one model.
+/// The advice if `root` is the directory of a single version or a single model.
 fn too_deep(root: &Path) -> Option<String> {
     // A relative root such as `.` has no ancestors.
     let absolute = fs_err::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
@@ -364,7 +367,7 @@ fn too_deep(root: &Path) -> Option<String> {
     })
 }
 
-/// Whether a directory has the directory of a version.
+/// Whether a directory contains the directory of a version.
 fn is_model_directory(directory: &Path) -> bool {
     let below = directories(directory, 1).unwrap_or_default();
     below

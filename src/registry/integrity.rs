@@ -1,6 +1,6 @@
-//! `IntegrityChecks`: whether a directory still has the package that was loaded, so that a restart
-//! finds it. Results are cached by the fingerprint of the files: only changed gigabytes are hashed
-//! again.
+//! `IntegrityChecks`: whether a directory still contains the package that was loaded, so that a
+//! restart finds it. Results are cached by the fingerprint of the files, so that only changed files
+//! are hashed again.
 
 use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
@@ -24,20 +24,20 @@ use crate::{
     registry::{servable::Contents, source},
 };
 
-/// How long a failure is cached. A disk may fail for a moment only.
+/// How long a failure is cached. A disk may fail only for a moment.
 const FAILURE_TTL: Duration = Duration::from_secs(60);
 
-/// Why a load of a directory would not give the version that was loaded.
+/// Why a load from a directory would not give the version that was loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum IntegrityError {
     #[error(transparent)]
     Package(#[from] PackageError),
     #[error("{} has digest {found}; {loaded} was loaded", manifest::FILE)]
     OtherDigest { found: String, loaded: String },
-    /// With a manifest the graph would be loaded as a package.
+    /// A manifest now exists, so the graph would be loaded as a package.
     #[error("there is a {} now", manifest::FILE)]
     ManifestAdded,
-    /// A file is missing or short.
+    /// A file is missing or shorter than expected.
     #[error("{0}")]
     Incomplete(String),
 }
@@ -66,7 +66,7 @@ impl IntegrityChecks {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// An error once the process is about to end.
+    /// Returns an error if the process is about to end.
     pub(super) fn check_running(&self) -> io::Result<()> {
         if self.is_stopped() {
             Err(io::Error::other("the server stops"))
@@ -75,7 +75,7 @@ impl IntegrityChecks {
         }
     }
 
-    /// Whether a load of `directory` would give the version with these contents.
+    /// Checks whether a load from `directory` would give the version with these contents.
     pub(super) fn check(
         &self,
         contents: &Contents,
@@ -83,7 +83,7 @@ impl IntegrityChecks {
     ) -> Result<(), IntegrityError> {
         let fingerprint = fingerprint(contents, directory);
         let digest = &contents.manifest().digest;
-        // The lock is not held while files are hashed, so that other checks need not wait.
+        // The lock is not held while files are hashed, so that other checks don't wait.
         let cached = lock(&self.results)
             .get(directory)
             .and_then(|result| result.cached(fingerprint, digest));
@@ -98,7 +98,7 @@ impl IntegrityChecks {
         };
         let outcome = check_without_hashes(contents, directory)
             .and_then(|()| Ok(contents.manifest().check_files_with(directory, hash)?));
-        // The outcome of a cancelled check says nothing about the files.
+        // The outcome of a cancelled check gives no information about the files.
         if !self.is_stopped() {
             self.store(contents, directory, fingerprint, outcome.clone());
         }
@@ -131,14 +131,14 @@ impl IntegrityChecks {
         lock(&self.results).insert(directory.to_path_buf(), result);
     }
 
-    /// Drops the results of all directories below `parent`, which were removed.
+    /// Drops the results for all directories below `parent`. These directories were removed.
     pub(super) fn forget(&self, parent: &Path) {
         lock(&self.results).retain(|directory, _| !directory.starts_with(parent));
     }
 }
 
 impl CheckResult {
-    /// The outcome, if it still holds for files with this fingerprint.
+    /// The cached outcome, if it is still valid for files with this fingerprint.
     fn cached(&self, fingerprint: u64, digest: &str) -> Option<Result<(), IntegrityError>> {
         let same = self.fingerprint == fingerprint && self.digest == digest;
         (same && (self.outcome.is_ok() || self.at.elapsed() < FAILURE_TTL))
@@ -146,7 +146,7 @@ impl CheckResult {
     }
 }
 
-/// All parts of the check that need not read every byte.
+/// All parts of the check that do not read every byte.
 pub(super) fn check_without_hashes(
     contents: &Contents,
     directory: &Path,
@@ -177,7 +177,8 @@ pub(super) fn check_without_hashes(
     }
 }
 
-/// Changes whenever a file of the version changes, or a file next to the versions of a bare graph.
+/// A value that changes whenever a file of the version changes, or a file next to the versions of a
+/// bare graph.
 fn fingerprint(contents: &Contents, directory: &Path) -> u64 {
     let own = source::found_at(directory.to_path_buf()).fingerprint;
     let mut hasher = DefaultHasher::new();
@@ -193,14 +194,14 @@ fn fingerprint(contents: &Contents, directory: &Path) -> u64 {
             .filter(|(_, metadata)| !metadata.is_dir())
             .map(|(name, metadata)| (name, metadata.len(), metadata.modified().ok()))
             .collect();
-        // A directory has no defined order.
+        // A directory listing has no defined order, so the files are sorted.
         files.sort();
         files.hash(&mut hasher);
     }
     hasher.finish()
 }
 
-/// A file whose reading `stop` cancels. A shutdown must not wait until gigabytes are hashed.
+/// A reader of a file that `stop` cancels. A shutdown must not wait until large files are hashed.
 struct CancellableFile<'a> {
     file: fs_err::File,
     checks: &'a IntegrityChecks,

@@ -42,18 +42,18 @@ use crate::{
     registry::{decision::ModelDecision, servable::Servable},
 };
 
-/// The current snapshot and the decisions in force. A request reads it with one atomic load.
+/// The current snapshot and the current decisions. A request reads the snapshot with one atomic
+/// load.
 #[derive(Clone, Default)]
 pub(crate) struct Registry {
     snapshot: Arc<ArcSwap<Snapshot>>,
-    /// Held while a snapshot is built and stored. Otherwise a snapshot that was built before a
-    /// decision could replace one that was built after it.
+    /// The lock is held while a snapshot is built and stored. Otherwise a snapshot from before a
+    /// decision could replace one from after the decision.
     decisions: Arc<Mutex<BTreeMap<ModelName, Arc<ModelDecision>>>>,
 }
 
 impl Registry {
-    /// A registry that serves one version and nothing else, for a command that answers without a
-    /// server.
+    /// A registry that serves a single version, for a command that answers without a server.
     pub(crate) fn of_one(servable: Arc<Servable>, unversioned: Arc<RequestMetrics>) -> Registry {
         let name = servable.id().name.clone();
         let model = ServedModel {
@@ -85,9 +85,9 @@ impl Registry {
         self.snapshot.load()
     }
 
-    /// Applies a decision for the next request. This loads nothing and reads no disk.
+    /// Applies a decision, starting with the next request. This loads nothing and reads no disk.
     pub(crate) fn decide(&self, name: &ModelName, decision: ModelDecision) {
-        // Held until the snapshot is stored: see the field.
+        // The lock is held until the snapshot is stored: see the comment on `decisions`.
         let mut decisions = self.decisions();
         let decision = Arc::new(decision);
         decisions.insert(name.clone(), Arc::clone(&decision));
@@ -113,7 +113,7 @@ impl Registry {
         versions
     }
 
-    /// Publishes the loaded versions, with the decisions that are in force now.
+    /// Publishes the loaded versions together with the current decisions.
     fn publish(&self, mut snapshot: Snapshot) {
         let decisions = self.decisions();
         for (name, model) in &mut snapshot.models {
@@ -131,15 +131,15 @@ impl Registry {
     }
 }
 
-/// Paths in the models directory that look like models and are not served. The directory itself if
-/// it looks like the wrong one.
+/// Paths in the models directory that look like models but are not served. Contains the directory
+/// itself if it is probably the wrong one.
 pub(crate) fn ignored(root: &Path) -> Vec<IgnoredPath> {
     ignored::of(root, &source::list(root))
 }
 
 /// The directories `NAME/VERSION` below `root`.
 pub(crate) fn version_directories(root: &Path) -> Vec<PathBuf> {
-    // A root that can't be listed has no directories. `ignored` reports it.
+    // A root that can't be listed gives no directories. `ignored` reports the problem.
     let models = source::list(root).unwrap_or_default().models;
     models
         .into_values()

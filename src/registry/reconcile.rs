@@ -1,4 +1,5 @@
-//! Compares the versions on disk with the loaded ones and plans loads and unloads. Pure functions.
+//! Compares the versions on disk with the loaded ones, and plans loads and unloads. All functions
+//! are pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,28 +8,28 @@ use std::{
 
 use crate::id::Version;
 
-/// The state of one version, as far as the plan depends on it.
+/// The parts of a version's state that the plan depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct VersionView {
-    /// Its directory exists.
+    /// Whether the directory of the version exists.
     pub present: bool,
-    /// Its files changed since it reached its phase.
+    /// Whether the files of the version changed since it reached its phase.
     pub changed: bool,
     pub phase: LoadPhase,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LoadPhase {
-    /// Never loaded, or unloaded.
+    /// The version was never loaded, or was unloaded.
     Idle,
-    /// Files are missing.
+    /// Files of the version are missing.
     Incomplete,
     Loading,
     Available,
     Refused,
 }
 
-/// The versions of a model that stay loaded, in addition to those that are needed.
+/// Which versions of a model stay loaded, in addition to the needed ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RetentionPolicy {
     Newest(usize),
@@ -39,7 +40,8 @@ pub(super) enum RetentionPolicy {
 #[derive(Clone, Debug, Default)]
 pub(super) struct ModelView {
     pub versions: BTreeMap<Version, VersionView>,
-    /// The stable version, the previous one and candidates: loaded whatever the policy says.
+    /// The stable version, the previous one and candidates. They are loaded regardless of the
+    /// policy.
     pub needed: BTreeSet<Version>,
 }
 
@@ -47,16 +49,16 @@ pub(super) struct ModelView {
 pub(super) enum LoadAction {
     Load(Version),
     Unload(Version),
-    /// The directory of a loaded version changed. Compare its files with the loaded package.
+    /// The directory of a loaded version changed: compare its files with the loaded package.
     Compare(Version),
-    /// The version is neither on disk nor loaded.
+    /// The version is neither on disk nor loaded: remove it from the tracked versions.
     Forget(Version),
 }
 
-/// The next actions for a model. Once they are done, the same call returns no action.
+/// The next actions for a model. After they are done, the same call returns no action.
 pub(super) fn plan(model: &ModelView, policy: &RetentionPolicy) -> Vec<LoadAction> {
-    // A refused version makes room for an older one until its files change. So does an incomplete
-    // one.
+    // An older version is loaded in place of a refused version until the files of the refused one
+    // change. An incomplete version also makes room for an older one.
     let loadable = select(model, policy, &|view| {
         (view.phase != LoadPhase::Refused || view.changed) && view.phase != LoadPhase::Incomplete
     });
@@ -69,19 +71,19 @@ pub(super) fn plan(model: &ModelView, policy: &RetentionPolicy) -> Vec<LoadActio
             || loadable.contains(version)
             || may_become_loadable(policy, &loadable, version, view);
         let action = match (view.phase, view.present) {
-            // A needed version stays loaded although its files are gone.
+            // A needed version stays loaded even if its files are gone.
             (LoadPhase::Available, false) if !needed => LoadAction::Unload,
             (LoadPhase::Available, true) if !needed && !to_keep.contains(version) => {
                 LoadAction::Unload
             }
-            // Only versions that stay are compared: hashing costs time.
+            // Only versions that stay are compared, because hashing takes time.
             (LoadPhase::Available, true) if view.changed => LoadAction::Compare,
             (LoadPhase::Idle | LoadPhase::Incomplete | LoadPhase::Refused, false) => {
                 LoadAction::Forget
             }
             (LoadPhase::Idle | LoadPhase::Incomplete, true) if wanted => LoadAction::Load,
             (LoadPhase::Refused, true) if view.changed && wanted => LoadAction::Load,
-            // A load under way is not interrupted, and an available version needs no action.
+            // A running load is not interrupted, and an available version needs no action.
             _ => continue,
         };
         actions.push(action(version.clone()));
@@ -89,13 +91,13 @@ pub(super) fn plan(model: &ModelView, policy: &RetentionPolicy) -> Vec<LoadActio
     actions
 }
 
-/// The versions that the policy keeps, among those on disk that `counts` accepts.
+/// The versions on disk that `counts` accepts and the policy keeps.
 fn select<'a>(
     model: &'a ModelView,
     policy: &RetentionPolicy,
     counts: &dyn Fn(&VersionView) -> bool,
 ) -> BTreeSet<&'a Version> {
-    // `BTreeMap` sorts by version.
+    // A `BTreeMap` is sorted by version.
     let newest_first = model
         .versions
         .iter()
@@ -111,8 +113,8 @@ fn select<'a>(
     }
 }
 
-/// Whether an incomplete version would be kept once its files are complete. Its load is tried
-/// again, although an older version is loaded in its place meanwhile.
+/// Whether an incomplete version would be kept once its files are complete. If so, its load is
+/// tried again, although an older version is loaded until then.
 fn may_become_loadable(
     policy: &RetentionPolicy,
     loadable: &BTreeSet<&Version>,
@@ -124,7 +126,8 @@ fn may_become_loadable(
     }
     match policy {
         RetentionPolicy::Newest(0) => false,
-        // With room for more versions, or as a newer version than the oldest that has room.
+        // It would be kept if the policy allows more versions, or if it is newer than the oldest
+        // kept version.
         RetentionPolicy::Newest(count) => {
             loadable.len() < *count || loadable.first().is_none_or(|lowest| version > *lowest)
         }
@@ -133,7 +136,8 @@ fn may_become_loadable(
     }
 }
 
-/// Files that are being copied: their last state, and when it was first seen.
+/// The progress of a copy: the last state of the files, and the time when this state was first
+/// observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CopyProgress {
     fingerprint: u64,
@@ -141,7 +145,7 @@ pub(super) struct CopyProgress {
 }
 
 impl CopyProgress {
-    /// The progress after another look at the files.
+    /// The progress after the files were observed again.
     #[must_use]
     pub(super) fn observe(
         before: Option<CopyProgress>,
@@ -156,19 +160,19 @@ impl CopyProgress {
             })
     }
 
-    /// Whether the files have not changed for this time.
+    /// Whether the files have not changed for this duration.
     pub(super) fn is_unchanged_for(&self, time: Duration, now: Instant) -> bool {
         now.saturating_duration_since(self.since) >= time
     }
 
-    /// Whether the files had this fingerprint for this time.
+    /// Whether the files had this fingerprint for this duration.
     pub(super) fn is_same_for(&self, fingerprint: u64, time: Duration, now: Instant) -> bool {
         self.fingerprint == fingerprint && self.is_unchanged_for(time, now)
     }
 }
 
-/// The stable version of a model about which nothing was decided yet: the pinned version, otherwise
-/// the highest available one.
+/// The stable version of a model without decisions: the pinned version, or the highest available
+/// version.
 pub(super) fn first_choice(model: &ModelView, pinned: Option<&Version>) -> Option<Version> {
     let available = |view: &VersionView| view.phase == LoadPhase::Available;
     if let Some(pinned) = pinned {
@@ -178,7 +182,7 @@ pub(super) fn first_choice(model: &ModelView, pinned: Option<&Version>) -> Optio
             .filter(|view| available(view))
             .map(|_| pinned.clone());
     }
-    // The highest version may be the one that loads most slowly.
+    // The choice waits for all loads, because the highest version may load most slowly.
     let mut views = model.versions.values();
     if views.any(|view| view.phase == LoadPhase::Loading) {
         return None;
@@ -303,7 +307,7 @@ mod tests {
             loads([up, up, half, half, half]),
             ["3.0.0", "4.0.0", "5.0.0"]
         );
-        // Older than what is kept: it would not be loaded if it were complete.
+        // The version is older than the kept versions: it would not be loaded if it were complete.
         assert_eq!(
             loads([half, idle, up, up, LoadPhase::Refused]),
             [] as [&str; 0]

@@ -1,4 +1,4 @@
-//! `RequestSamples`: a few valid requests of the live traffic, in memory only. Rehearsals of a
+//! `RequestSamples`: a few valid requests from the live traffic, in memory only. Rehearsals of a
 //! rollback run them on the previous version.
 
 use std::{
@@ -19,23 +19,23 @@ use crate::{
     },
 };
 
-/// The number of requests that are kept: the latest ones.
+/// Number of requests that are kept, which are the latest ones.
 const CAPACITY: usize = 16;
 
-/// At most one request in this time is kept, so that a copy costs next to nothing under load.
+/// Minimum time between two samples, so that the copies cost almost nothing under load.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Requests with more rows are not kept: sixteen of them could take gigabytes.
+/// Maximum number of rows in a sample. Sixteen larger requests could take gigabytes.
 const MAX_ROWS: usize = 16;
 
 /// The latest requests that a stable version decoded.
 pub(crate) struct RequestSamples {
-    /// The version that decoded them.
+    /// The version that decoded the requests.
     // Weak: the samples must not keep an unloaded version in memory.
     servable: Weak<Servable>,
-    /// A required field is personal data, so that no request may be kept.
+    /// Whether a required field contains personal data, so that no request may be kept.
     forbidden: bool,
-    /// Optional fields with personal data. Their values are erased.
+    /// The optional fields with personal data. Their values are erased.
     personal: Vec<ColumnId>,
     began: Instant,
     /// The time of the next sample, in milliseconds since `began`.
@@ -58,7 +58,7 @@ impl RequestSamples {
         };
         RequestSamples {
             servable: Arc::downgrade(stable),
-            // A bare graph has no schema that tells which values are personal.
+            // A bare graph has no schema that would mark personal values.
             forbidden: stable.package().is_none_or(requires_personal),
             personal: stable.package().map(personal).unwrap_or_default(),
             began: Instant::now(),
@@ -71,7 +71,7 @@ impl RequestSamples {
         std::ptr::eq(self.servable.as_ptr(), Arc::as_ptr(servable))
     }
 
-    /// Whether the next request is to be kept.
+    /// Whether the next request is to be sampled.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         !self.forbidden && self.elapsed_ms(now) >= self.next_ms.load(Ordering::Relaxed)
     }
@@ -80,7 +80,7 @@ impl RequestSamples {
         now.saturating_duration_since(self.began).as_millis() as u64
     }
 
-    /// Keeps a copy of the request if one is due. Otherwise it costs one comparison.
+    /// Keeps a copy of the request if a sample is due. Otherwise the call costs one comparison.
     pub(crate) fn offer(&self, columns: &Columns, now: Instant) {
         if self.forbidden || columns.rows > MAX_ROWS {
             return;
@@ -91,7 +91,7 @@ impl RequestSamples {
             return;
         }
         let next = now_ms + INTERVAL.as_millis() as u64;
-        // Of several requests at the same moment one wins.
+        // Of several concurrent requests, only one is sampled.
         if self
             .next_ms
             .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)

@@ -14,15 +14,15 @@ use crate::{
 /// The model and version that the URL of a request names.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Target<'a> {
-    /// `None` means the default model.
+    /// The name of the model. `None` means the default model.
     pub model: Option<&'a str>,
-    /// A number or a label. `None` means the stable version, or the candidate that a rollout
-    /// assigns.
+    /// A version number or a label. `None` means the stable version, or the candidate that a
+    /// rollout assigns.
     pub version: Option<&'a str>,
 }
 
 impl Target<'_> {
-    /// Whether the target is a version number. The version behind a label changes.
+    /// Whether the URL names a version number. The version behind a label can change.
     pub(crate) fn is_pinned(&self) -> bool {
         self.version
             .is_some_and(|version| VersionLabel::parse(version).is_none())
@@ -69,19 +69,20 @@ impl RouteError {
 
 /// The versions that may answer a request.
 pub(crate) struct Routed {
-    /// Decodes the request, and answers it unless a candidate does.
+    /// The version that decodes the request. It also answers the request unless a candidate is
+    /// assigned.
     pub servable: Arc<Servable>,
-    /// The running rollout. `None` if the URL names a version.
+    /// The running rollout. `None` without a rollout, or if the URL names a version.
     pub traffic: Option<Arc<Traffic>>,
-    /// Keeps a few valid requests for rehearsals of a rollback.
+    /// The samples for rehearsals of a rollback. `None` without a previous version.
     pub samples: Option<Arc<RequestSamples>>,
-    /// Answers if the version fails.
+    /// The fallback that answers if the version fails. `None` if none is configured.
     pub fallback: Option<Arc<FallbackConfig>>,
     pub previous: Option<Arc<Servable>>,
 }
 
 impl Routed {
-    /// A version that the URL names. Nothing else answers in its place.
+    /// The route to a version that the URL names. No other version answers in its place.
     fn named(servable: &Arc<Servable>) -> Routed {
         Routed {
             servable: Arc::clone(servable),
@@ -93,7 +94,7 @@ impl Routed {
     }
 }
 
-/// The version that answers.
+/// Finds the version that answers.
 ///
 /// # Errors
 /// The reason why no version answers, and the metrics of the model if it is known.
@@ -131,8 +132,8 @@ fn find_model<'a>(
     };
     match snapshot.models.get(name) {
         Some(model) => Ok((name, model)),
-        // The caller may try again: the model is expected to appear.
-        // Status 503 instead of 404.
+        // The model is expected to appear, so the caller may try again. The status is 503 instead
+        // of 404.
         None if loading || snapshot.required.contains(name) => Err(RouteError::NotReady {
             reason: format!("model {name} is not loaded"),
         }),
@@ -148,8 +149,8 @@ fn route_to_stable(name: &str, model: &ServedModel, now: Instant) -> Result<Rout
         return Err(RouteError::model_not_ready(name, model, now));
     };
     Ok(Routed {
-        // The clones keep all of them alive until the request ends, whatever is published
-        // meanwhile.
+        // The clones keep these values alive until the request ends, even if a new snapshot is
+        // published before.
         servable: Arc::clone(stable),
         traffic: model.traffic.clone(),
         samples: model.samples.clone(),

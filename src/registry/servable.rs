@@ -20,35 +20,35 @@ use crate::{
     transform::fields,
 };
 
-/// Everything that a request needs from a version. A request holds the `Arc`, so that an unload
-/// never cuts it off.
+/// Everything that a request needs from a version. A request owns a clone of the `Arc`, so that an
+/// unload never interrupts it.
 pub(crate) struct Servable {
     pub contents: Contents,
     /// The inputs and outputs of the graph.
     pub graph: Signature,
-    /// Inputs with a default value in the graph.
+    /// The inputs that have a default value in the graph.
     pub optional: Vec<TensorSpec>,
     pub symbols: Symbols,
-    /// Whether tensor protocols expose the fields of a package or the graph.
+    /// Whether tensor protocols expose the fields of a package or the tensors of the graph.
     pub oip: Oip,
     pub batcher: Batcher,
     pub names: ResponseNames,
     pub batching: Batching,
-    /// Outputs of a bare graph without a row for each row of the inputs, with the reason.
+    /// Outputs of a bare graph that do not have one row per row of the inputs, with the reason.
     pub without_rows: BTreeMap<String, String>,
     pub workers: usize,
     pub intra_op_threads: usize,
     pub metrics: VersionMetrics,
 }
 
-/// The source of a version.
+/// The package or bare graph of a version.
 pub(crate) enum Contents {
     Package(Box<Packaged>),
     /// A graph without a manifest.
     Bare(Box<BareGraph>),
 }
 
-/// A verified package with its compiled pre- and postprocessing.
+/// A verified package, with its compiled preprocessing and postprocessing.
 pub(crate) struct Packaged {
     pub package: ModelPackage,
     pub transform: Transform,
@@ -76,7 +76,7 @@ impl Contents {
         }
     }
 
-    /// The package's manifest. For a bare graph it is computed from the files.
+    /// The manifest of the package. For a bare graph it is computed from the files.
     pub(crate) fn manifest(&self) -> &Manifest {
         match self {
             Contents::Package(packaged) => &packaged.package.manifest,
@@ -89,14 +89,14 @@ impl Contents {
     }
 }
 
-/// The names that every response repeats. The bytes are shared, not copied.
+/// The names in every response. The bytes are shared, not copied.
 pub(crate) struct ResponseNames {
     pub model: Bytes,
     pub version: Bytes,
     pub digest: Bytes,
 }
 
-/// A version that is loaded and warmed, and whose worker threads are not started yet.
+/// A version that is loaded and warmed. Its worker threads have not started yet.
 pub(crate) struct LoadedVersion {
     pub contents: Contents,
     pub oip: Oip,
@@ -108,8 +108,8 @@ pub(crate) struct LoadedVersion {
 }
 
 impl Servable {
-    /// Starts the worker threads. They inherit the priority of the calling thread: a loader thread
-    /// with a low priority must not call this.
+    /// Starts the worker threads. They inherit the priority of the calling thread, so a loader
+    /// thread with a low priority must not call this.
     pub(crate) fn start(
         loaded: LoadedVersion,
         metrics: VersionMetrics,
@@ -126,7 +126,7 @@ impl Servable {
         } = loaded;
         let workers = engines.len();
         let intra_op_threads = factory.intra_op_threads();
-        // The configuration of a bare graph may fix dimensions that the graph leaves open.
+        // The configuration of a bare graph may fix dimensions that are dynamic in the graph.
         let graph = match &contents {
             Contents::Package(_) => factory.signature().clone(),
             Contents::Bare(bare) => bare.refined(factory.signature()),
@@ -174,12 +174,12 @@ impl Servable {
         self.contents.id()
     }
 
-    /// `sha256:` and 64 hex digits.
+    /// The digest: `sha256:` followed by 64 hex digits.
     pub(crate) fn digest(&self) -> &str {
         &self.contents.manifest().digest
     }
 
-    /// `None` for a bare graph.
+    /// The package. `None` for a bare graph.
     pub(crate) fn package(&self) -> Option<&ModelPackage> {
         match &self.contents {
             Contents::Package(packaged) => Some(&packaged.package),
@@ -187,7 +187,7 @@ impl Servable {
         }
     }
 
-    /// The package, if tensor protocols expose its fields and not the graph.
+    /// The package, if tensor protocols expose its fields. `None` if they expose the graph.
     pub(crate) fn fields(&self) -> Option<&Packaged> {
         match &self.contents {
             Contents::Package(packaged) if self.oip == Oip::Fields => Some(packaged),
@@ -201,7 +201,8 @@ impl Servable {
             .map_or(&self.graph, |packaged| &packaged.fields)
     }
 
-    /// The labels of the values in a row of an output, from a file next to the graph.
+    /// The labels of the values in a row of an output, from a file next to the graph. `None`
+    /// without this file.
     pub(crate) fn labels(&self) -> Option<&BTreeMap<String, Arc<[String]>>> {
         match &self.contents {
             Contents::Package(_) => None,

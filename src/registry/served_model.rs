@@ -1,4 +1,4 @@
-//! `ServedModel`: the versions of a model, and which of them answers.
+//! `ServedModel`: the versions of a model, and the version that answers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,21 +24,22 @@ use crate::{
 
 #[derive(Clone)]
 pub(crate) struct ServedModel {
-    /// The version that answers requests without a version.
+    /// The version that answers requests without a version. `None` if no version answers.
     pub stable: Option<Arc<Servable>>,
-    /// The stable version of the journal, loaded or not.
+    /// The stable version in the journal. It may not be loaded.
     pub decided: Option<VersionRef>,
     /// Versions that a rollback or an abort took out of use.
     pub withdrawn: BTreeSet<String>,
-    /// Why nothing can be decided about the model, and what an operator can do about it.
+    /// The problem that prevents decisions about the model, and what an operator can do about it.
+    /// `None` without a problem.
     pub trouble: Option<(String, Option<Suggestion>)>,
-    /// Notices for operators that don't keep requests from being answered.
+    /// Notices for operators about problems that do not prevent answers to requests.
     pub notices: Vec<String>,
-    /// The target of a rollback, if it is loaded.
+    /// The target of a rollback. `None` if it is not loaded.
     pub previous: Option<Arc<Servable>>,
-    /// A running rollout.
+    /// The running rollout. `None` if there is none.
     pub traffic: Option<Arc<Traffic>>,
-    /// Answers requests if the version fails.
+    /// The fallback that answers if the version fails. `None` if none is configured.
     pub fallback: Option<Arc<FallbackConfig>>,
     /// Samples of requests for rehearsals of a rollback. `None` without a previous version.
     pub samples: Option<Arc<RequestSamples>>,
@@ -46,7 +47,7 @@ pub(crate) struct ServedModel {
     /// Metrics of requests for which no version was found.
     pub unversioned: Arc<RequestMetrics>,
     pub pinned: Option<Version>,
-    /// An operator unloaded it.
+    /// Whether an operator unloaded the model.
     pub unloaded: bool,
 }
 
@@ -65,7 +66,7 @@ impl ServedModel {
             .map(|(_, status)| status)
     }
 
-    /// Why requests without a version are not answered. `None` if they are.
+    /// Why requests without a version are not answered. `None` if they are answered.
     pub(crate) fn outage(&self, now: Instant) -> Option<Outage> {
         if let Some(stable) = &self.stable {
             // A loaded version can still fail to answer, if all its workers hang.
@@ -81,7 +82,7 @@ impl ServedModel {
             });
         }
         let (first, suggestion) = self.outage_by_decision();
-        // The newest version first: it is the one that operators wait for.
+        // The newest version comes first, because operators are probably waiting for it.
         let states = self.versions.iter().rev().map(|(version, status)| {
             let state = status.state.name();
             match status.state.reason() {
@@ -98,7 +99,7 @@ impl ServedModel {
         Some(Outage { reason, suggestion })
     }
 
-    /// The part of an outage that follows from the journal or the configuration.
+    /// The part of an outage that is caused by the journal or the configuration.
     fn outage_by_decision(&self) -> (Option<String>, Option<Suggestion>) {
         if let Some((trouble, suggestion)) = &self.trouble {
             let reason = format!("its journal does not say which version is stable: {trouble}");
@@ -120,8 +121,8 @@ impl ServedModel {
         (reason, None)
     }
 
-    /// Suggests the newest loaded version as a replacement for a lost stable one. A withdrawn
-    /// version is never suggested.
+    /// Suggests the newest loaded version as a replacement for a stable version that is lost. A
+    /// withdrawn version is never suggested.
     fn replacement(&self) -> Suggestion {
         let loaded = |status: &VersionStatus| matches!(status.state, VersionState::Available(_));
         let other =
@@ -136,21 +137,22 @@ impl ServedModel {
         }
     }
 
-    /// Applies a decision, as far as its versions are loaded.
+    /// Applies the parts of a decision whose versions are loaded.
     pub(crate) fn follow(&mut self, decision: &ModelDecision) {
         let find = |named: &Option<VersionRef>| {
             let named = named.as_ref().filter(|_| !self.unloaded)?;
             available(&self.versions, named).cloned()
         };
         let (decided, previous) = (find(&decision.stable), find(&decision.previous));
-        // A replica that has not loaded the decided version yet is no outage: the version that
-        // answered until now goes on.
+        // It is not an outage if a replica has not loaded the new stable version yet: the current
+        // version continues to answer.
         let until_now = self
             .stable
             .take()
             .filter(|servable| !self.unloaded && self.is_loaded(servable));
         let stable = decided.or(until_now.filter(|_| decision.stable.is_some()));
-        // The candidates were compared with the decided version, not with its substitute.
+        // The candidates were compared with the stable version of the journal, not with the version
+        // that answers in its place.
         let compared = stable.as_ref().filter(|servable| {
             let named = decision.stable.as_ref();
             named.is_some_and(|named| named.digest == servable.digest())
@@ -160,8 +162,8 @@ impl ServedModel {
             .as_ref()
             .zip(compared)
             .map(|(step, stable)| Arc::new(Traffic::new(step, stable, &self.versions)));
-        // Samples have the columns of the version that decoded them. A new stable version starts
-        // without any.
+        // Samples contain the columns of the version that decoded them, so a new stable version
+        // starts without samples.
         self.samples = match (&self.samples, &stable) {
             (Some(samples), Some(stable)) if samples.is_of(stable) => Some(Arc::clone(samples)),
             (_, Some(stable)) if previous.is_some() => Some(Arc::new(RequestSamples::new(stable))),
@@ -179,14 +181,16 @@ impl ServedModel {
             .versions
             .get(&servable.id().version)
             .map(|status| &status.state);
-        // The same version may have been loaded again. Then the old servable drains.
+        // If the same version was loaded again, the old servable drains.
         matches!(state, Some(VersionState::Available(loaded)) if Arc::ptr_eq(loaded, servable))
     }
 
-    /// The decided version, while another version answers because this one is not loaded.
+    /// The stable version of the journal, if it is not loaded and another version answers in its
+    /// place.
     pub(crate) fn awaited(&self) -> Option<&VersionRef> {
         let (stable, decided) = (self.stable.as_ref()?, self.decided.as_ref()?);
-        // The digest too: a package that was packed again has the same version number.
+        // The digest is also compared: a package that was packed again may have the same version
+        // number.
         (stable.id().version.as_str() != decided.version || stable.digest() != decided.digest)
             .then_some(decided)
     }
@@ -206,8 +210,8 @@ impl ServedModel {
                 .any(|arm| Arc::ptr_eq(&arm.servable, servable))
         });
         match candidate {
-            // The stable version comes first: a version may be a candidate and the previous one as
-            // well.
+            // The stable version is checked first, because a version may be a candidate and the
+            // previous one at the same time.
             _ if is(&self.stable) => VersionRole::Stable,
             Some(traffic) if traffic.step.shadow_share > 0.0 => VersionRole::Shadow,
             Some(_) => VersionRole::Candidate,

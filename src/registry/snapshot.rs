@@ -1,4 +1,4 @@
-//! `Snapshot`: what the server serves at one moment.
+//! `Snapshot`: the models and versions that the server serves at one moment.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,44 +12,46 @@ use crate::{
     registry::{IgnoredPath, ServedModel, servable::Servable},
 };
 
-/// A change replaces the whole snapshot, so that a request sees a consistent state.
+/// The served models. A change replaces the whole snapshot, so that a request sees a consistent
+/// state.
 #[derive(Clone, Default)]
 pub(crate) struct Snapshot {
     pub models: BTreeMap<ModelName, ServedModel>,
-    /// Models without which the server is not ready. An unloaded model is not among them.
+    /// Models that must answer for the server to be ready. An unloaded model is not included.
     pub required: BTreeSet<ModelName>,
-    /// No model was ever required: the models directory is empty.
+    /// Whether no model was ever required, because the models directory is empty.
     pub none_required: bool,
-    /// The configuration lists the required models.
+    /// Whether the configuration lists the required models.
     pub required_by_config: bool,
-    /// The model of `POST /predict`.
+    /// The model of `POST /predict`. `None` if there is no default.
     pub default: Option<ModelName>,
-    /// The first scan of the directory and all loads that followed from it ended.
+    /// Whether the first scan of the models directory, and all loads that it started, have
+    /// finished.
     pub initial_loads_done: bool,
-    /// Paths that look like models and are not served.
+    /// Paths that look like models but are not served.
     pub ignored: Arc<[IgnoredPath]>,
 }
 
 #[derive(Clone)]
 pub(crate) struct VersionStatus {
     pub state: VersionState,
-    /// A warning for operators about the directory of the version.
+    /// A warning for operators about the directory of the version. `None` without a warning.
     pub warning: Option<String>,
 }
 
 #[derive(Clone)]
 pub(crate) enum VersionState {
-    /// Files are missing.
+    /// Files of the version are missing.
     Incomplete {
         missing: String,
     },
     Loading,
     Available(Arc<Servable>),
-    /// Unloaded. Requests that use it are still answered.
+    /// The version was unloaded. Requests that use it are still answered.
     Draining,
-    /// It failed a check and never answers.
+    /// The version failed a check and never answers.
     Refused(PackageError),
-    /// On disk, but not among the versions that are kept loaded.
+    /// The version is on disk, but not among the versions that are kept loaded.
     Idle,
 }
 
@@ -65,7 +67,7 @@ impl VersionState {
         }
     }
 
-    /// Why the version does not answer.
+    /// Why the version does not answer. `None` if there is no reason to report.
     pub(crate) fn reason(&self) -> Option<String> {
         match self {
             VersionState::Incomplete { missing } => Some(missing.clone()),
@@ -78,13 +80,13 @@ impl VersionState {
     }
 }
 
-/// Why the server is not ready: pairs of model and reason. The model is empty for a reason that
-/// belongs to no model. An empty list means that the server is ready.
+/// Why the server is not ready: pairs of a model and a reason. The model is empty for a reason that
+/// concerns no single model. An empty list means that the server is ready.
 pub(crate) fn not_ready(snapshot: &Snapshot, now: Instant) -> Vec<(String, String)> {
     let mut reasons = Vec::new();
-    // Until the first scan nobody knows which models exist.
+    // Until the first scan it is not known which models exist.
     let loading = !snapshot.initial_loads_done;
-    // With a list of required models the server need not wait for the others.
+    // If the configuration lists the required models, the server need not wait for other models.
     if loading && !snapshot.required_by_config {
         reasons.push((String::new(), "models are being loaded".to_owned()));
     }

@@ -1,4 +1,5 @@
-//! Lists the models directory. The server polls it, because network file systems report no changes.
+//! Lists the models directory. The server polls it, because network file systems do not report
+//! changes.
 
 use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
@@ -12,7 +13,7 @@ use crate::{
     registry::ignored::{IgnoredPath, looks_like_version},
 };
 
-/// How many levels below a version's directory count for its fingerprint.
+/// Maximum depth below a version's directory that the fingerprint includes.
 const MAX_DEPTH: usize = 8;
 
 /// A version directory. The same files give the same fingerprint.
@@ -25,17 +26,18 @@ pub(crate) struct FoundDirectory {
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     pub models: BTreeMap<ModelName, BTreeMap<Version, FoundDirectory>>,
-    /// Models whose directory can't be listed. Their versions stay as they are.
+    /// Models whose directory can't be listed. Their versions stay unchanged.
     pub unreadable: BTreeMap<ModelName, io::Error>,
-    /// Paths that look like models and are not taken.
+    /// Paths that look like models but are not served.
     pub ignored: Vec<IgnoredPath>,
 }
 
-/// Lists all `NAME/VERSION/` directories below `root`. A name that starts with a dot is a staging
-/// area and is skipped.
+/// Lists all `NAME/VERSION/` directories below `root`. Names that start with a dot are staging
+/// areas and are skipped.
 ///
 /// # Errors
-/// If `root` can't be listed. A failing disk must not look like an order to unload everything.
+/// If `root` can't be listed. A failing disk must not be treated like an order to unload
+/// everything.
 pub(super) fn list(root: &Path) -> io::Result<Listing> {
     let mut listing = Listing::default();
     for (text, directory) in directories(root, 0)? {
@@ -62,7 +64,7 @@ impl Listing {
     fn add_model(&mut self, name: ModelName, directory: &Path) {
         let found = match directories(directory, 1) {
             Ok(found) => found,
-            // The other models are listed nevertheless.
+            // The other models are listed anyway.
             Err(error) => {
                 self.unreadable.insert(name, error);
                 return;
@@ -88,8 +90,8 @@ impl Listing {
     }
 }
 
-/// Whether the directory is a symbolic link such as `latest -> 3`. The version is listed under its
-/// number.
+/// Whether the directory is a symbolic link such as `latest -> 3`. The version is listed only under
+/// its number.
 fn is_alias(directory: &Path) -> bool {
     let is_sibling = || {
         let target = fs_err::canonicalize(directory).ok()?;
@@ -99,8 +101,8 @@ fn is_alias(directory: &Path) -> bool {
     directory.is_symlink() && is_sibling().unwrap_or(false)
 }
 
-/// The names and paths of the directories in `parent`. With a `depth` above 0, a parent that does
-/// not exist has none: it may have been removed since its own parent was listed.
+/// The names and paths of the directories in `parent`. If `depth` is above 0, a missing parent is
+/// treated as empty: it may have been removed after its own parent was listed.
 pub(super) fn directories(parent: &Path, depth: usize) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     let entries = match fs_err::read_dir(parent) {
@@ -123,7 +125,7 @@ pub(super) fn directories(parent: &Path, depth: usize) -> io::Result<Vec<(String
     Ok(found)
 }
 
-/// A version's directory with its current fingerprint.
+/// The directory of a version, with its current fingerprint.
 pub(super) fn found_at(directory: PathBuf) -> FoundDirectory {
     let fingerprint = fingerprint(&directory);
     FoundDirectory {
@@ -132,7 +134,8 @@ pub(super) fn found_at(directory: PathBuf) -> FoundDirectory {
     }
 }
 
-/// A hash of the names, sizes and times of all files below. Only a load reads the contents.
+/// A hash of the names, sizes and times of all files below the directory. Only a load reads the
+/// contents.
 fn fingerprint(directory: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
     hash_files(directory, &mut hasher, 0);
@@ -147,10 +150,10 @@ fn hash_files(directory: &Path, hasher: &mut DefaultHasher, depth: usize) {
         .filter_map(Result::ok)
         .map(|entry| entry.path())
         .collect();
-    // A directory has no defined order.
+    // A directory listing has no defined order, so the paths are sorted.
     paths.sort();
     for path in paths {
-        // A renamed file with the same content changes the package too.
+        // A renamed file with the same content also changes the package.
         path.hash(hasher);
         if let Ok(metadata) = fs_err::metadata(&path) {
             metadata.len().hash(hasher);

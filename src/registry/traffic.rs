@@ -16,14 +16,14 @@ use crate::{
     schema::binding::Binding,
 };
 
-/// The running step of a rollout, with the counts of this process.
+/// The current step of a rollout, with the counts of this process.
 pub(crate) struct ActiveStep {
-    /// The rollout's id: the salt of its assignment.
+    /// The id of the rollout, which is the salt of its assignment.
     pub salt: String,
     pub plan: RolloutPlan,
-    /// From 0.
+    /// The index of the step, from 0.
     pub number: usize,
-    /// The number of the journal entry that began the step.
+    /// The sequence number of the journal entry that began the step.
     pub seq: u64,
     pub candidates: Vec<VersionRef>,
     /// The share of the units that each candidate answers, from 0 to 1.
@@ -31,33 +31,33 @@ pub(crate) struct ActiveStep {
     /// The share of the requests that the candidates answer for comparison only, from 0 to 1.
     pub shadow_share: f64,
     pub tally: Tally,
-    /// By candidate.
+    /// The metrics of the shadow copies, by candidate.
     pub shadow_metrics: Vec<ShadowMetrics>,
-    /// The age of the step when this process learned of it.
+    /// The age of the step when this process first read it.
     pub age: Duration,
     pub learned: Instant,
 }
 
 impl ActiveStep {
-    /// Seconds since the step began, on whatever replica it began.
+    /// The seconds since the step began, on any replica.
     pub(crate) fn seconds(&self, now: Instant) -> f64 {
         (self.age + now.saturating_duration_since(self.learned)).as_secs_f64()
     }
 }
 
-/// A running step with those of its candidates that are loaded.
+/// The current step, with its candidates that are loaded.
 pub(crate) struct Traffic {
     pub step: Arc<ActiveStep>,
-    /// In the order of the candidates. `None` if one is not loaded: the stable version answers its
-    /// share.
+    /// The candidates in their order. `None` for a candidate that is not loaded: the stable version
+    /// answers its share.
     pub arms: Vec<Option<CandidateArm>>,
 }
 
-/// A candidate that can answer requests that the stable version decoded.
+/// A candidate that can answer requests decoded by the stable version.
 pub(crate) struct CandidateArm {
     pub servable: Arc<Servable>,
-    /// From the columns of the stable version to those of the candidate. `None` if both are bare
-    /// graphs with the same tensors.
+    /// Converts the columns of the stable version to those of the candidate. `None` if both are
+    /// bare graphs with the same tensors.
     pub binding: Option<Binding>,
 }
 
@@ -74,7 +74,7 @@ impl Traffic {
         }
     }
 
-    /// The candidate that answers, with its index. `None` if the stable version answers.
+    /// The candidate that answers a request, with its index. `None` if the stable version answers.
     pub(crate) fn assign(&self, hash: KeyHash, now: Instant) -> Option<(usize, &CandidateArm)> {
         // Arm 0 is the stable version.
         let index = hash.assign.arm(&self.step.weights).checked_sub(1)?;
@@ -96,12 +96,13 @@ impl Traffic {
 }
 
 impl CandidateArm {
-    /// `None` if the candidate can't take the columns that the stable version decodes. No rollout
-    /// starts with such a version, but a replica may load another stable version meanwhile.
+    /// Returns `None` if the candidate can't use the columns that the stable version decodes. A
+    /// rollout never starts with such a version, but a replica may load a different stable version
+    /// after the start.
     pub(crate) fn new(stable: &Servable, candidate: &Arc<Servable>) -> Option<CandidateArm> {
         let binding = match (stable.package(), candidate.package()) {
             (Some(old), Some(new)) => Some(Binding::new(&old.parts.input, &new.parts.input).ok()?),
-            // Without schemas nothing tells how to convert the tensors.
+            // Without schemas it is not known how to convert the tensors.
             (None, None) if stable.graph == candidate.graph => None,
             _ => return None,
         };
@@ -118,7 +119,7 @@ pub(crate) fn available<'a>(
     named: &VersionRef,
 ) -> Option<&'a Arc<Servable>> {
     match &versions.get(&Version::parse(&named.version)?)?.state {
-        // Another package under the same number is not the version that was decided on.
+        // A different package with the same number is not the version in the decision.
         VersionState::Available(servable) if servable.digest() == named.digest => Some(servable),
         _ => None,
     }

@@ -1,5 +1,5 @@
-//! `VersionLabel`: a role that a caller can name instead of a version number. Every decision may
-//! change which version has it.
+//! `VersionLabel`: a role that a caller can use instead of a version number. Every decision may
+//! change which version has the role.
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,7 +7,8 @@ use crate::registry::{ServedModel, route::RouteError, servable::Servable};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum VersionLabel {
-    /// The version that answers requests without a version. A rollout does not apply.
+    /// The version that answers requests without a version. Rollouts do not affect requests with
+    /// this label.
     Stable,
     /// The target of a rollback.
     Previous,
@@ -30,7 +31,8 @@ impl VersionLabel {
         }
     }
 
-    /// A label is never the name of a version, because versions are numbers.
+    /// Parses a label. A label is never the name of a version, because versions begin with a
+    /// number.
     pub(crate) fn parse(text: &str) -> Option<VersionLabel> {
         VersionLabel::ALL
             .into_iter()
@@ -39,7 +41,7 @@ impl VersionLabel {
 }
 
 impl ServedModel {
-    /// The version that has the label now. `name` is the name of the model.
+    /// The version that currently has the label. `name` is the name of the model.
     ///
     /// # Errors
     /// If no version has the label, or if that version is not loaded.

@@ -44,7 +44,7 @@ pub(crate) enum UnboundReason {
     SeveralTypes { kind: ColumnKind },
     #[error("is required, but not decoded: the version before it does not have it")]
     NotDecoded,
-    #[error("is decoded as {}, and taken as {}", plural(*.from), plural(*.to))]
+    #[error("is decoded as {} by the old version, but the new version expects {}", plural(*.from), plural(*.to))]
     OtherKind { from: ColumnKind, to: ColumnKind },
 }
 
@@ -162,7 +162,7 @@ fn plural(kind: ColumnKind) -> &'static str {
         ColumnKind::Boolean => "booleans",
         ColumnKind::Integer => "whole numbers",
         ColumnKind::Number => "numbers",
-        ColumnKind::Text => "texts",
+        ColumnKind::Text => "strings",
         ColumnKind::Binary => "bytes from base64",
         ColumnKind::Array => "arrays of numbers",
         ColumnKind::BooleanArray => "arrays of booleans",
@@ -294,7 +294,7 @@ mod tests {
                 json!({"a": {"type": "string", "contentEncoding": "base64"}}),
                 &[]
             ),
-            "field \"a\" is decoded as texts, and taken as bytes from base64"
+            "field \"a\" is decoded as strings by the old version, but the new version expects bytes from base64"
         );
         assert_eq!(
             wrong(
@@ -302,7 +302,7 @@ mod tests {
                 json!({"a": {"type": "integer"}}),
                 &[]
             ),
-            "field \"a\" is decoded as numbers, and taken as whole numbers"
+            "field \"a\" is decoded as numbers by the old version, but the new version expects whole numbers"
         );
         assert_eq!(
             wrong(
@@ -318,7 +318,7 @@ mod tests {
                 text.clone(),
                 &[]
             ),
-            "field \"a\" has values of several types, which no column carries; it becomes texts"
+            "field \"a\" has values of several types, which no column carries; it becomes strings"
         );
         let twice = json!({"a": {"type": "object", "properties": {"b": {"type": "string"}}, "additionalProperties": false}, "/a/b": {"type": "string"}});
         assert!(wrong(twice.clone(), twice, &[]).contains("two fields"));

@@ -77,12 +77,12 @@ fn data_that_is_not_a_tensor_is_refused() {
         (
             "[\"],\\\"[\", 1]",
             DataType::Bytes,
-            "a text; element [1] is not",
+            "a string; element [1] is not",
         ),
         (
             "[[{\"b64\": \"YQ==\"}, 2]]",
             DataType::Bytes,
-            "a text; element [0][1] is not",
+            "a string; element [0][1] is not",
         ),
         (
             "[1e39]",

@@ -21,8 +21,8 @@ pub(super) struct ArrayField<'a> {
 }
 
 impl ArrayField<'_> {
-    /// Returns the property, and a question if the lists have another shape with the same number of
-    /// values.
+    /// Returns the property. Also returns a question if the lists have a different shape with the
+    /// same number of values.
     pub(super) fn draft(&self) -> Result<(Value, Option<Question>), DraftError> {
         let items = self.items()?;
         let sample_dims = self
@@ -51,7 +51,7 @@ impl ArrayField<'_> {
         };
         let mut question = None;
         if let Some(other) = self.field.values.iter().find(|value| !fits(value)) {
-            // The same number of values in another shape can be reshaped; any other number can't.
+            // Values in a different shape can be reshaped only if their number is the same.
             let fixed = fixed_dims(row).filter(|fixed| {
                 !is_reshaped
                     && fixed.iter().product::<usize>() == sample_dims.iter().product::<usize>()
@@ -87,7 +87,7 @@ impl ArrayField<'_> {
             .flat_map(|value| leaves(value))
             .collect();
         let all = |holds: fn(&Value) -> bool| values.iter().all(|value| holds(value));
-        // An array's column is a tensor, which has no null.
+        // The column of an array is a tensor, which can't contain null.
         if values.iter().any(|value| value.is_null()) {
             return Err(self.wrong(WrongValues::NullInList));
         }
@@ -112,7 +112,7 @@ impl ArrayField<'_> {
     }
 }
 
-/// The sizes of a row without free dimensions.
+/// The sizes of a row. `None` if a dimension is dynamic.
 fn fixed_dims(row: &[Dim]) -> Option<Vec<usize>> {
     row.iter()
         .map(|dim| match dim {

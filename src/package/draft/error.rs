@@ -1,4 +1,4 @@
-//! `DraftError`: why a graph and a sample give no draft.
+//! `DraftError`: why a draft can't be made from a graph and a sample.
 
 use serde_json::Value;
 
@@ -6,32 +6,32 @@ use crate::{package::draft::question::Questions, tensor::signature::TensorSpec};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DraftError {
-    #[error("row {row} of the sample is no JSON object")]
+    #[error("row {row} of the sample is not a JSON object")]
     RowNotAnObject {
-        /// Counted from 1.
+        /// The number of the row, from 1.
         row: usize,
     },
     #[error("field \"{field}\" is null in every row of the sample; give a row with a value")]
     AlwaysNull { field: String },
     #[error("the sample has no field \"{field}\"")]
     UnknownField { field: String },
-    /// Fields reach a graph with several inputs only by name.
+    /// A graph with several inputs finds its fields only by their names.
     #[error("the graph has the inputs {}; name the sample's fields as they are", .inputs.join(", "))]
     InputNames { inputs: Vec<String> },
-    #[error("`{field}` gives one value a row; the graph's input of that name takes {input}")]
+    #[error("`{field}` gives one value per row; the graph's input of that name takes {input}")]
     OneValue {
         field: String,
         input: Box<TensorSpec>,
     },
     #[error(
-        "field \"{field}\" is neither always a number nor always a text; one graph input can't be made of it"
+        "field \"{field}\" is neither always a number nor always a string; one graph input can't be made of it"
     )]
     NoColumn { field: String },
-    #[error("the graph's input {} takes {input}; a field gives one text a row", .input.name)]
+    #[error("the graph's input {} takes {input}; a field gives one string per row", .input.name)]
     OneText { input: Box<TensorSpec> },
     #[error("the graph's input {} takes {input}; the sample's fields give a row of numbers", .input.name)]
     RowOfNumbers { input: Box<TensorSpec> },
-    #[error("the graph's input {input} takes {takes} numbers a row; the sample's {fields} fields give {gives}{}", wide_fields(.wide))]
+    #[error("the graph's input {input} takes {takes} numbers per row; the sample's {fields} fields give {gives}{}", wide_fields(.wide))]
     Width {
         input: String,
         takes: usize,
@@ -54,7 +54,7 @@ pub(crate) enum DraftError {
         field: String,
         media_type: &'static str,
     },
-    /// The values of a field do not fit its graph input.
+    /// The values of a field do not fit the graph input.
     #[error("field \"{field}\" {values}; the graph's input {} takes {input}", .input.name)]
     Values {
         field: String,
@@ -63,23 +63,23 @@ pub(crate) enum DraftError {
     },
     #[error("field \"{field}\" has an encoding and more; write all of it as lines")]
     EncodingAndMore { field: String },
-    #[error("field \"{field}\" has neither texts nor numbers to be encoded")]
+    #[error("field \"{field}\" has neither strings nor numbers to be encoded")]
     NotEncodable { field: String },
-    #[error("field \"{field}\" has {count} different values; that many are no categories")]
+    #[error("field \"{field}\" has {count} different values; that many are not categories")]
     TooManyCategories { field: String, count: usize },
-    /// The preprocessing of some fields is known only from the training code.
+    /// Only the training code shows the preprocessing of some fields.
     #[error(transparent)]
     Questions(#[from] Questions),
 }
 
-/// What is wrong with the values of a field.
+/// Why the values of a field can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WrongValues {
     #[error("has values of several types")]
     SeveralTypes,
-    #[error("has values that are no texts")]
+    #[error("has values that are not strings")]
     NoTexts,
-    #[error("has null in a list, which no field takes")]
+    #[error("contains null inside a list; no field accepts this")]
     NullInList,
     #[error("has lists that are neither always of numbers nor always of true and false")]
     MixedLists,

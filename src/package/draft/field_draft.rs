@@ -1,4 +1,4 @@
-//! `FieldDraft`: how a field of the sample reaches the graph.
+//! `FieldDraft`: the way of a sample's field into the graph's input.
 
 use serde_json::{Map, Value, json};
 
@@ -24,7 +24,7 @@ pub(super) struct FieldDraft {
 #[derive(Default)]
 pub(super) struct ColumnDraft {
     pub steps: Vec<Value>,
-    /// The text of the mark, if the steps are a guess.
+    /// The text of the guess marker. `None` if the steps are not a guess.
     pub guess: Option<String>,
 }
 
@@ -74,7 +74,7 @@ impl FieldDraft {
         input
     }
 
-    /// The number of columns after the steps. `None` means that only a step knows it.
+    /// The number of columns after the steps. `None` if it is not known here.
     pub(super) fn width(&self) -> Option<usize> {
         self.columns
             .iter()
@@ -102,7 +102,7 @@ pub(super) fn encode_with_sample(
             count: categories.len(),
         });
     }
-    // If the sample has nulls, the model accepts values that are no category.
+    // If the sample contains nulls, the model accepts values that are not a category.
     let step = match (encoding, field.nullable) {
         (CategoryEncoding::OneHot, false) => {
             json!({"one_hot": {"categories": categories, "unknown": "error"}})
@@ -131,7 +131,7 @@ pub(super) fn encode_with_sample(
     })
 }
 
-/// Steps whose result is a text.
+/// Steps whose result is a string.
 pub(super) const TEXT_STEPS: [&str; 5] = [
     "impute",
     "lowercase",
@@ -177,7 +177,7 @@ pub(super) fn step_name(step: &Value) -> &str {
         .map_or("", String::as_str)
 }
 
-/// The number of columns after the steps. `None` means that only a step knows it.
+/// The number of columns after the steps. `None` if it is not known here.
 fn steps_width(steps: &[Value]) -> Option<usize> {
     steps.iter().try_fold(1, |width, step| {
         let parameter = |name: &str| step.pointer(&format!("/{}/{name}", step_name(step)));

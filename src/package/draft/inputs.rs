@@ -23,7 +23,8 @@ use crate::{
     transform::image,
 };
 
-/// Drafts the properties of the sample's fields, and the section `inputs` if names are not enough.
+/// Drafts the properties of the sample's fields. Also drafts the section `inputs` if the names are
+/// not sufficient.
 pub(super) fn draft_inputs(
     signature: &Signature,
     fields: &[SampleField<'_>],
@@ -130,7 +131,7 @@ impl InputDrafter<'_> {
                 .find(|spec| *spec.name == *field.name)
             else {
                 notes.push(format!(
-                    "no input of the graph takes `{}`: callers must send it all the same",
+                    "no input of the graph takes `{}`: callers must send it anyway",
                     field.name
                 ));
                 self.properties
@@ -190,7 +191,7 @@ impl InputDrafter<'_> {
         for field in fields {
             let drafted = self.draft_field(spec, field)?;
             widths.push(drafted.width());
-            // A text becomes one column for each of its categories.
+            // A string becomes one column per category.
             one_hot += if field.kind() == FieldKind::Text {
                 field.categories().len()
             } else {
@@ -199,13 +200,13 @@ impl InputDrafter<'_> {
             columns.extend(drafted.column_sections(field.name));
             self.add(field, drafted);
         }
-        // An input of free width accepts any number of columns.
+        // An input of dynamic width accepts any number of columns.
         let Some(takes) = takes else {
             return Ok((columns, None));
         };
         let count = fields.len();
         let hint = format!(
-            "{} takes {takes} numbers a row; the sample's {count} fields give {count}, or {one_hot} with one-hot columns for all texts.",
+            "{} takes {takes} numbers per row; the sample's {count} fields give {count}, or {one_hot} with one-hot columns for all texts.",
             spec.name
         );
         match widths.iter().copied().sum::<Option<usize>>() {
@@ -253,7 +254,7 @@ impl InputDrafter<'_> {
             }
             FieldKind::Image => {
                 check_image_formats(field)?;
-                // A person's steps are never replaced by guessed ones.
+                // Steps from a person are never replaced by guessed steps.
                 if is_plain {
                     columns = vec![ColumnDraft {
                         steps: image_steps(spec),
@@ -280,7 +281,8 @@ impl InputDrafter<'_> {
         Ok(FieldDraft { property, columns })
     }
 
-    /// Asks about texts for an input of numbers, or about nulls for an input without null.
+    /// Asks about strings for an input of numbers, or about nulls for an input that does not accept
+    /// null.
     fn ask_about_scalar(
         &mut self,
         spec: &TensorSpec,
@@ -330,7 +332,7 @@ impl InputDrafter<'_> {
     }
 }
 
-/// How many numbers a row of the input has. `None` means any number.
+/// The number of numbers per row of the input. `None` means any number.
 fn numbers_per_row(spec: &TensorSpec) -> Result<Option<usize>, DraftError> {
     let input = || Box::new(spec.clone());
     if spec.datatype == DataType::Bytes {

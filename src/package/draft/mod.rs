@@ -27,20 +27,20 @@ use crate::tensor::signature::Signature;
 #[derive(Debug, PartialEq)]
 pub(crate) struct Draft {
     pub schema: Value,
-    /// Guesses in it are marked.
+    /// The draft of `preprocessing.json`. Its guesses are marked. `None` if no such file is needed.
     pub preprocessing: Option<Value>,
-    /// What a person should check.
+    /// Notes about what a person should check.
     pub notes: Vec<String>,
 }
 
-/// The sources of a draft besides the graph.
+/// The sources of a draft in addition to the graph.
 #[derive(Debug, Default)]
 pub(crate) struct DraftSources<'a> {
-    /// Instances with the same fields.
+    /// The rows of the sample, which are instances with the same fields.
     pub rows: &'a [Value],
-    /// What a person said about fields.
+    /// Hints of a person about fields.
     pub hints: &'a [FieldHint],
-    /// Outputs that were maps before their ZipMap was cut off, with the labels in the graph's
+    /// The outputs that were maps before their ZipMap was removed, with the labels in the graph's
     /// order.
     pub maps: &'a [(String, Vec<Value>)],
     /// Outputs whose values have labels in the graph, with the labels in the graph's order.
@@ -56,9 +56,9 @@ pub(crate) struct FieldHint {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Preparation {
-    /// Steps of `preprocessing.json`.
+    /// Steps in the form of `preprocessing.json`.
     Steps(Vec<Value>),
-    /// An encoding with the sample's categories, which is a guess.
+    /// An encoding with the categories of the sample, which is a guess.
     Encode(CategoryEncoding),
 }
 

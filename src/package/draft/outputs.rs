@@ -1,4 +1,4 @@
-//! Drafts the output schema and the postprocessing.
+//! Drafts the output schema and the postprocessing of a package.
 
 #![expect(
     clippy::indexing_slicing,
@@ -16,13 +16,14 @@ use crate::{
     transform::outputs::label_text,
 };
 
-/// A list whose values have labels. It could be answered as a map.
+/// A list whose values have labels, so that the answer could be a map instead.
 struct LabelledList {
     field: String,
     labels: Vec<Value>,
 }
 
-/// Returns the output schema, and the section `outputs` if maps were cut off the graph.
+/// Returns the output schema. Also returns the `outputs` section if ZipMap nodes were removed from
+/// the graph.
 pub(super) fn draft_outputs(
     signature: &Signature,
     sources: &DraftSources<'_>,
@@ -58,7 +59,7 @@ pub(super) fn draft_outputs(
             });
         } else {
             properties.insert(name.clone(), output_schema(spec));
-            // Without labels the values can only be answered as a list.
+            // Without labels the values can only be a list in the answer.
             if matches!(spec.shape.row(), [Dim::Fixed(2..)]) {
                 notes.push(format!("`{name}` gives several values a row; `argmax` and `as_map` with labels make a better answer"));
             }
@@ -68,12 +69,12 @@ pub(super) fn draft_outputs(
     note_labelled_lists(&lists, &section, notes);
     let required: Vec<Value> = properties.keys().map(|name| json!(name)).collect();
     let output = json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
-    // Without maps the names of the outputs are enough.
+    // Without maps, the names of the outputs are sufficient and no section is needed.
     let section = (!sources.maps.is_empty()).then_some(Value::Object(section));
     (output, section)
 }
 
-/// Notes how each list could be answered as a map of its labels.
+/// Adds a note that says how each list could become a map of its labels.
 fn note_labelled_lists(
     lists: &[LabelledList],
     section: &Map<String, Value>,
@@ -94,7 +95,7 @@ fn note_labelled_lists(
     }
 }
 
-/// The schema of an object with a number for each label.
+/// The schema of an object with one number per label.
 fn map_schema(labels: &[String]) -> Value {
     let numbers: Map<String, Value> = labels
         .iter()
@@ -103,8 +104,8 @@ fn map_schema(labels: &[String]) -> Value {
     json!({"type": "object", "properties": numbers, "required": labels, "additionalProperties": false})
 }
 
-/// The name of an output's field in answers. It is the output's name, except for the two outputs
-/// that skl2onnx adds for a ZipMap.
+/// The name of an output's field in answers. It is the name of the output, except for the two
+/// outputs that skl2onnx adds for a ZipMap.
 fn field_name(output: &str, signature: &Signature, sources: &DraftSources<'_>) -> String {
     let name = match output {
         "output_label" => "label",
@@ -118,7 +119,7 @@ fn field_name(output: &str, signature: &Signature, sources: &DraftSources<'_>) -
     }
 }
 
-/// Whether a row of the output has one number for each label.
+/// Whether a row of the output has one number per label.
 fn names_values(spec: &TensorSpec, labels: &[Value]) -> bool {
     let width = match spec.shape.row() {
         [Dim::Fixed(width)] => *width == labels.len(),

@@ -26,8 +26,8 @@ fn with_example(mut property: Value, field: &SampleField<'_>) -> Value {
     property
 }
 
-/// The property of a field with one value a row. Its type follows the graph, and not the sample,
-/// whose numbers may be whole by accident. `plain` means that no step changes the values.
+/// The property of a field with one value per row. Its type follows the graph and not the sample,
+/// whose numbers may be whole by accident. `plain` says that no step changes the values.
 pub(super) fn scalar_property(
     spec: &TensorSpec,
     field: &SampleField<'_>,
@@ -54,7 +54,7 @@ pub(super) fn scalar_property(
             None => field.type_schema("integer"),
         },
     };
-    // The graph casts every other number to true, which hides errors of callers.
+    // The graph would cast every other number to true, which would hide errors of callers.
     if spec.datatype == DataType::Bool && kind == FieldKind::Number && plain {
         let is_bit = |value: &Value| matches!(value.as_f64(), Some(0.0 | 1.0));
         if let Some(other) = field.values.iter().find(|value| !is_bit(value)) {
@@ -83,7 +83,7 @@ pub(super) fn image_property(field: &SampleField<'_>) -> Value {
     property["contentEncoding"] = json!("base64");
     match field.media_types().as_slice() {
         [media_type] => property["contentMediaType"] = json!(media_type),
-        // `contentMediaType` takes one type only.
+        // `contentMediaType` accepts only one type.
         media_types => {
             property["description"] = json!(format!("An image: {}", media_types.join(" or ")))
         }
@@ -102,8 +102,7 @@ pub(super) fn image_steps(spec: &TensorSpec) -> Vec<Value> {
             None
         }
     };
-    // One or three channels in the first dimension mean NCHW; in any other case NHWC is the usual
-    // layout.
+    // One or three channels in the first dimension mean NCHW. Otherwise NHWC is the usual layout.
     let (channels, height, width, layout) = match spec.shape.row() {
         [c, h, w] if matches!(c, Dim::Fixed(1 | 3)) => (fixed(c), fixed(h), fixed(w), "nchw"),
         [h, w, c] => (fixed(c), fixed(h), fixed(w), "nhwc"),
@@ -130,24 +129,24 @@ pub(super) fn graph_properties(inputs: &[TensorSpec]) -> Result<Properties, Draf
         .collect()
 }
 
-/// The schema of an input's field. A field can't have arrays of texts.
+/// The schema of an input's field. A field can't contain arrays of strings.
 fn input_schema(spec: &TensorSpec) -> Result<Value, DraftError> {
     let is_array = !matches!(spec.shape.row(), [] | [Dim::Fixed(1)]);
     match spec.datatype {
-        // Columns of arrays hold numbers only.
+        // Columns of arrays contain only numbers.
         DataType::Bytes if is_array && !matches!(spec.shape.row(), [Dim::Any | Dim::Rest]) => {
             Err(DraftError::OneText {
                 input: Box::new(spec.clone()),
             })
         }
-        // A free width may be 1, which is one text.
+        // A dynamic width may be 1, which is one string.
         DataType::Bytes => Ok(json!({"type": "string"})),
         _ => Ok(tensor_schema(spec)),
     }
 }
 
-/// The schema of an output's field. A row of free width with one value is answered as that value,
-/// and not as a list.
+/// The schema of an output's field. If a row of dynamic width has only one value, the answer
+/// contains that value instead of a list.
 pub(super) fn output_schema(spec: &TensorSpec) -> Value {
     let mut schema = tensor_schema(spec);
     if matches!(spec.shape.row(), [Dim::Any | Dim::Rest]) {

@@ -1,4 +1,5 @@
-//! `Question`: how was a field preprocessed in training? It lists the lines that would answer it.
+//! `Question`: asks how a field was preprocessed in training, and lists the lines that could answer
+//! it.
 
 use std::fmt;
 
@@ -6,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::{package::draft::sample_field::SampleField, tensor::signature::TensorSpec};
 
-/// Up to this number of different values are listed as categories. More would fill a terminal, and
-/// are rarely categories.
+/// Maximum number of different values that are listed as categories. More values would fill a
+/// terminal, and are rarely categories.
 pub(super) const MAX_CATEGORIES: usize = 50;
 
 /// The question about a field whose values do not fit the graph.
@@ -15,14 +16,14 @@ pub(super) const MAX_CATEGORIES: usize = 50;
 pub(super) struct Question {
     /// Why the values do not fit.
     reason: String,
-    /// Lines of preprocessing.json, one of which is right.
+    /// Lines of preprocessing.json. One of them is right.
     lines: Vec<String>,
-    /// The field's name, if `--encode` can answer the question.
+    /// The name of the field, if `--encode` can answer the question. Otherwise `None`.
     encodable: Option<String>,
 }
 
 impl Question {
-    /// The field has texts, and the input takes numbers.
+    /// Asks about a field of strings for an input of numbers.
     pub(super) fn encoding(field: &SampleField<'_>, spec: &TensorSpec) -> Question {
         let found = field.categories();
         let mut categories: Vec<String> = found
@@ -79,7 +80,7 @@ impl Question {
         }
     }
 
-    /// The field has nulls, and the input has no null.
+    /// Asks about a field with nulls for an input that does not accept null.
     pub(super) fn impute(field: &SampleField<'_>, spec: &TensorSpec) -> Question {
         let state = if field.in_every_row {
             "is null"
@@ -99,7 +100,7 @@ impl Question {
         }
     }
 
-    /// The field has lists of another shape than the input's rows.
+    /// Asks about a field of lists whose shape differs from the rows of the input.
     pub(super) fn reshape(
         field: &SampleField<'_>,
         spec: &TensorSpec,

@@ -57,7 +57,7 @@ pub(super) fn fields(rows: &[Value]) -> Result<Vec<SampleField<'_>>, DraftError>
     }
     for field in &mut fields {
         field.in_every_row = rows.iter().all(|row| row.get(field.name).is_some());
-        // A row without the field gives the graph null, as an explicit null does.
+        // A row without the field gives the graph null, like an explicit null.
         field.nullable |= !field.in_every_row;
     }
     match fields.iter().find(|field| field.values.is_empty()) {
@@ -70,7 +70,7 @@ pub(super) fn fields(rows: &[Value]) -> Result<Vec<SampleField<'_>>, DraftError>
 
 impl SampleField<'_> {
     pub(super) fn kind(&self) -> FieldKind {
-        // Images come first, because they are texts as well.
+        // Images are checked first, because they are strings, too.
         if self.all(|value| media_type(value).is_some()) {
             FieldKind::Image
         } else if self.all(Value::is_string) {
@@ -102,7 +102,7 @@ impl SampleField<'_> {
         self.values.iter().all(|value| holds(value))
     }
 
-    /// A number among the values that is not whole.
+    /// The first value that is not a whole number. `None` if all are whole.
     pub(super) fn fraction(&self) -> Option<&Value> {
         self.values
             .iter()
@@ -119,14 +119,14 @@ impl SampleField<'_> {
         })
     }
 
-    /// The different values, sorted as scikit-learn's encoders sort them.
+    /// The different values, sorted like in scikit-learn's encoders.
     pub(super) fn categories(&self) -> Vec<Value> {
         let mut categories: Vec<&Value> = self.values.clone();
         categories.sort_by(|a, b| match (a.as_f64(), b.as_f64()) {
             (Some(a), Some(b)) => a.total_cmp(&b),
             _ => a.as_str().cmp(&b.as_str()),
         });
-        // 1 and 1.0 are one category.
+        // 1 and 1.0 are the same category.
         categories.dedup_by(|a, b| {
             if a.is_number() {
                 a.as_f64() == b.as_f64()
@@ -143,11 +143,11 @@ impl SampleField<'_> {
     }
 }
 
-/// Characters of base64 that contain the signature of every image format.
+/// Number of base64 characters that contain the signature of every image format.
 const SIGNATURE_LENGTH: usize = 64;
 
 /// The media type of an image in base64. Bitmaps are not recognised: their signature has only two
-/// bytes, and texts such as "Qk0x" begin with it.
+/// bytes, and strings such as "Qk0x" begin with it.
 pub(super) fn media_type(value: &Value) -> Option<&'static str> {
     let text = value.as_str()?;
     let head = text.get(..text.len().min(SIGNATURE_LENGTH) / 4 * 4)?;
@@ -156,10 +156,10 @@ pub(super) fn media_type(value: &Value) -> Option<&'static str> {
         .filter(|media_type| media_type.starts_with("image/") && *media_type != "image/bmp")
 }
 
-/// Longer texts are not shown in the schema or on a terminal.
+/// Maximum length of a string that is shown in the schema or on a terminal.
 const MAX_EXAMPLE_LENGTH: usize = 2048;
 
-/// Most image models crop to less.
+/// Maximum width and height of an example image. Most image models crop to a smaller size.
 const MAX_EXAMPLE_SIDE: u32 = 512;
 
 /// Whether a value is a text that is too long for a schema.
@@ -169,7 +169,7 @@ pub(super) fn is_long(value: &Value) -> bool {
         .is_some_and(|text| text.len() > MAX_EXAMPLE_LENGTH)
 }
 
-/// An instance for the schema's `examples`, and the fields in which an even grey image replaces a
+/// An instance for the schema's `examples`, and the fields in which a uniform grey image replaces a
 /// long one.
 pub(super) fn example(row: &Value) -> (Value, Vec<String>) {
     let mut example = row.clone();
@@ -189,7 +189,7 @@ pub(super) fn example(row: &Value) -> (Value, Vec<String>) {
     (example, replaced)
 }
 
-/// An even grey image of the same format and, up to a limit, of the same size.
+/// A uniform grey image of the same format. It has the same size, up to a limit.
 fn grey_replacement(text: &str, media_type: &str) -> Option<String> {
     let (width, height) = image::size(&base64_simd::STANDARD.decode_to_vec(text).ok()?)?;
     let scale = (f64::from(MAX_EXAMPLE_SIDE) / f64::from(width.max(height).max(1))).min(1.0);

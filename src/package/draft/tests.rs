@@ -133,7 +133,7 @@ fn types_follow_the_graph() {
             json!(2),
             "has 2; the graph's input n takes bool",
         ),
-        (DataType::Bytes, json!(2), "values that are no texts"),
+        (DataType::Bytes, json!(2), "values that are not strings"),
         (DataType::Int64, json!({}), "values of several types"),
     ] {
         let error = kind(datatype, value).unwrap_err();
@@ -149,7 +149,7 @@ fn texts_for_numbers_are_a_question() {
         "  {\"field\": \"plan\", \"steps\": [{\"one_hot\": {\"categories\": [\"basic\", \"plus\"], \"unknown\": \"error\"}}]}\n",
         "  {\"field\": \"plan\", \"steps\": [{\"ordinal\": {\"categories\": [\"basic\", \"plus\"], \"unknown\": \"error\"}}]}\n",
         "\"target_encode\"",
-        "X takes 4 numbers a row; the sample's 3 fields give 3, or 4 with one-hot columns for all texts.",
+        "X takes 4 numbers per row; the sample's 3 fields give 3, or 4 with one-hot columns for all texts.",
         "The categories are those of the SAMPLE",
         "--column 'LINE'",
         "--encode plan=one_hot|ordinal",
@@ -280,8 +280,9 @@ fn hints_are_used_and_guesses_are_marked() {
     )
     .unwrap_err();
     assert!(
-        error
-            .contains("takes 7 numbers a row; the sample's 3 fields give 4 (plan 2, the others 1)"),
+        error.contains(
+            "takes 7 numbers per row; the sample's 3 fields give 4 (plan 2, the others 1)"
+        ),
         "{error}"
     );
 
@@ -353,7 +354,7 @@ fn inputs_of_the_fields_names_need_no_steps() {
         &[json!({"x": 1})],
     )
     .unwrap_err();
-    assert!(wide.contains("`x` gives one value a row"), "{wide}");
+    assert!(wide.contains("`x` gives one value per row"), "{wide}");
 }
 
 #[test]
@@ -386,7 +387,11 @@ fn lists_are_as_long_as_the_graph_fixes() {
             "has a row of the shape [2]",
         ),
         (&[Dim::Any][..], json!([1.5]), "has 1.5"),
-        (&[Dim::Any][..], json!([1, null]), "has null in a list"),
+        (
+            &[Dim::Any][..],
+            json!([1, null]),
+            "contains null inside a list",
+        ),
         (&[Dim::Any][..], json!(["a"]), "neither always of numbers"),
         (
             &[Dim::Fixed(2), Dim::Fixed(2)][..],
@@ -643,7 +648,7 @@ fn arrays_of_texts_are_refused_and_other_arrays_are_drafted() {
         drafted(DataType::Bytes, &[Dim::Fixed(2)])
             .unwrap_err()
             .to_string()
-            .contains("one text a row")
+            .contains("one string per row")
     );
     assert_eq!(
         *property(&drafted(DataType::Bytes, &[Dim::Any]).unwrap(), "x"),

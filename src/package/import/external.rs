@@ -1,7 +1,7 @@
 //! Finds the files of external data: the weights that a graph keeps in files next to it.
 //!
-//! ONNX Runtime does not report which files it reads. This reads the graph's bytes, and only the
-//! messages in which a tensor may refer to a file.
+//! ONNX Runtime does not report which files it reads. This module reads only those messages in the
+//! graph's bytes in which a tensor may refer to a file.
 
 use std::{
     collections::BTreeSet,
@@ -47,7 +47,7 @@ fn child(message: Message, field: u64) -> Option<Message> {
 pub enum ExternalDataError {
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    #[error("names external data in a text that is not UTF-8")]
+    #[error("names external data in a string that is not UTF-8")]
     NotUtf8,
     #[error("names \"{0}\" as its external data, which leads out of its directory")]
     LeadsOut(String),
@@ -56,7 +56,7 @@ pub enum ExternalDataError {
 /// The files that the graph names, relative to its directory, sorted.
 ///
 /// # Errors
-/// If the bytes are no protobuf message, or a path leads out of the graph's directory.
+/// If the bytes are not a protobuf message, or a path leads out of the graph's directory.
 pub fn files(graph: &[u8]) -> Result<Vec<String>, ExternalDataError> {
     let mut found = BTreeSet::new();
     // An explicit stack: the file chooses the nesting, and must not overflow the thread's stack.
@@ -138,7 +138,7 @@ mod tests {
             files(b"not a model")
                 .unwrap_err()
                 .to_string()
-                .contains("no ONNX model")
+                .contains("not an ONNX model")
         );
     }
 

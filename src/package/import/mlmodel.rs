@@ -195,7 +195,7 @@ fn missing_text(directory: &Path) -> String {
     let hint = below
         .map(|path| format!("; there is one in {}", path.display()))
         .unwrap_or_default();
-    format!("is missing; give the directory that holds it{hint}")
+    format!("is missing; give the directory that contains it{hint}")
 }
 
 /// An entry of a signature in MLflow's JSON.
@@ -228,7 +228,7 @@ struct TensorEntry {
 /// Why the inputs of a signature can't be read.
 #[derive(Debug, thiserror::Error)]
 enum SignatureError {
-    #[error("is no list of columns or tensors: {0}")]
+    #[error("is not a list of columns or tensors: {0}")]
     Json(serde_json::Error),
     #[error("is empty")]
     Empty,
@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (text, expected) in [
-            ("{}", "no list"),
+            ("{}", "not a list"),
             ("[]", "is empty"),
             (r#"[{"name": "a"}]"#, "type"),
             (r#"[{"type": "tensor"}]"#, "tensor-spec"),

@@ -1,4 +1,4 @@
-//! Import: makes the documents of a package from a model of another tool. `cli::import` runs the
+//! Import: creates the documents of a package from a model of another tool. `cli::import` runs the
 //! graph and writes the package.
 
 pub mod external;
@@ -44,7 +44,7 @@ pub struct Imported {
     pub(crate) provenance: Provenance,
     /// Settings that were not understood and are not in the package.
     pub warnings: Vec<String>,
-    /// What a person should check.
+    /// Notes about what a person should check.
     pub notes: Vec<String>,
 }
 

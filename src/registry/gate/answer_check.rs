@@ -1,5 +1,5 @@
-//! `AnswerCheck`: whole responses, through postprocessing and the output schema, as the server
-//! builds them.
+//! `AnswerCheck`: builds whole responses, through postprocessing and the output schema, like the
+//! server.
 
 use crate::{
     decode::{DecodeError, decode_instance},
@@ -17,8 +17,8 @@ use crate::{
     transform::outputs::Outputs,
 };
 
-/// Keywords of JSON Schema that every response breaks if one does. A generated row may break
-/// others: its values are not realistic.
+/// Keywords of JSON Schema whose violation does not depend on the values of a row. A generated row
+/// may violate other keywords, because its values are not realistic.
 const STRUCTURAL_KEYWORDS: [&str; 7] = [
     "type",
     "required",
@@ -39,7 +39,7 @@ pub(super) struct AnswerCheck<'a> {
 }
 
 impl AnswerCheck<'_> {
-    /// Answers requests of several sizes that repeat `rows`.
+    /// Builds the responses for requests of several sizes that repeat `rows`.
     pub(super) fn check(
         &self,
         engine: &mut OnnxEngine,
@@ -48,7 +48,7 @@ impl AnswerCheck<'_> {
         self.check_sources()?;
         for count in RESPONSE_SIZES {
             for run in repeat_rows(rows, count).chunks(self.rows_per_run) {
-                // Rows of different shapes never share a run, and the graph may reject generated
+                // Rows of different shapes never share a run. The graph may also reject generated
                 // rows.
                 let Some(batch) = join(run) else { continue };
                 let Ok(outputs) = engine.run(&batch) else {
@@ -60,13 +60,13 @@ impl AnswerCheck<'_> {
         Ok(())
     }
 
-    /// Every output that the response contains must have one row for each row of the inputs.
+    /// Checks that every output in the response has one row per row of the inputs.
     fn check_sources(&self) -> Result<(), PackageError> {
         let untouched = self
             .transform
             .postprocess
             .sources()
-            // An output step that rearranges the axes may move the rows to the front.
+            // Output steps that rearrange the axes may move the rows to the first dimension.
             .filter(|source| !source.rearranged);
         for source in untouched {
             let because = match self.report.output(source.output) {
@@ -90,7 +90,8 @@ impl AnswerCheck<'_> {
         Ok(())
     }
 
-    /// `rows`: of this run. `count`: of the whole request.
+    /// Checks one response. `rows` is the number of rows in the run, and `count` is the number of
+    /// rows in the request.
     fn check_response(
         &self,
         outputs: &Tensors,
@@ -117,7 +118,8 @@ impl AnswerCheck<'_> {
         Ok(())
     }
 
-    /// `None` if a generated row has no finite output: that is no fault of the package.
+    /// Builds the answer. `None` if a generated row has no finite output, because this is not an
+    /// error of the package.
     fn interpret(
         &self,
         outputs: &Tensors,

@@ -1,5 +1,5 @@
-//! The checks of a graph without a manifest. Nobody vouches for its files, but a graph that can't
-//! be loaded or run must not get near the server.
+//! The checks of a graph without a manifest. Its files are not verified, but a graph that can't be
+//! loaded or run must not reach the server.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -18,20 +18,22 @@ use crate::{
     tensor::{Tensors, signature::Signature},
 };
 
-/// A bare graph that passed.
+/// A bare graph that passed the gate.
 pub(crate) struct PassedGraph {
     pub bare: BareGraph,
     pub engine: OnnxEngine,
-    /// A run of zeros worked, so that the server may warm its engines with one.
+    /// Whether a run of zeros succeeded, so that the server may warm its engines with zeros.
     pub warm: bool,
     pub batching: Batching,
-    /// Outputs without a row for each row of the inputs, with the reason.
+    /// Outputs that do not have one row per row of the inputs, with the reason.
     pub without_rows: BTreeMap<String, String>,
-    /// A setting of the configuration that the graph does not allow.
+    /// A setting of the configuration that the graph does not allow. `None` if there is no such
+    /// setting.
     pub warning: Option<String>,
 }
 
-/// Runs every check in order and stops at the first failure. `report` gets each check that passed.
+/// Runs every check in order, and stops at the first failure. `report` is called with each check
+/// that passed.
 pub(crate) fn check_graph(
     directory: &Path,
     id: &ModelId,
@@ -69,7 +71,7 @@ pub(crate) fn check_graph(
     };
     reporter.passed("config", config);
 
-    // A graph need not accept zeros. If it does not, its engines are not warmed.
+    // A graph may reject zeros. If it does, its engines are not warmed.
     let row = signature.zeros();
     let warmed = engine.run(&row);
     reporter.passed(
@@ -80,7 +82,7 @@ pub(crate) fn check_graph(
         },
     );
     let warm = warmed.is_ok();
-    // A row that the graph rejects shows nothing about its outputs.
+    // A row that the graph rejects gives no information about its outputs.
     let rows = if warm { vec![row] } else { Vec::new() };
     let without_rows = outputs_without_rows(&mut engine, &signature, &analysis, &rows);
     let graph = CheckedGraph {
@@ -114,7 +116,7 @@ fn analyse(factory: &OnnxFactory, signature: &Signature) -> Result<GraphAnalysis
     Ok(analysis)
 }
 
-/// What the batching of a bare graph depends on.
+/// The inputs of the decision whether a bare graph is batched.
 struct CheckedGraph<'a> {
     bare: &'a BareGraph,
     signature: &'a Signature,
@@ -139,15 +141,16 @@ impl CheckedGraph<'_> {
         match (self.analysis.batching_objection(), proof) {
             (None, Ok(())) => (Batching::Rows, None),
             (None, Err(dependence)) => (Batching::none(dependence.because()), None),
-            // The analysis only lacks a proof. The author asked for batches, and the runs agree.
+            // The analysis has no proof. But the author requested batches, and the test runs
+            // confirm them.
             (Some(objection), Ok(()))
                 if requested && self.analysis.report.proof_of_mixing().is_none() =>
             {
                 let warning = format!("config.pbtxt asks for dynamic_batching, though {objection}");
                 (Batching::Rows, Some(warning))
             }
-            // The objection names an operator of the graph. That helps more than the outcome of a
-            // run.
+            // The objection names an operator of the graph, which is more helpful than the outcome
+            // of a run.
             (Some(objection), _) => {
                 let warning = requested.then(|| {
                     format!(
@@ -159,7 +162,7 @@ impl CheckedGraph<'_> {
         }
     }
 
-    /// The number of rows that may share a run, if they are independent.
+    /// The maximum number of rows that may share a run, if they are independent.
     fn batch_limit(&self) -> Result<usize, String> {
         self.signature
             .check_batch_axes(|output| self.analysis.report.keeps_rows(output))

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{graph::GraphAnalysis, tensor::signature::Signature};
 
-/// Whether rows of several requests may share a run, and why not.
+/// Whether rows of several requests may share a run. If not, contains the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Batching {
     #[serde(rename = "rows")]
@@ -14,8 +14,8 @@ pub(crate) enum Batching {
 }
 
 impl Batching {
-    /// `assurance` replaces the proof that the graph itself does not give, for example a statement
-    /// in `serving.json`.
+    /// Describes the result. `assurance` is the reason to batch if the graph itself gives no proof,
+    /// for example a statement in `serving.json`.
     pub(super) fn describe(&self, assurance: Option<&str>) -> String {
         match self {
             Batching::Rows => {
@@ -33,9 +33,9 @@ impl Batching {
     }
 }
 
-/// Decides by the package and the graph alone, before any row is tried in a batch.
+/// Decides from the package and the graph alone, before any row is tried in a batch.
 ///
-/// `independent`: whether `serving.json` says that rows are independent.
+/// `independent` is the statement in `serving.json` whether rows are independent.
 pub(crate) fn declared_batching(
     independent: Option<bool>,
     analysis: &GraphAnalysis,
@@ -43,7 +43,7 @@ pub(crate) fn declared_batching(
     max_batch_size: usize,
 ) -> Batching {
     if max_batch_size == 1 {
-        // First: with this setting nothing else matters, and nothing needs a proof.
+        // This setting is checked first: if it is 1, no proof is needed.
         return Batching::none("the largest batch is set to 1");
     }
     if let Err(error) = signature.check_batch_axes(|output| analysis.report.keeps_rows(output)) {

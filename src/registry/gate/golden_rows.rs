@@ -1,4 +1,5 @@
-//! Golden examples as inputs of the graph, and the row that replaces them in a package without any.
+//! Golden examples as inputs of the graph, and the row that replaces them in a package without
+//! examples.
 
 use crate::{
     decode::decode_instance,
@@ -13,9 +14,9 @@ use crate::{
     transform::row_fault::RowFault,
 };
 
-/// A golden example, preprocessed.
+/// A golden example after preprocessing.
 pub(super) struct GoldenRow {
-    /// The line of `golden.jsonl`, from 1.
+    /// The line number in `golden.jsonl`, from 1.
     pub line: usize,
     pub inputs: Tensors,
 }
@@ -36,7 +37,7 @@ pub(super) fn golden_rows(
         .collect()
 }
 
-/// The golden example at `index`, from 0. `None` if there are fewer.
+/// The golden example at `index`, from 0. `None` if there are not enough examples.
 fn golden_row(
     parts: &Parts,
     transform: &Transform,
@@ -77,7 +78,8 @@ fn example_error(line: usize, detail: String) -> PackageError {
     PackageError::new("golden", GOLDEN_FILE, detail).at(&format!("line {line}"))
 }
 
-/// The message of a failed run. If the graph says which input it rejects, only that part is kept.
+/// The message of a failed run. If the message says which input the graph rejects, only that part
+/// is kept.
 pub(super) fn describe_rejection(detail: &str) -> String {
     runtime_message::rejected_input(detail).map_or_else(
         || detail.to_owned(),
@@ -92,7 +94,7 @@ fn first_row_fault(faults: &[RowFault]) -> String {
         .unwrap_or_default()
 }
 
-/// A row that the schema allows, for packages without golden examples.
+/// Generates a row that the schema allows, for packages without golden examples.
 ///
 /// # Errors
 /// The first fault of the generated instance, and the origin of its values.
@@ -113,8 +115,8 @@ pub(super) fn generated_row(
     Ok((inputs, origin))
 }
 
-/// The row that the gate ran first. The server warms its engines with it, because the gate has
-/// proved that this run works.
+/// The row that the gate ran first. The server warms its engines with this row, because the gate
+/// has proved that the run succeeds.
 pub(crate) fn first_run(
     parts: &Parts,
     transform: &Transform,
@@ -128,8 +130,8 @@ pub(crate) fn first_run(
     }
 }
 
-/// Runs every golden example alone. Its response must be the documented one, within the tolerance,
-/// and must fit the output schema.
+/// Runs every golden example alone. Its response must equal the documented one, within the
+/// tolerance, and must fit the output schema.
 pub(super) fn replay(
     engine: &mut dyn Engine,
     parts: &Parts,
@@ -141,7 +143,7 @@ pub(super) fn replay(
             .run(&row.inputs)
             .map_err(|error| row.error(describe_rejection(&error.to_string())))?;
         let outputs = transform
-            // Alone: rows in batches are tested separately, and a failure must name its line.
+            // Each row runs alone, so that a failure names its line. Batches are tested separately.
             .interpret(&outputs, 1)
             .map_err(|fault| row.error(fault.to_string()))?;
         let answer = outputs.to_value(0);

@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-/// A check that passed, with the time that it took.
+/// A check that passed, with its duration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PassedCheck {
     pub name: String,
@@ -39,18 +39,18 @@ pub(crate) struct PassedCheck {
     pub milliseconds: f64,
 }
 
-/// The options of the gate that the package does not contain.
+/// The options of the gate that are not part of the package.
 #[derive(Clone, Copy)]
 pub(crate) struct GateOptions {
-    /// Accept a graph without a manifest.
+    /// Whether to accept a graph without a manifest.
     pub bare: bool,
-    /// The number of rows in the largest run that the server would make.
+    /// Maximum number of rows in one run of the server.
     pub max_batch_size: usize,
     pub intra_op_threads: usize,
 }
 
-/// Limits for JSON that the package itself contains, such as its golden examples. Limits protect
-/// from callers, and the author of a package is not one.
+/// Limits for JSON that is part of the package, such as its golden examples. They are wide, because
+/// limits protect from callers and not from the author of a package.
 pub const OWN_LIMITS: DecodeLimits = DecodeLimits {
     // A golden example is one instance.
     max_instances: 1,
@@ -58,10 +58,10 @@ pub const OWN_LIMITS: DecodeLimits = DecodeLimits {
     max_array_values: usize::MAX,
 };
 
-/// Numbers of rows for which the gate builds a whole response.
+/// Numbers of rows for which the gate builds whole responses.
 const RESPONSE_SIZES: [usize; 4] = [1, 2, 3, 5];
 
-/// Reports each check that passed, with the time since the check before it.
+/// Reports each check that passed, with the time since the previous check.
 struct CheckReporter<'a> {
     report: &'a mut dyn FnMut(PassedCheck),
     since: Instant,
@@ -80,15 +80,15 @@ impl CheckReporter<'_> {
         (self.report)(PassedCheck {
             name: name.to_owned(),
             detail: detail.into(),
-            // Microseconds are the last digits that mean something.
+            // The duration is rounded to microseconds, because more digits mean nothing.
             milliseconds: (elapsed.as_secs_f64() * 1e6).round() / 1e3,
         });
-        // The next check starts now, whatever the caller did with this one.
+        // The next check starts now, after the time that `report` needed.
         self.since = Instant::now();
     }
 }
 
-/// One row of zeros, `false` and empty texts. Free dimensions are 1.
+/// One row of zeros, `false` and empty strings. Dynamic dimensions have the size 1.
 pub fn zeros(signature: &Signature) -> Tensors {
     signature.zeros()
 }
@@ -97,7 +97,8 @@ fn graph_error(error: &EngineError) -> PackageError {
     PackageError::new("graph", MODEL_FILE, error.to_string())
 }
 
-/// Callers name inputs and outputs, and the runtime ends a name at its first NUL.
+/// Rejects names that contain a NUL: callers name inputs and outputs, and the runtime ends a name
+/// at its first NUL.
 fn check_names(analysis: &GraphAnalysis) -> Result<(), PackageError> {
     let Some(name) = &analysis.nul_name else {
         return Ok(());
@@ -108,7 +109,7 @@ fn check_names(analysis: &GraphAnalysis) -> Result<(), PackageError> {
     Err(PackageError::new("graph", MODEL_FILE, detail))
 }
 
-/// `NAME TYPE[SHAPE], ... -> NAME TYPE[SHAPE], ...`
+/// Describes a signature: `NAME TYPE[SHAPE], ... -> NAME TYPE[SHAPE], ...`.
 fn describe_signature(signature: &Signature, symbols: &Symbols) -> String {
     let side = |specs: Vec<(&TensorSpec, &[String])>| {
         specs
@@ -130,7 +131,7 @@ fn first_fault(error: &DecodeError) -> String {
     }
 }
 
-/// `count` rows of a batch, which repeat `rows` from the first one on. Empty without rows.
+/// The first `count` rows of a batch that repeats `rows`. Empty if `rows` is empty.
 fn repeat_rows(rows: &[Tensors], count: usize) -> Vec<&Tensors> {
     rows.iter().cycle().take(count).collect()
 }

@@ -1,4 +1,4 @@
-//! The outputs of a bare graph that have no row for each row of the inputs.
+//! Finds the outputs of a bare graph that do not have one row per row of the inputs.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use crate::{
     },
 };
 
-/// Returns these outputs by name, with the reason. A row protocol can't tell which part of such an
-/// output belongs to which row.
+/// Returns these outputs by name, with the reason. A protocol with rows can't know which part of
+/// such an output belongs to which row.
 pub(super) fn outputs_without_rows(
     engine: &mut OnnxEngine,
     signature: &Signature,
@@ -38,16 +38,17 @@ pub(super) fn outputs_without_rows(
     without
 }
 
-/// Outputs of runs with different numbers of rows.
+/// The outputs of runs with different numbers of rows.
 struct SampleRuns {
-    /// Rows of the inputs, and the outputs of their run.
+    /// The number of rows of the inputs, and the outputs of the run.
     runs: Vec<(usize, Tensors)>,
-    /// The rows of one request. A graph may have a fixed number of rows.
+    /// The number of rows in one request. A graph may have a fixed number of rows.
     rows_per_request: usize,
 }
 
 impl SampleRuns {
-    /// Runs that fail are left out: not every graph accepts zeros, or more than one row.
+    /// Runs the graph. Failed runs are omitted: not every graph accepts zeros, or more than one
+    /// row.
     fn make(engine: &mut OnnxEngine, rows: &[Tensors]) -> SampleRuns {
         let rows_per_request = rows.first().map_or(1, Tensors::rows);
         let mut runs = Vec::new();
@@ -63,7 +64,7 @@ impl SampleRuns {
         }
     }
 
-    /// Why the output has no row for each row of the inputs. `None` if it has.
+    /// Why the output does not have one row per row of the inputs. `None` if it does.
     fn objection(&self, spec: &TensorSpec, analysed: &OutputRows) -> Option<String> {
         let follows = self.follows_rows(&spec.name);
         match analysed {
@@ -87,7 +88,7 @@ impl SampleRuns {
         }
     }
 
-    /// In every run the first dimension was the number of rows.
+    /// Whether the first dimension was the number of rows in every run.
     fn follows_rows(&self, name: &str) -> bool {
         self.runs.iter().all(|(count, outputs)| {
             outputs
@@ -96,8 +97,9 @@ impl SampleRuns {
         })
     }
 
-    /// The first dimension is free and followed several numbers of rows, or it is fixed to the
-    /// number of rows that the graph accepts. A single run could agree by accident.
+    /// Whether the runs show that the first dimension contains the rows. It must be dynamic and
+    /// follow several numbers of rows, or be fixed to the number of rows that the graph accepts. A
+    /// single run could agree by accident.
     fn shows_rows(&self, spec: &TensorSpec) -> bool {
         match spec.shape.0.first() {
             Some(Dim::Any) => {

@@ -25,16 +25,17 @@ use crate::{
     tensor::{Tensors, join, signature::Signature},
 };
 
-/// A package that passed, with the engine that it passed on.
+/// A package that passed the gate, with the engine that ran its checks.
 pub(crate) struct PassedPackage {
     pub package: ModelPackage,
     pub engine: OnnxEngine,
     pub batching: Batching,
-    /// The graph accepted the row with which the server warms its engines.
+    /// Whether the graph accepted the row with which the server warms its engines.
     pub warm: bool,
 }
 
-/// Runs every check in order and stops at the first failure. `report` gets each check that passed.
+/// Runs every check in order, and stops at the first failure. `report` is called with each check
+/// that passed.
 pub(crate) fn check_package(
     directory: &Path,
     runtime: &Runtime,
@@ -44,7 +45,7 @@ pub(crate) fn check_package(
     let mut reporter = CheckReporter::new(report);
     let manifest = check_files(directory, &mut reporter)?;
     let mut opened = OpenedPackage::open(directory, manifest, runtime, options, &mut reporter)?;
-    // Before the warm-up: its first row is the one that warms the engine.
+    // The golden rows are read before the warm-up, because the first of them warms the engine.
     let golden = golden_rows(&opened.package.parts, &opened.transform, &opened.signature)?;
     let declared = opened.declared_batching();
     let warm_up = opened.warm_up(&golden, &declared, &mut reporter)?;
@@ -87,7 +88,7 @@ pub(crate) fn check_package(
     })
 }
 
-/// Checks first what is cheap and needs no runtime.
+/// Runs the checks that are cheap and do not need the runtime.
 fn check_files(
     directory: &Path,
     reporter: &mut CheckReporter<'_>,
@@ -97,7 +98,8 @@ fn check_files(
         "manifest",
         format!("{} {}", manifest.name, manifest.version),
     );
-    // The hashes come before the graph is loaded: the runtime must never read unverified bytes.
+    // The hashes are checked before the graph is loaded: the runtime must never read unverified
+    // bytes.
     manifest.check_files(directory)?;
     reporter.passed(
         "hashes",
@@ -106,14 +108,15 @@ fn check_files(
     Ok(manifest)
 }
 
-/// A package whose hashes matched and whose parts fit together. The remaining checks run its graph.
+/// A package whose hashes matched and whose documents are consistent. The remaining checks run its
+/// graph.
 struct OpenedPackage {
     package: ModelPackage,
     transform: Transform,
     engine: OnnxEngine,
     signature: Signature,
     analysis: GraphAnalysis,
-    /// The number of rows in the largest run.
+    /// Maximum number of rows in one run.
     max_batch_size: usize,
 }
 
@@ -141,7 +144,7 @@ impl OpenedPackage {
             "schema",
             format!("{} input fields", parts.input.columns().len()),
         );
-        // Which optional inputs the package sets changes the signature and the analysis of the
+        // The optional inputs that the package sets change the signature, and the analysis of the
         // rows.
         factory.feed(|name| parts.feeds(name));
         let analysis = factory.about().map_err(|error| graph_error(&error))?;
@@ -192,9 +195,9 @@ impl OpenedPackage {
         )
     }
 
-    /// Runs one row, and the largest batch of it if requests share runs. Returns the row, or `None`
-    /// if the graph rejects a row that the gate generated: then the server does not warm its
-    /// engines.
+    /// Runs one row, and the largest batch of this row if requests share runs. Returns the row.
+    /// Returns `None` if the graph rejects a row that the gate generated: the server does not warm
+    /// its engines in this case.
     fn warm_up(
         &mut self,
         golden: &[GoldenRow],
@@ -220,7 +223,7 @@ impl OpenedPackage {
                 reporter.passed("warm-up", sizes);
                 Ok(Some((row, origin)))
             }
-            // A run that fails for lack of memory would fail with every other row too.
+            // A run that fails because of insufficient memory would also fail with every other row.
             Err((detail, InstanceOrigin::Generated))
                 if !detail.to_lowercase().contains("alloc") =>
             {
@@ -238,7 +241,7 @@ impl OpenedPackage {
         }
     }
 
-    /// Tries `rows` in batches, if the package and the graph allow batches at all.
+    /// Tries `rows` in batches, if the package and the graph allow batches.
     fn proved_batching(
         &mut self,
         declared: Batching,
@@ -253,9 +256,9 @@ impl OpenedPackage {
             &self.analysis.vocabulary,
             self.max_batch_size,
         );
-        // A proof that rows mix outweighs runs in which no effect was seen.
+        // A proof that rows are mixed takes precedence over runs in which no effect was observed.
         match (proof, self.analysis.report.proof_of_mixing()) {
-            // The package makes a promise that its own graph breaks.
+            // The package makes a statement that its own graph contradicts.
             (Err(Dependence::Shown(because)), _) if self.independent_rows() == Some(true) => {
                 Err(PackageError::new(
                     "neighbours",
@@ -264,7 +267,8 @@ impl OpenedPackage {
                 )
                 .at("/batching/independent_rows"))
             }
-            // A missing proof is no fault of the package: it is served without batches.
+            // A missing proof is not an error of the package. The package is served without
+            // batches.
             (Err(dependence), _) => Ok(Batching::none(dependence.because())),
             (Ok(()), Some(disproof)) => Ok(Batching::none(format!(
                 "serving.json says that rows are independent, but {disproof}"
@@ -277,13 +281,13 @@ impl OpenedPackage {
 /// The rows on which the gate tests batches and whole responses.
 struct TestRows {
     rows: Vec<Tensors>,
-    /// The rows that are tried in batches. They include variations of a single row.
+    /// The rows that are tried in batches. They include variations of single rows.
     perturbed: Vec<Tensors>,
     origin: InstanceOrigin,
 }
 
 impl TestRows {
-    /// The golden examples. Without any, the row of the warm-up and variations of it.
+    /// The golden examples. Without examples, the row of the warm-up and its variations.
     fn of(
         golden: &[GoldenRow],
         warm_up: Option<&(Tensors, InstanceOrigin)>,

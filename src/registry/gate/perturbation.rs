@@ -7,10 +7,10 @@ use crate::{
     tensor::{Data, Tensor, Tensors},
 };
 
-/// A text that is longer than most texts of callers.
+/// Length of a string that is longer than most strings of callers.
 const LONG_TEXT: usize = 4096;
 
-/// How many texts and numbers of the graph's own vocabulary are tried.
+/// Maximum number of strings, and of numbers, from the graph's own vocabulary that are tried.
 const MAX_WORDS: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +26,10 @@ pub(super) enum Perturbation {
     NegativeInfinite,
     /// Slightly larger numbers.
     Next,
-    /// A text or number from the vocabulary of the graph, by its index.
+    /// A string or number from the vocabulary of the graph, with this index.
     FromVocabulary(usize),
-    /// Numbers that are at most 0.75 away, and other values of the vocabulary. The index selects
-    /// one of several such variations.
+    /// Numbers that differ by at most 0.75, and other values of the vocabulary. The index selects
+    /// one of several variations.
     Variation(usize),
 }
 
@@ -62,7 +62,7 @@ impl Perturbation {
         }
     }
 
-    /// The perturbed row. `None` if a tensor can't be built, which does not happen for a valid row.
+    /// The perturbed row. `None` if a tensor can't be created, which can't happen for a valid row.
     pub(super) fn apply(self, row: &Tensors, vocabulary: &Vocabulary) -> Option<Tensors> {
         let perturb = |tensor: &Tensor| {
             Tensor::new(
@@ -77,7 +77,7 @@ impl Perturbation {
             .map(Tensors)
     }
 
-    /// `index`: the position of the value in its tensor.
+    /// Perturbs a float. `index` is the position of the value in its tensor.
     fn perturb_float(self, x: f64, index: usize) -> f64 {
         match self {
             Perturbation::Scaled => x * 1e4,
@@ -86,14 +86,14 @@ impl Perturbation {
             Perturbation::NotANumber => f64::NAN,
             Perturbation::Infinite => f64::INFINITY,
             Perturbation::NegativeInfinite => f64::NEG_INFINITY,
-            // Only small offsets: a number may be a length or a count, and a large one could make
-            // the graph run for minutes.
+            // The offsets are small: a number may be a length or a count, and a large number could
+            // make the graph run for minutes.
             Perturbation::Next | Perturbation::FromVocabulary(_) => x + offset(index, 4),
             Perturbation::Variation(salt) => x + offset(index, salt),
         }
     }
 
-    /// `least` and `most` are the limits of the value's type.
+    /// Perturbs an integer. `least` and `most` are the limits of the value's type.
     fn perturb_integer(
         self,
         x: i128,
@@ -115,7 +115,7 @@ impl Perturbation {
                     .map_or(x + 2 + at as i128, |number| i128::from(*number))
             }
         };
-        // A product may leave the range of the type.
+        // A product may be out of the type's range.
         number.clamp(least, most)
     }
 
@@ -195,12 +195,12 @@ impl Perturbation {
 }
 
 /// A number from -0.75 to 0.75 that depends on the position. 13 is coprime to 7 and 5, so that
-/// neighbouring positions and salts get different numbers.
+/// adjacent positions and salts give different numbers.
 fn offset(index: usize, salt: usize) -> f64 {
     ((index * 7 + salt * 5) % 13) as f64 / 8.0 - 0.75
 }
 
-/// An element of the list, which repeats from its first element on. `None` if the list is empty.
+/// The element at `at`. The list repeats if it is too short. `None` if the list is empty.
 fn pick<T>(list: &[T], at: usize) -> Option<&T> {
     list.get(at.checked_rem(list.len())?)
 }

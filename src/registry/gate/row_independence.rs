@@ -1,5 +1,5 @@
-//! Tests whether a row has the same answer in a batch as alone, whatever the other rows are. Golden
-//! examples in one batch would show it only for rows like themselves.
+//! Tests whether a row has the same answer in a batch as alone, whatever the other rows contain. A
+//! batch of only golden examples would show this only for similar rows.
 
 use std::time::{Duration, Instant};
 
@@ -10,31 +10,32 @@ use crate::{
     tensor::{Tensors, join, split},
 };
 
-/// The number of rows that are tried. More rows add little.
+/// Maximum number of rows that are tried. More rows would find few additional errors.
 const MAX_ROWS: usize = 8;
 
-/// A slow graph is tried with fewer rows, but with every perturbation.
+/// Maximum duration of the tests. A slow graph is tried with fewer rows, but with every
+/// perturbation.
 const BUDGET: Duration = Duration::from_secs(3);
 
-/// How many times its budget a graph may take for the required runs.
+/// Maximum factor by which the required runs may exceed the budget.
 const BUDGET_FACTOR: u32 = 4;
 
-/// The number of runs in which each row takes part: two for each perturbation, and the batches.
+/// The number of runs that contain each row: two for each perturbation, and the batches.
 const RUNS_PER_ROW: f64 = 24.0;
 
-/// Batch sizes that are always tried, in addition to the largest.
+/// Batch sizes that are always tried, in addition to the largest size.
 const REQUIRED_SIZES: [usize; 3] = [2, 3, 5];
 
-/// Batch sizes that are tried while there is time. An effect may appear at one size only, for
-/// example at the width of a vector register.
+/// Batch sizes that are tried if time is left. An effect may occur at one size only, for example at
+/// the width of a vector register.
 const OPTIONAL_SIZES: [usize; 14] = [4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 32];
 
-/// Why requests must not share runs.
+/// Why requests must not share runs of the graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Dependence {
-    /// A row had another answer in a batch than alone.
+    /// A row had a different answer in a batch than alone.
     Shown(String),
-    /// Nothing could be tried.
+    /// No batch could be tried.
     NotTried(String),
 }
 
@@ -46,18 +47,18 @@ impl Dependence {
     }
 }
 
-/// The row itself, and slight variations of it. With a single row of zeros, the effect of the other
-/// rows could be zero too. The graph may reject some of the variations.
+/// Returns the row and slight variations of it. If a batch contained only rows of zeros, the effect
+/// of the other rows could also be zero. The graph may reject some variations.
 pub(super) fn variations(row: &Tensors, vocabulary: &Vocabulary) -> Vec<Tensors> {
     let others = (1..=3).filter_map(|salt| Perturbation::Variation(salt).apply(row, vocabulary));
     std::iter::once(row.clone()).chain(others).collect()
 }
 
-/// Runs each row in batches with perturbed versions of all rows, with the other rows, in different
-/// orders and sizes.
+/// Runs each row in batches with perturbed versions of all rows and with the other rows, in
+/// different orders and sizes.
 ///
 /// # Errors
-/// If a row's answer in a batch differs from its answer alone by more than rounding, or if nothing
+/// If a row's answer in a batch differs from its answer alone by more than rounding, or if no batch
 /// could be tried.
 pub(super) fn prove(
     engine: &mut dyn Engine,
@@ -79,7 +80,7 @@ pub(super) fn prove(
     };
     let seconds_per_run = (since.elapsed() / count).as_secs_f64();
     let affordable = BUDGET.as_secs_f64() / (seconds_per_run * RUNS_PER_ROW).max(1e-9);
-    // At least one row: a slow graph is tested too, up to `BUDGET_FACTOR`.
+    // At least one row is kept, so that a slow graph is tested too, up to `BUDGET_FACTOR`.
     rows.truncate((affordable as usize).max(1));
     for perturbation in Perturbation::ALL {
         let perturbed: Vec<Tensors> = rows
@@ -108,7 +109,7 @@ pub(super) fn prove(
         .into_iter()
         .filter(|size| *size < max_batch_size)
     {
-        // The required sizes were tried. These are only more evidence.
+        // The required sizes were tried. The optional sizes only add evidence.
         if since.elapsed() > BUDGET {
             break;
         }
@@ -117,7 +118,7 @@ pub(super) fn prove(
     test.check_all_inputs_varied(&rows)
 }
 
-/// A row, and its outputs in a run of its own.
+/// A row, and its outputs when it runs alone.
 struct AnsweredRow {
     inputs: Tensors,
     outputs: Tensors,
@@ -132,8 +133,8 @@ impl AnsweredRow {
     }
 }
 
-/// Runs the rows alone. Rows of other shapes than the first can't share a run with it, and the
-/// graph may reject rows that the gate generated.
+/// Runs each row alone. Rows with a shape different from the first row's can't share a run with it,
+/// and the graph may reject generated rows.
 fn answer_alone(engine: &mut dyn Engine, rows: &[Tensors]) -> Vec<AnsweredRow> {
     let mut answered: Vec<AnsweredRow> = Vec::new();
     for inputs in rows {
@@ -172,7 +173,8 @@ impl Member<'_> {
 /// Perturbed rows that share a run with the rows under test.
 struct Others<'a> {
     rows: &'a [Tensors],
-    /// Each comes before the row under test, otherwise after it.
+    /// Whether each perturbed row comes before the row under test. Otherwise it comes after the
+    /// row.
     first: bool,
     description: &'static str,
 }
@@ -180,13 +182,13 @@ struct Others<'a> {
 struct IndependenceTest<'a> {
     engine: &'a mut dyn Engine,
     max_batch_size: usize,
-    /// For each input: a batch with different values of it was answered.
+    /// For each input: whether the graph answered a batch with different values of this input.
     varied: Vec<bool>,
 }
 
 impl IndependenceTest<'_> {
-    /// A proof must have varied every input. Otherwise the rows may depend on each other through
-    /// the input that was the same in all rows.
+    /// Checks that every input was varied. Otherwise the rows may depend on each other through an
+    /// input that was the same in all rows.
     fn check_all_inputs_varied(&self, rows: &[AnsweredRow]) -> Result<(), Dependence> {
         let inputs = rows
             .first()
@@ -205,13 +207,13 @@ impl IndependenceTest<'_> {
         }
     }
 
-    /// Each row next to a perturbed one, with as many pairs in a run as fit.
+    /// Runs each row next to a perturbed row, with the maximum number of pairs in each run.
     fn with_perturbed(
         &mut self,
         rows: &[AnsweredRow],
         others: &Others<'_>,
     ) -> Result<(), Dependence> {
-        // Half of each run are perturbed rows.
+        // Half of the rows in each run are perturbed.
         let pairs = (self.max_batch_size / 2).max(1);
         for (rows, perturbed) in rows.chunks(pairs).zip(others.rows.chunks(pairs)) {
             let mut members = Vec::new();
@@ -226,7 +228,8 @@ impl IndependenceTest<'_> {
             if self.run_batch(&members, others.description)? {
                 continue;
             }
-            // A perturbed row that fails alone may fail the batch: the batcher isolates such rows.
+            // A perturbed row that fails alone may also fail the batch. The batcher isolates such
+            // rows.
             let accepted: Vec<&Tensors> = perturbed
                 .iter()
                 .filter(|other| self.engine.run(other).is_ok())
@@ -246,10 +249,10 @@ impl IndependenceTest<'_> {
         Ok(())
     }
 
-    /// `size` rows in one run, once with the first row at the start and once with the second.
+    /// Runs `size` rows together, once with the first row at the start and once with the second.
     fn with_each_other(&mut self, rows: &[AnsweredRow], size: usize) -> Result<(), Dependence> {
         for start in 0..rows.len().min(2) {
-            // Steps of 3 and a shift after each round mix the order of the rows.
+            // Steps of 3 and a shift after each round vary the order of the rows.
             let members: Vec<Member<'_>> = (0..size)
                 .filter_map(|index| rows.get((start + index * 3 + index / rows.len()) % rows.len()))
                 .map(AnsweredRow::member)
@@ -263,18 +266,18 @@ impl IndependenceTest<'_> {
         Ok(())
     }
 
-    /// One run of all members. `Ok(false)` if the run fails.
+    /// Runs all members together. Returns `Ok(false)` if the run fails.
     ///
     /// # Errors
     /// If a member's outputs differ from the expected ones. `others` describes the other members.
     fn run_batch(&mut self, members: &[Member<'_>], others: &str) -> Result<bool, Dependence> {
         let inputs: Vec<&Tensors> = members.iter().map(|member| member.inputs).collect();
         let Some(batch) = join(&inputs) else {
-            // The server would not put them into one run either.
+            // The server would not run these rows together either.
             return Ok(true);
         };
         let Ok(outputs) = self.engine.run(&batch) else {
-            // The caller decides whether the failure is that of a single row.
+            // The caller decides whether a single row caused the failure.
             return Ok(false);
         };
         let parts = split_rows(outputs, members.len())?;

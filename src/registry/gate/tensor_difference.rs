@@ -4,11 +4,11 @@ use half::{bf16, f16};
 
 use crate::tensor::{Data, Tensor};
 
-/// Two values that differ, as texts.
+/// Two different values, as text.
 pub(super) type DifferentValues = (String, String);
 
-/// The first values that differ by more than rounding explains. A kernel may add up the same
-/// numbers in another order when it runs more rows.
+/// The first pair of values whose difference is larger than rounding can explain. A kernel may add
+/// the same numbers in a different order if it runs more rows.
 pub(super) fn first_difference(alone: &Tensor, in_batch: &Tensor) -> Option<DifferentValues> {
     if alone.shape() != in_batch.shape() {
         return Some((
@@ -17,7 +17,7 @@ pub(super) fn first_difference(alone: &Tensor, in_batch: &Tensor) -> Option<Diff
         ));
     }
     match (alone.data(), in_batch.data()) {
-        // The tolerances are about a hundred times the rounding of one operation of the type.
+        // The tolerances are about a hundred times the rounding error of one operation of the type.
         (Data::Fp32(a), Data::Fp32(b)) => compare_floats(a, b, 1e-5, f64::from),
         (Data::Fp64(a), Data::Fp64(b)) => compare_floats(a, b, 1e-9, |x| x),
         (Data::Fp16(a), Data::Fp16(b)) => compare_floats(a, b, 4e-3, f16::to_f64),
@@ -32,13 +32,13 @@ pub(super) fn first_difference(alone: &Tensor, in_batch: &Tensor) -> Option<Diff
         (Data::Int32(a), Data::Int32(b)) => compare_exactly(a, b),
         (Data::Int64(a), Data::Int64(b)) => compare_exactly(a, b),
         (Data::Bytes(a), Data::Bytes(b)) => compare_exactly(a, b),
-        // The runtime gives each output its declared type, so that this does not happen.
+        // The runtime gives each output its declared type, so this can't happen.
         _ => Some(("one type".to_owned(), "another".to_owned())),
     }
 }
 
-/// `tolerance` is relative to the largest finite value of the tensor: a small value that is the
-/// difference of two large ones has their rounding error.
+/// Compares floats. `tolerance` is relative to the largest finite value of the tensor: a small
+/// value may be the difference of two large ones and have their rounding error.
 fn compare_floats<T: Copy>(
     a: &[T],
     b: &[T],
@@ -47,7 +47,7 @@ fn compare_floats<T: Copy>(
 ) -> Option<DifferentValues> {
     let finite = |x: &T| to_f64(*x).is_finite().then(|| to_f64(*x).abs());
     let scale = a.iter().filter_map(finite).fold(1.0, f64::max);
-    // Equality first: infinity minus infinity is NaN.
+    // Equality is checked first, because infinity minus infinity is NaN.
     let same =
         |a: f64, b: f64| a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= tolerance * scale;
     a.iter()

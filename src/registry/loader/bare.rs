@@ -54,8 +54,8 @@ impl Loader {
         })
     }
 
-    /// The instance count of `config.pbtxt` is the number of workers, unless the server's own
-    /// configuration sets one for the model.
+    /// The plan for the workers. The instance count of `config.pbtxt` is the number of workers,
+    /// unless the server's configuration sets one for the model.
     fn workers_of_graph(&self, bare: &BareGraph) -> WorkerPlan {
         let model = bare.id.name.as_str();
         let mut plan = WorkerPlan::of(&self.settings, self.cores, model, bare.manifest.size());
@@ -77,7 +77,7 @@ impl Loader {
         let configured = self.settings.batching(model);
         let max_batch_size = match (batching, bare.batching(configured.max_batch_size)) {
             (Batching::Rows, Ok(limit)) => limit,
-            // Without a proof that the rows are independent, every request has its own run.
+            // Without a proof that the rows are independent, every request runs alone.
             _ => 1,
         };
         let graph_delay = bare
@@ -85,7 +85,7 @@ impl Loader {
             .as_ref()
             .and_then(|config| config.dynamic_batching)
             .map_or(0, |batching| batching.max_queue_delay_us);
-        // A delay that the server's configuration sets for the model comes first.
+        // A delay in the server's configuration for the model takes precedence.
         let delay = self
             .settings
             .own_delay(model)

@@ -33,7 +33,7 @@ use crate::{
     tensor::Tensors,
 };
 
-/// A graph whose file changed within this time may not be complete yet.
+/// A graph whose file changed within this time may be incomplete.
 const ARRIVAL_TIME: Duration = Duration::from_secs(2);
 
 /// The parts that all loads share.
@@ -42,7 +42,7 @@ pub(crate) struct Loader {
     pub trial: GateTrial,
     pub gate_cache: GateCache,
     pub settings: ModelSettings,
-    /// Directories without a manifest are not served.
+    /// Whether directories without a manifest are refused.
     pub require_manifest: bool,
     pub metrics: Metrics,
     pub copies: PackageCopies,
@@ -52,13 +52,13 @@ pub(crate) struct Loader {
 /// Why a directory could not be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LoadFailure {
-    /// Files are missing or short. Every poll checks again.
+    /// Files are missing or too short. Every poll checks again.
     Incomplete(String),
     Refused(PackageError),
 }
 
 impl Loader {
-    /// The file that is missing or short, with what is wrong with it. `None` if a load makes sense.
+    /// A description of the file that is missing or too short. `None` if a load is worthwhile.
     pub(crate) fn missing(&self, directory: &Path) -> Option<String> {
         if self.is_bare(directory) {
             return None;
@@ -75,13 +75,13 @@ impl Loader {
         Manifest::read(directory).ok()?.incomplete_file(directory)
     }
 
-    /// Whether the directory has a graph without a manifest, and such graphs are served.
+    /// Whether the directory contains a graph without a manifest, and such graphs are served.
     pub(crate) fn is_bare(&self, directory: &Path) -> bool {
         !self.require_manifest
             && bare_graph::id_of(directory).is_some_and(|id| bare_graph::is_bare(directory, &id))
     }
 
-    /// Whether the directory has a bare graph whose file changed so recently that it may still
+    /// Whether the directory contains a bare graph whose file changed so recently that it may still
     /// grow.
     pub(crate) fn just_arrived(&self, directory: &Path) -> bool {
         let modified = || {
@@ -94,8 +94,8 @@ impl Loader {
             && modified().is_some_and(|modified| clock::is_recent(modified, ARRIVAL_TIME))
     }
 
-    /// Lowers the priority of this thread, so that requests come first. Every thread that it starts
-    /// inherits the priority: with threads inside a run, the engine would stay slow for ever.
+    /// Lowers the priority of this thread, so that requests take precedence. Threads that it starts
+    /// inherit the priority. Inside a run, such threads would keep the engine slow for ever.
     pub(crate) fn lower_priority(&self, id: &ModelId, directory: &Path, niceness: i32) {
         let size = if self.is_bare(directory) {
             fs_err::metadata(directory.join(MODEL_FILE)).map_or(0, |metadata| metadata.len())
@@ -110,8 +110,8 @@ impl Loader {
         }
     }
 
-    /// Verifies, loads and warms the version. The hashes are checked even if the gate's result is
-    /// cached.
+    /// Verifies, loads and warms the version. The hashes are checked even if the result of the gate
+    /// is cached.
     pub(crate) fn load(
         &self,
         directory: &Path,
@@ -128,8 +128,8 @@ impl Loader {
         loaded.map_err(LoadFailure::Refused)
     }
 
-    /// The result of the gate: cached, or from a run of the gate in another process. `extra` is
-    /// everything that the result depends on and the digest does not cover.
+    /// The result of the gate, from the cache or from a run in another process. `extra` contains
+    /// everything that determines the result and is not part of the digest.
     fn gate_result(
         &self,
         directory: &Path,
@@ -143,7 +143,8 @@ impl Loader {
         if let Some(result) = cached {
             return Ok(result);
         }
-        // In another process: a graph that crashes the runtime must not end the server.
+        // The gate runs in another process, because a graph that crashes the runtime must not end
+        // the server.
         let result = self.trial.run(directory, options, &mut |check| {
             tracing::debug!(package = %directory.display(), check = check.name, milliseconds = check.milliseconds, "passed");
         })?;
@@ -155,8 +156,8 @@ impl Loader {
         Ok(result)
     }
 
-    /// A session of the verified files, and the factory for more. The factory reads the copy in the
-    /// state if the files are gone or changed by then.
+    /// Opens a session of the verified files, and a factory for more sessions. If the files are
+    /// changed or gone, the factory reads the copy in the state directory.
     fn open(
         &self,
         directory: &Path,
@@ -172,7 +173,8 @@ impl Loader {
             .copies
             .directory(&id.name, id.version.as_str(), &manifest.digest);
         let verified = move || {
-            // A worker may be replaced days later. The files may have been overwritten since.
+            // A worker may be replaced days later. By that time the files may have been
+            // overwritten.
             let changed = match manifest.check_files(&directory) {
                 Ok(()) => return Ok(directory.join(MODEL_FILE)),
                 Err(error) => error,
@@ -191,8 +193,8 @@ fn graph_error(error: &EngineError) -> PackageError {
     PackageError::new("graph", MODEL_FILE, error.to_string())
 }
 
-/// The files changed between the gate and the load: what the gate checked is not what would be
-/// loaded.
+/// Checks that the files did not change between the gate and the load. Otherwise the loaded files
+/// would differ from those that the gate checked.
 fn check_digest(
     result: &TrialResult,
     manifest: &Manifest,
@@ -209,8 +211,8 @@ fn check_digest(
     ))
 }
 
-/// Makes an engine for each worker, and warms them with a run of `warm_up` if there is one. The
-/// first run of a session allocates memory and is slow.
+/// Creates an engine for each worker, and warms it with a run of `warm_up` if that is not `None`.
+/// The first run of a session allocates memory and is slow.
 fn make_engines(
     factory: &OnnxFactory,
     first: OnnxEngine,

@@ -34,13 +34,14 @@ impl Loader {
         };
         let result = self.gate_result(directory, &manifest, options, "")?;
 
-        // Opened again after the gate, with its hashes: the gate ran in another process and may
-        // have taken minutes.
+        // The package is opened again after the gate, including its hashes: the gate ran in another
+        // process and may have taken minutes.
         let package = ModelPackage::open(directory)?;
         check_digest(&result, &package.manifest, manifest::FILE, "verified")?;
         let resources = plan.resources(&self.settings, model);
         let (mut factory, first) = self.open(directory, id, &package.manifest, resources)?;
-        // Before `bind`: it decides which optional inputs the signature has.
+        // `feed` must run before `bind`: it adds the optional inputs that the package sets to the
+        // signature.
         factory.feed(|name| package.parts.feeds(name));
         let transform = package.parts.bind(factory.signature())?;
         let warm_up = result
@@ -54,7 +55,7 @@ impl Loader {
                 Batching::Rows => configured
                     .max_batch_size
                     .min(own_limit.unwrap_or(usize::MAX)),
-                // The batcher makes runs of one row then.
+                // In this case the batcher runs one row at a time.
                 Batching::None { .. } => 1,
             },
             max_delay: Duration::from_micros(configured.max_delay_us),

@@ -2,8 +2,9 @@
 
 use crate::{config::ModelSettings, engine::infer::Resources};
 
-/// Packages above this size get one worker with all cores: a copy of the weights for each worker
-/// would cost more memory than the second session gains (measured: docs/performance.md).
+/// Maximum size of a package that gets several workers. A larger package gets one worker with all
+/// cores: a copy of the weights per worker would cost more memory than the second session gains
+/// (measured: docs/performance.md).
 pub(super) const LARGE_PACKAGE_BYTES: u64 = 16 << 20;
 
 #[derive(Clone, Copy)]
@@ -13,7 +14,7 @@ pub(super) struct WorkerPlan {
 }
 
 impl WorkerPlan {
-    /// The workers of a package with `size` bytes. The configuration comes first.
+    /// The workers of a package with `size` bytes. The configuration takes precedence.
     pub(super) fn of(settings: &ModelSettings, cores: usize, model: &str, size: u64) -> WorkerPlan {
         let large = size > LARGE_PACKAGE_BYTES;
         // 0 means that the server chooses.
@@ -37,7 +38,7 @@ impl WorkerPlan {
     pub(super) fn resources(self, settings: &ModelSettings, model: &str) -> Resources {
         let memory_bytes = settings
             .memory_limit(model)
-            // The division must not make a limit of 0.
+            // The division must not result in a limit of 0.
             .map(|limit| (limit / self.workers.max(1) as u64).max(1));
         Resources {
             intra_op_threads: self.intra_op_threads,

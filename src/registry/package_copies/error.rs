@@ -1,4 +1,4 @@
-//! Why a package can't be copied, or can't be loaded again.
+//! Why a package can't be copied or loaded again.
 
 use std::{fmt, io, path::PathBuf};
 
@@ -8,13 +8,13 @@ use crate::{id::Version, package::PackageError, registry::integrity::IntegrityEr
 pub(crate) enum CopyError {
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A file has other bytes than the loaded one.
+    /// A file differs from the loaded one.
     #[error(transparent)]
     Changed(#[from] PackageError),
     #[error("its files differ from the loaded ones: {0}")]
     Lost(IntegrityError),
     #[error(
-        "it needs {needed} bytes; {free} bytes are free in {}, and {reserved} of them are left to the journal: make room there, or set state.keep_packages = false",
+        "it needs {needed} bytes; {free} bytes are free in {}, and {reserved} of them are reserved for the journal: free disk space there, or set state.keep_packages = false",
         directory.display()
     )]
     NoRoom {
@@ -31,7 +31,7 @@ pub(crate) struct NotRestorable {
     pub version: Version,
     /// What happened to the files in the models directory.
     pub files: FilesLoss,
-    /// What is wrong with the copy in the state. `None` if there is no copy.
+    /// The problem with the copy in the state directory. `None` if there is no copy.
     pub copy: Option<Box<IntegrityError>>,
 }
 
@@ -49,7 +49,10 @@ impl fmt::Display for NotRestorable {
             FilesLoss::Changed(error) => write!(f, "differ from the loaded ones ({error})")?,
         }
         if let Some(error) = &self.copy {
-            write!(f, ", and its copy in the state is damaged ({error})")?;
+            write!(
+                f,
+                ", and its copy in the state directory is damaged ({error})"
+            )?;
         }
         f.write_str(": it answers from memory, and a restart would lose it; put them back")
     }

@@ -1,4 +1,4 @@
-//! Copying and moving files so that a power failure leaves either the whole copy or none.
+//! Copies and moves files so that a power failure leaves either a complete copy or no copy.
 
 use std::{
     io::{self, Read, Write},
@@ -7,20 +7,21 @@ use std::{
 
 use crate::registry::{integrity::IntegrityChecks, package_copies::CopyError};
 
-/// Room on the disk that copies leave free for the journal. On a small disk it is `1 /
+/// Disk space in bytes that copies leave free for the journal. On a small disk it is `1 /
 /// RESERVED_PART` of the disk.
 const RESERVED_BYTES: u64 = 64 << 20;
 const RESERVED_PART: u64 = 20;
 
-/// The number of bytes after which a copy waits for the disk. Without it, the end of a large copy
-/// would wait for gigabytes that the system holds in memory.
+/// The number of bytes after which a copy waits until they are on the disk. Otherwise the end of a
+/// large copy would wait for gigabytes that the system still has in memory.
 const SYNC_INTERVAL_BYTES: usize = 64 << 20;
 
-/// The levels of directories between a version's copy and the state: NAME, DIGEST, NAME, `packages`
-/// and the state itself.
+/// The number of directory levels from a version's copy to the state directory: NAME, DIGEST, NAME,
+/// `packages` and the state directory itself.
 const LEVELS: usize = 5;
 
-/// Reads a file and writes what it reads to another one. Both end if the process is about to end.
+/// Reads one file and writes its bytes to another file. Both operations stop if the process is
+/// about to end.
 pub(super) struct CopyReader<'a> {
     source: fs_err::File,
     target: &'a fs_err::File,
@@ -58,9 +59,9 @@ impl Read for CopyReader<'_> {
     }
 }
 
-/// Moves a complete copy to its place. A damaged copy that is there is moved to `aside`.
+/// Moves a complete copy to its place. A damaged copy at this place is moved to `aside`.
 ///
-/// The files next to the versions come first, so that a version can be loaded as soon as it
+/// The files next to the versions are moved first, so that a version can be loaded as soon as it
 /// appears.
 pub(super) fn install(staged: &Path, copy: &Path, aside: Option<&Path>) -> io::Result<()> {
     let (Some(from), Some(to)) = (staged.parent(), copy.parent()) else {
@@ -77,13 +78,14 @@ pub(super) fn install(staged: &Path, copy: &Path, aside: Option<&Path>) -> io::R
         fs_err::rename(copy, aside)?;
     }
     fs_err::rename(staged, copy).inspect_err(|_| {
-        // A damaged copy may still be readable in part: it is better than none.
+        // The damaged copy is restored, because parts of it may still be readable.
         let _ = aside.map(|aside| fs_err::rename(aside, copy));
     })?;
     to.ancestors().take(LEVELS).try_for_each(sync_directory)
 }
 
-/// Makes renames and new files in the directory survive a power failure, if the file system can.
+/// Ensures that renames and new files in the directory survive a power failure, if the file system
+/// supports it.
 pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     match fs_err::File::open(directory)?.sync_all() {
         // Some network file systems can't sync a directory.
@@ -99,7 +101,7 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Refuses a copy that would leave too little room on the disk.
+/// Refuses a copy that would leave too little free disk space.
 pub(super) fn check_room(directory: &Path, needed: u64) -> Result<(), CopyError> {
     let statistics = rustix::fs::statvfs(directory).map_err(io::Error::from)?;
     let free = statistics.f_bavail.saturating_mul(statistics.f_frsize);

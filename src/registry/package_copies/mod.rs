@@ -1,10 +1,10 @@
-//! `PackageCopies`: copies of the stable and the previous packages, next to the journal. A restart
-//! and a rollback work although somebody removed the files from the models directory, or packed
-//! another package under the same version.
+//! `PackageCopies`: copies of the stable and previous packages, next to the journal. With them, a
+//! restart and a rollback work even if the files in the models directory were removed or replaced
+//! by another package with the same version.
 //!
-//! A copy is in `packages/NAME/DIGEST/NAME/VERSION/` below the state. The files that a bare graph
-//! needs next to its versions are in `packages/NAME/DIGEST/NAME/`. The copies are no hard links: a
-//! file that is edited in place would change in both places.
+//! A copy is in `packages/NAME/DIGEST/NAME/VERSION/` below the state directory. The files that a
+//! bare graph needs next to its versions are in `packages/NAME/DIGEST/NAME/`. The copies are not
+//! hard links: an edit in place would change both files.
 
 mod error;
 mod files;
@@ -34,17 +34,17 @@ use crate::{
     },
 };
 
-/// The staging directory of a killed process is removed when nobody wrote to it for this time.
-/// Other replicas copy to the same place.
+/// Time without writes after which the staging directory of a killed process is removed. Other
+/// replicas copy to the same place.
 const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
 
-/// The depth to which a staging directory is searched for recent files.
+/// Maximum depth of the search for recent files in a staging directory.
 const MAX_DEPTH: usize = 16;
 
-/// The copies in one state.
+/// The package copies in one state directory.
 #[derive(Clone)]
 pub(crate) struct PackageCopies {
-    /// `None` if no copies are wanted.
+    /// The directory of the copies. `None` if copies are disabled.
     root: Option<PathBuf>,
     integrity: Arc<IntegrityChecks>,
     swept: Arc<OnceLock<()>>,
@@ -76,13 +76,13 @@ impl PackageCopies {
         self.integrity.is_stopped()
     }
 
-    /// The copy of a version that was decided on.
+    /// The copy of a version that is named in a decision. `None` if there is no copy.
     pub(crate) fn found(&self, name: &ModelName, named: &VersionRef) -> Option<FoundDirectory> {
         let directory = self.directory(name, &named.version, &named.digest)?;
         directory.is_dir().then(|| source::found_at(directory))
     }
 
-    /// The place of a version's copy, whether it exists or not. `None` if no copies are wanted.
+    /// The directory of a version's copy, which may not exist. `None` if copies are disabled.
     pub(crate) fn directory(
         &self,
         name: &ModelName,
@@ -97,13 +97,13 @@ impl PackageCopies {
         Some(of_digest.join(name.as_str()).join(version))
     }
 
-    /// Whether a restart finds the loaded version: as a copy, or in `directory` of the models.
+    /// Checks whether a restart would find the loaded version, as a copy or in `directory`.
     pub(crate) fn check(&self, contents: &Contents, directory: &Path) -> Result<(), NotRestorable> {
         let copy = self
             .copy_of(contents)
             .filter(|copy| copy.is_dir())
             .map(|copy| self.integrity.check(contents, &copy));
-        // The copy is checked first: nobody works in its directory.
+        // The copy is checked first, because nobody edits files in its directory.
         if copy == Some(Ok(())) {
             return Ok(());
         }
@@ -127,8 +127,8 @@ impl PackageCopies {
         self.directory(&id.name, id.version.as_str(), &manifest.digest)
     }
 
-    /// Copies a package that was loaded from `directory`, and replaces a damaged copy. It either
-    /// copies the loaded files or fails.
+    /// Copies a package that was loaded from `directory`, and replaces a damaged copy. The copy
+    /// contains the loaded files, or the method fails.
     pub(crate) fn keep(&self, contents: &Contents, directory: &Path) -> Result<(), CopyError> {
         let id = contents.id();
         let Some((copy, parent)) = self
@@ -142,13 +142,13 @@ impl PackageCopies {
             Some(Err(damage)) => Some(damage),
             None => None,
         };
-        // A copy that begins during a shutdown would delay it.
+        // A copy that starts during a shutdown would delay the shutdown.
         self.integrity.check_running()?;
         self.sweep();
         check_without_hashes(contents, directory).map_err(CopyError::Lost)?;
         fs_err::create_dir_all(&parent)?;
         check_room(&parent, contents.manifest().size())?;
-        // The name starts with a dot: `retain` and `found` never see an unfinished copy.
+        // The name starts with a dot, so that `retain` and `found` never use an unfinished copy.
         let staging = parent.join(format!(".{}", PredictionId::new()));
         let staged = staging.join(id.name.as_str()).join(id.version.as_str());
         let outcome = self
@@ -167,7 +167,7 @@ impl PackageCopies {
                 }
                 Ok(())
             }
-            // Another replica made the same copy first.
+            // Another replica has already created the same copy.
             Err(_) if copy.is_dir() && self.integrity.check(contents, &copy).is_ok() => Ok(()),
             Err(error) => Err(error),
         }
@@ -202,15 +202,15 @@ impl PackageCopies {
     fn copy_file(&self, from: &Path, to: &Path) -> io::Result<(Digest, u64)> {
         fs_err::create_dir_all(to.parent().unwrap_or(to))?;
         let (source, target) = (fs_err::File::open(from)?, fs_err::File::create(to)?);
-        // A model that only one group may read stays so.
+        // The permissions are kept, for example for a model that only one group may read.
         target.set_permissions(source.metadata()?.permissions())?;
         let copied = Digest::of_reader(CopyReader::new(source, &target, &self.integrity))?;
         target.sync_all()?;
         Ok(copied)
     }
 
-    /// Removes the copies of a model with other digests than these. Returns whether it removed any.
-    /// Versions with the same digest share a directory and are kept together.
+    /// Removes the copies of a model whose digest is not in `digests`. Returns whether it removed
+    /// any. Versions with the same digest share a directory and are kept together.
     pub(crate) fn retain(&self, name: &ModelName, digests: &BTreeSet<String>) -> bool {
         let Some(parent) = self.root.as_ref().map(|root| root.join(name.as_str())) else {
             return false;
@@ -232,14 +232,14 @@ impl PackageCopies {
                     tracing::warn!(model = %name, error = %error, "the copy of a package can't be removed");
                 }
             }
-            // A directory that is removed in part does not count.
+            // A directory that is only partly removed does not count.
             removed |= !directory.exists();
         }
         removed
     }
 
-    /// Removes the unfinished copies of killed processes, once in the life of this process. `keep`
-    /// does the same before each copy.
+    /// Removes the unfinished copies of killed processes, once per process. `keep` does the same
+    /// before each copy.
     pub(crate) fn sweep_once(&self) {
         if self.swept.set(()).is_ok() {
             self.sweep();
@@ -271,8 +271,8 @@ impl PackageCopies {
     }
 }
 
-/// Whether a file below was written within `LEFTOVER_AGE`: it may belong to another replica's copy.
-/// A file whose metadata can't be read counts as written.
+/// Whether a file in the directory was written within `LEFTOVER_AGE`, because it may belong to the
+/// copy of another replica. A file whose metadata can't be read counts as written.
 fn was_written(path: &Path, depth: usize) -> bool {
     let Ok(modified) = fs_err::symlink_metadata(path).and_then(|metadata| metadata.modified())
     else {

@@ -25,10 +25,10 @@ use crate::{
     },
 };
 
-/// How much longer than the child's own limit the parent waits before it kills the child.
+/// How long the parent waits after the child's own limit before it kills the child.
 const KILL_DELAY: Duration = Duration::from_secs(2);
 
-/// A line of JSON that the child prints.
+/// A message from the child, printed as one line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum TrialMessage {
@@ -42,19 +42,20 @@ pub(crate) enum TrialMessage {
     },
 }
 
-/// What the gate found out about a version that passed.
+/// The result of the gate for a version that passed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TrialResult {
     pub batching: Batching,
     pub digest: String,
     /// The operator set of each domain that the graph uses.
     pub opset: BTreeMap<String, u32>,
-    /// The graph accepted the run with which engines are warmed.
+    /// Whether the graph accepted the run with which engines are warmed.
     pub warm: bool,
-    /// Outputs of a bare graph without a row for each row of the inputs, with the reason.
+    /// Outputs of a bare graph that do not have one row per row of the inputs, with the reason.
     #[serde(default)]
     pub without_rows: BTreeMap<String, String>,
-    /// A setting of the configuration that the graph does not allow.
+    /// A setting of the configuration that the graph does not allow. `None` if there is no such
+    /// setting.
     #[serde(default)]
     pub warning: Option<String>,
 }
@@ -62,17 +63,17 @@ pub(crate) struct TrialResult {
 /// The child's program and limits.
 #[derive(Clone, Debug)]
 pub(crate) struct GateTrial {
-    /// predictd itself: its hidden command `gate` runs the checks.
+    /// The path of predictd itself. Its hidden command `gate` runs the checks.
     pub executable: PathBuf,
-    /// The ONNX Runtime library.
+    /// The path of the ONNX Runtime library.
     pub library: PathBuf,
     pub timeout: Duration,
-    /// The limit of the child's address space.
+    /// The limit of the child's address space, in bytes.
     pub memory_bytes: u64,
 }
 
 impl GateTrial {
-    /// Checks the package at `directory`. `report` gets each passed check as it passes.
+    /// Checks the package in `directory`. `report` is called for each check as soon as it passes.
     pub(crate) fn run(
         &self,
         directory: &Path,
@@ -93,7 +94,7 @@ impl GateTrial {
         if matches!(outcome, Some(Err(_))) {
             let _ = child.kill();
         }
-        // Without a wait the child would stay in the process table.
+        // Without this call the child would stay in the process table.
         let status = child.wait();
         outcome.unwrap_or_else(|| Err(crashed(&progress, status.ok())))
     }
@@ -110,16 +111,16 @@ impl GateTrial {
             .args(["--intra-op-threads", &options.intra_op_threads.to_string()])
             .args(["--parent", &std::process::id().to_string()])
             .args(options.bare.then_some("--bare"))
-            // Nothing is sent to the child. An inherited terminal could stop it.
+            // The child reads no input. An inherited terminal could stop it.
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            // The runtime may print warnings there, which are no messages.
+            // The runtime may print warnings to this stream, and they are not messages.
             .stderr(Stdio::null())
             .spawn()
     }
 
-    /// Reads messages until the child reports its result or its time is up. `None` if the child
-    /// ended without a result.
+    /// Reads messages until the child reports its result or its time limit passes. `None` if the
+    /// child ended without a result.
     fn follow(
         &self,
         messages: &mpsc::Receiver<TrialMessage>,
@@ -169,7 +170,7 @@ fn read_messages(child: &mut Child) -> std::io::Result<mpsc::Receiver<TrialMessa
         .name("gate-lines".to_owned())
         .spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                // The runtime printed something. Without a result the parent reports a crash.
+                // The runtime printed this line. If no result follows, the parent reports a crash.
                 let Ok(message) = serde_json::from_str(&line) else {
                     return;
                 };
@@ -187,7 +188,7 @@ fn crashed(progress: &Progress, status: Option<ExitStatus>) -> PackageError {
     PackageError::new("crash", progress.file(), detail)
 }
 
-/// The name of a check is a label of a metric, so that it must be one of a fixed set.
+/// Converts the name of a check to one of a fixed set, because it becomes a label of a metric.
 fn known_check(check: &str) -> &'static str {
     const KNOWN: [&str; 18] = [
         "config",

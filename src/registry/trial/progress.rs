@@ -1,4 +1,4 @@
-//! `Progress`: the check that the gate is in, for the message about a check that never ends.
+//! `Progress`: the current check of the gate, for the message about a check that never ends.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ impl Progress {
         check.clone_into(&mut self.last);
     }
 
-    /// What the gate does after the last check that passed.
+    /// The activity of the gate after the last check that passed.
     pub(super) fn doing(&self) -> &'static str {
         match self.last.as_str() {
             "" => "reading the manifest",
@@ -27,7 +27,7 @@ impl Progress {
         }
     }
 
-    /// The file that this check reads.
+    /// The file that the current check reads.
     pub(super) fn file(&self) -> &'static str {
         match self.last.as_str() {
             "" | "manifest" => "manifest.json",

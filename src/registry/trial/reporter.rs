@@ -1,5 +1,5 @@
-//! `Reporter`: the child's side of a trial. It prints messages, and ends the process when its time
-//! is up.
+//! `Reporter`: the child's side of a trial. It prints messages, and ends the process at the time
+//! limit.
 
 use std::{
     io::Write,
@@ -22,7 +22,7 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Starts a watchdog thread, which ends the process after `timeout`, whatever the runtime does.
+    /// Starts a watchdog thread that ends the process after `timeout`, even if the runtime hangs.
     pub(crate) fn start(timeout: Duration, exit: fn(i32) -> !) -> std::io::Result<Reporter> {
         let reporter = Reporter {
             progress: Arc::default(),
@@ -32,7 +32,7 @@ impl Reporter {
             .name("gate-watchdog".to_owned())
             .spawn(move || {
                 let deadline = Instant::now() + timeout;
-                // A parked thread may wake up for no reason.
+                // A parked thread may wake up without a reason.
                 while let Some(rest) = deadline.checked_duration_since(Instant::now()) {
                     thread::park_timeout(rest);
                 }
@@ -83,7 +83,7 @@ fn print_message(message: &TrialMessage) {
     let mut stdout = std::io::stdout().lock();
     if let Ok(mut text) = serde_json::to_vec(message) {
         text.push(b'\n');
-        // The write fails if the parent ended: nobody needs the message any more.
+        // The write fails only if the parent ended. In this case nobody needs the message.
         let _ = stdout.write_all(&text).and_then(|()| stdout.flush());
     }
 }

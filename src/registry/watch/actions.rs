@@ -1,4 +1,4 @@
-//! Carrying out what `reconcile` plans for each model.
+//! Carries out the actions that `reconcile` plans for each model.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -25,8 +25,8 @@ impl RegistryLoop {
         let names: Vec<ModelName> = self.models.0.keys().cloned().collect();
         for name in names {
             self.evict_conflicting(&name);
-            // A version that turns out to be incomplete makes room for an older one, which the next
-            // plan loads. Every round changes a phase, and phases don't go back: the loop ends.
+            // A version that is found to be incomplete makes room for an older one, which the next
+            // plan loads. Every round changes a phase and phases don't go back, so the loop ends.
             let mut before = None;
             while let Some(phases) =
                 Some(self.phases(&name)).filter(|phases| before.as_ref() != Some(phases))
@@ -39,7 +39,7 @@ impl RegistryLoop {
                 .models
                 .get(&name)
                 .is_some_and(|model| model.versions.is_empty());
-            // A model whose directory can't be read is expected to come back.
+            // A model whose directory can't be read is expected to become readable again.
             if gone && !self.unreadable.contains(&name) {
                 self.models.0.remove(&name);
             }
@@ -96,9 +96,9 @@ impl RegistryLoop {
             .collect();
         let decision = self.parts.registry.decision(name);
         let needed = match &decision {
-            // An operator's order comes before the journal.
+            // An operator's order takes precedence over the journal.
             _ if model.unloaded => BTreeSet::new(),
-            // The version that answers now stays until the decided one is loaded.
+            // The version that answers now stays until the new stable version is loaded.
             Some(decision) if decision.stable.is_some() => decision
                 .needed()
                 .into_iter()
@@ -113,11 +113,12 @@ impl RegistryLoop {
         Some(ModelView { versions, needed })
     }
 
-    /// The version that answers because the stable one is not loaded.
+    /// The version that answers because the stable version is not loaded. `None` if there is no
+    /// such version.
     fn substitute(&self, name: &ModelName) -> Option<Version> {
         let snapshot = self.parts.registry.snapshot();
         let model = snapshot.models.get(name)?;
-        // Without a substitute `needed` already contains the version that answers.
+        // Without a substitute, `needed` already contains the version that answers.
         model.awaited()?;
         model
             .stable
@@ -132,7 +133,7 @@ impl RegistryLoop {
             .and_then(Version::parse)
     }
 
-    /// Whether a version to load is a new bare graph, whose file may not be complete yet.
+    /// Whether a version to load is a new bare graph whose file may be incomplete.
     fn awaits_arrival(&self, name: &ModelName) -> bool {
         self.plan(name).iter().any(|action| match action {
             LoadAction::Load(version) => self
@@ -143,8 +144,8 @@ impl RegistryLoop {
         })
     }
 
-    /// Whether a load or unload of the model is under way or about to begin. A version with missing
-    /// files does not count: nobody knows when the files come.
+    /// Whether a load or unload of the model is in progress or about to begin. A version with
+    /// missing files is not counted, because it is not known when the files arrive.
     pub(super) fn is_busy(&self, name: &ModelName) -> bool {
         let Some(model) = self.models.get(name) else {
             return false;
@@ -164,7 +165,7 @@ impl RegistryLoop {
             })
     }
 
-    /// Chooses the first stable version of a model about which nothing was decided yet.
+    /// Chooses the first stable version of a model that has no decisions yet.
     fn adopt(&mut self, name: &ModelName) {
         let decided = self
             .parts
@@ -193,7 +194,7 @@ impl RegistryLoop {
     }
 
     /// Checks the changed directory of a loaded version. A package must not change: the loaded
-    /// version stays, and operators get a warning.
+    /// version stays in use, and operators get a warning.
     fn check_changed_files(&mut self, name: &ModelName, version: &Version) {
         let Some(tracked) = self.models.version_mut(name, version) else {
             return;
@@ -202,7 +203,8 @@ impl RegistryLoop {
         else {
             return;
         };
-        // Set before the check: the same change must not be checked and logged again.
+        // The fingerprint is set before the check, so that the same change is not checked and
+        // logged again.
         tracked.checked_fingerprint = found.fingerprint;
         tracked.warning = check_same_files(servable, found).err().map(|error| {
             format!("the files of this version were changed and are refused, the loaded ones stay in use: {error}")
@@ -222,14 +224,14 @@ impl RegistryLoop {
     }
 }
 
-/// Whether the directory still has the files that were loaded.
+/// Checks whether the directory still contains the files that were loaded.
 fn check_same_files(servable: &Servable, found: &FoundDirectory) -> Result<(), PackageError> {
     let manifest = match &servable.contents {
         Contents::Package(_) => Manifest::read(&found.directory)?,
         Contents::Bare(bare) => BareGraph::open(&found.directory, &bare.id)?.manifest,
     };
     if manifest.digest == servable.digest() {
-        // The manifest may be intact while a listed file was overwritten.
+        // A listed file may be overwritten although the manifest is unchanged.
         return manifest.check_files(&found.directory);
     }
     let detail = format!(

@@ -19,9 +19,10 @@ impl Draining {
         self.0.push(servable);
     }
 
-    /// Removes and returns the versions that no request uses any more.
+    /// Removes and returns the versions that no request uses.
     fn take_unused(&mut self) -> Vec<Arc<Servable>> {
-        // The published snapshot no longer contains them, so that the count can only fall.
+        // The published snapshot no longer contains these versions, so their reference counts can
+        // only decrease.
         let unused = |servable: &mut Arc<Servable>| {
             Arc::strong_count(servable) == 1 && servable.batcher.queue_len() == 0
         };
@@ -46,12 +47,12 @@ impl RegistryLoop {
     pub(super) fn release_drained(&mut self) {
         for servable in self.draining.take_unused() {
             let id = servable.id().clone();
-            // Dropped here and not by a request: it frees the engines, which takes time.
+            // The version is dropped on this thread instead of in a request, because freeing its
+            // engines takes time.
             drop(servable);
             tracing::info!(model = %id.name, version = %id.version, "unloaded");
             let tracked = self.models.version_mut(&id.name, &id.version);
-            // The version may have been loaded again meanwhile. Then the metrics belong to that
-            // load.
+            // If the version was loaded again while it drained, its metrics belong to the new load.
             let loaded_again = tracked.as_ref().is_some_and(|tracked| {
                 matches!(
                     tracked.state,

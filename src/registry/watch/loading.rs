@@ -1,4 +1,4 @@
-//! Loading versions in threads of their own.
+//! Loads versions in separate threads.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -23,16 +23,16 @@ use crate::{
     },
 };
 
-/// Loads run at this niceness, so that they don't slow down requests.
+/// The niceness of threads that load versions, so that they don't slow down requests.
 const LOAD_NICENESS: i32 = 10;
 
-/// How much longer than the gate's limits a load may take.
+/// How much longer than the limits of the gate a load may take.
 const LOAD_GRACE: Duration = Duration::from_secs(10);
 
 impl RegistryLoop {
     pub(super) fn load(&mut self, name: &ModelName, version: &Version) {
-        // A server that answers nobody yet may use all cores. Later, one load at a time leaves the
-        // cores to requests.
+        // A server that does not answer requests yet may use all cores. After that, one load at a
+        // time leaves the other cores to requests.
         let concurrent = if self.initial_loads_done {
             1
         } else {
@@ -47,8 +47,8 @@ impl RegistryLoop {
         let Some(found) = tracked.found.clone() else {
             return;
         };
-        // The failure may come from an unfinished copy. Only the next scan can tell whether the
-        // files changed since.
+        // An unfinished copy may have caused the failure. Only the next scan shows whether the
+        // files have changed.
         if tracked
             .forgiven
             .is_some_and(|failure| failure.scan == self.scans)
@@ -94,7 +94,7 @@ impl RegistryLoop {
             self.reject(name, version, error, Duration::ZERO);
             return;
         }
-        // Once for each missing file, not at every scan.
+        // Logged once per missing file, not at every scan.
         let known = matches!(&tracked.state, VersionState::Incomplete { missing: before } if *before == missing);
         if !known {
             tracing::warn!(model = %name, version = %version, missing, "the package is incomplete; every poll checks it again");
@@ -102,7 +102,7 @@ impl RegistryLoop {
         tracked.state = VersionState::Incomplete { missing };
     }
 
-    /// Whether a bare graph is so new that its file may still grow. It is loaded once it stays
+    /// Whether a bare graph is so new that its file may still grow. It is loaded after it was
     /// unchanged for half a poll interval.
     fn waits_for_arrival(
         &mut self,
@@ -134,10 +134,11 @@ impl RegistryLoop {
         let (load_id, thread_name) = (id.clone(), format!("load-{}", id.name));
         let started = thread::Builder::new().name(thread_name).spawn(move || {
             let start = Instant::now();
-            // Only this thread: the workers are started by the loop, at normal priority.
+            // Only this thread gets a lower priority. The loop starts the workers at normal
+            // priority.
             loader.lower_priority(&load_id, &found.directory, LOAD_NICENESS);
             let load = AssertUnwindSafe(|| loader.load(&found.directory, &load_id).map(Box::new));
-            // A panic must not leave the version in `Loading` for ever.
+            // A panic must not leave the version in the state `Loading` for ever.
             let outcome = catch_unwind(load).unwrap_or_else(|_| {
                 let error = PackageError::new("runtime", "", "the load panicked");
                 Err(LoadFailure::Refused(error))
@@ -155,7 +156,8 @@ impl RegistryLoop {
         match started {
             Ok(_) => {
                 tracked.state = VersionState::Loading;
-                // The result arrives as an event of this loop, so that it can't overtake this line.
+                // The result arrives as an event of this loop, so it can't be processed before this
+                // line.
                 self.loads.begin(number, id, limit);
             }
             Err(error) => {
@@ -165,14 +167,14 @@ impl RegistryLoop {
         }
     }
 
-    /// The gate has its own limit. The load that follows repeats a load and a run that the gate has
-    /// seen succeed within it.
+    /// The time limit of a load. The gate has its own limit. The load repeats one load and one run,
+    /// both of which succeeded within the limit of the gate.
     fn load_limit(&self) -> Duration {
         self.parts.models.gate_timeout() * 2 + LOAD_GRACE
     }
 
-    /// A load that hangs must not keep the server from being ready, nor other models from being
-    /// loaded.
+    /// Gives up loads that exceed their limit. A load that hangs must not prevent the server from
+    /// being ready, or other models from being loaded.
     pub(super) fn give_up_late_loads(&mut self) {
         for number in self.loads.late() {
             let limit = self.load_limit();
@@ -183,7 +185,7 @@ impl RegistryLoop {
             );
             self.end_load(LoadEnded {
                 number,
-                // A timeout is never forgiven, so that no fingerprint is needed.
+                // A timeout is never forgiven, so no fingerprint is needed.
                 fingerprint: 0,
                 outcome: Err(LoadFailure::Refused(error)),
                 elapsed: limit,
@@ -198,11 +200,11 @@ impl RegistryLoop {
             outcome,
             elapsed,
         } = ended;
-        // The result of a load that was given up is dropped.
+        // The result of a load that was given up is ignored.
         let Some(id) = self.loads.end(number) else {
             return;
         };
-        // Never so: a plan forgets only versions that are not loading.
+        // This can't happen: a plan never removes a version that is loading.
         if self.models.version(&id.name, &id.version).is_none() {
             return;
         }
@@ -218,7 +220,7 @@ impl RegistryLoop {
                 );
                 if let Some(tracked) = self.models.version_mut(&id.name, &id.version) {
                     tracked.state = VersionState::Available(Arc::new(servable));
-                    // The warning belonged to the files of the load before.
+                    // The warning concerned the files of the previous load.
                     tracked.warning = None;
                 }
             }
@@ -237,7 +239,8 @@ impl RegistryLoop {
         }
     }
 
-    /// Starts the workers of a loaded version, unless the journal names another digest for it.
+    /// Starts the workers of a loaded version, unless the journal contains a different digest for
+    /// it.
     fn start_servable(&self, id: &ModelId, loaded: LoadedVersion) -> Result<Servable, LoadFailure> {
         let digest = &loaded.contents.manifest().digest;
         let decision = self.parts.registry.decision(&id.name);
@@ -246,7 +249,7 @@ impl RegistryLoop {
         {
             return Err(LoadFailure::Refused(error));
         }
-        // The handles create the metrics of the version. Versions that fail the gate have none.
+        // This call creates the metrics of the version, so versions that fail the gate have none.
         let handles = self
             .parts
             .metrics
@@ -260,8 +263,8 @@ impl RegistryLoop {
         })
     }
 
-    /// Forgives the first failure that an unfinished copy explains: a file can have its final size
-    /// before it has its final bytes. The next scan decides whether the files changed.
+    /// Forgives the first failure that an unfinished copy can explain: a file may already have its
+    /// final size, but not its final bytes. The next scan decides whether the files changed.
     fn forgive(&mut self, id: &ModelId, fingerprint: u64, error: &PackageError) -> bool {
         let scan = self.scans;
         let Some(tracked) = self.models.version_mut(&id.name, &id.version) else {

@@ -1,5 +1,5 @@
-//! `Watch`: the thread that scans the models directory, loads versions in the background and
-//! publishes snapshots of what is served.
+//! `Watch`: the thread that scans the models directory, loads versions in the background, and
+//! publishes snapshots of the served versions.
 
 mod actions;
 mod drain;
@@ -41,13 +41,13 @@ use crate::{
     },
 };
 
-/// How often the draining versions are checked while there are any.
+/// How often draining versions are checked.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Writes the first choice of a stable version to the journal.
 pub(crate) trait Adopter: Send + Sync {
-    /// Makes `version` the stable version if nothing was decided yet. The decision reaches the
-    /// registry through `Registry::decide`.
+    /// Makes `version` the stable version if the model has no decisions yet. The decision reaches
+    /// the registry through `Registry::decide`.
     fn adopt(&self, name: &ModelName, version: VersionRef);
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct WatchParts {
     pub settings: ModelSettings,
 }
 
-/// The running thread. It ends when this is dropped.
+/// A handle to the running thread. The thread ends when the handle is dropped.
 pub(crate) struct Watch {
     events: mpsc::Sender<Event>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -71,7 +71,7 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn start(parts: WatchParts) -> io::Result<Watch> {
         let (events, inbox) = mpsc::channel();
-        // The thread owns everything: no lock is held while a directory is read.
+        // The thread owns all of its state, so no lock is held while a directory is read.
         let registry_loop = RegistryLoop {
             parts,
             events: events.clone(),
@@ -118,28 +118,28 @@ impl Drop for Watch {
     }
 }
 
-/// The state of the thread. Only this thread changes it, so that it needs no lock.
+/// The state of the thread. Only this thread changes it, so it needs no lock.
 struct RegistryLoop {
     parts: WatchParts,
-    /// For the threads that load: they report here.
+    /// The sender through which load threads report their results.
     events: mpsc::Sender<Event>,
     models: TrackedModels,
     draining: Draining,
     /// The number of scans so far.
     scans: u64,
-    /// The directory was scanned at least once, successfully or not.
+    /// Whether the directory was scanned at least once, successfully or not.
     listed: bool,
     listing_failed: bool,
-    /// The first scan and all loads that followed from it ended.
+    /// Whether the first scan, and all loads that it started, have finished.
     initial_loads_done: bool,
-    /// Models without which the server is not ready.
+    /// Models that must answer for the server to be ready.
     required: BTreeSet<ModelName>,
-    /// The paths that the last scan ignored although they look like models.
+    /// The paths that the last scan ignored, although they look like models.
     ignored: Arc<[IgnoredPath]>,
     /// Models whose directory the last scan could not read.
     unreadable: BTreeSet<ModelName>,
     loads: RunningLoads,
-    /// Orders of operators that wait for loads.
+    /// Orders of operators that are waiting for loads.
     orders: Vec<PendingOrder>,
 }
 
@@ -151,12 +151,13 @@ impl RegistryLoop {
                 self.scan();
                 next_scan = Instant::now() + self.parts.models.poll_interval();
             }
-            // Before the actions: a load that was given up makes room for another one.
+            // Late loads are given up before the actions, because this makes room for another load.
             self.give_up_late_loads();
             self.act();
             self.release_drained();
             self.publish();
-            // After the publication: an operator whose order is answered must see its effect.
+            // Orders are answered after the publication: an operator must see the effect of an
+            // answered order.
             self.answer_orders();
             let wake = if self.draining.is_empty() {
                 next_scan
@@ -173,7 +174,7 @@ impl RegistryLoop {
                     let _ = done.send(());
                 }
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                // The next round does what has to be done.
+                // The next round of the loop does the work.
                 Ok(Event::Decided) | Err(RecvTimeoutError::Timeout) => {}
             }
         }

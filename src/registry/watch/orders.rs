@@ -27,7 +27,7 @@ impl RegistryLoop {
         order: Order,
         done: oneshot::Sender<Result<(), ControlError>>,
     ) {
-        // The operator may have copied the files a moment ago.
+        // The operator may have copied the files just before the order.
         if order == Order::Load {
             self.scan();
         }
@@ -38,7 +38,7 @@ impl RegistryLoop {
         match order {
             Order::Load => {
                 model.unloaded = false;
-                // The reason of a rejection may be gone, for example a lack of memory.
+                // The reason of a rejection may no longer exist, for example insufficient memory.
                 for tracked in model.versions.values_mut() {
                     if matches!(tracked.state, VersionState::Refused(_)) {
                         tracked.state = VersionState::Idle;
@@ -51,14 +51,14 @@ impl RegistryLoop {
         self.orders.push(PendingOrder { name, order, done });
     }
 
-    /// Answers the orders that were carried out.
+    /// Answers the orders that have been carried out.
     pub(super) fn answer_orders(&mut self) {
         for pending in std::mem::take(&mut self.orders) {
-            // An operator who disconnected needs no answer. The order is carried out nevertheless.
+            // An operator who disconnected needs no answer. The order is carried out anyway.
             if pending.done.is_closed() {
                 continue;
             }
-            // The answer is the final outcome, not the start of a load.
+            // The answer contains the final outcome, not the start of a load.
             if self.is_busy(&pending.name) {
                 self.orders.push(pending);
                 continue;

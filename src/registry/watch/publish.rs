@@ -1,4 +1,4 @@
-//! Publishing snapshots, and the role of each loaded version in the metrics.
+//! Publishes snapshots, and the role of each loaded version in the metrics.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +26,7 @@ impl RegistryLoop {
             .iter()
             .map(|(name, tracked)| (name.clone(), self.published_model(name, tracked)))
             .collect();
-        // A model that an operator unloaded does not keep the server from being ready.
+        // A model that an operator unloaded does not prevent the server from being ready.
         let required = self
             .required
             .iter()
@@ -45,7 +45,8 @@ impl RegistryLoop {
         self.publish_roles();
     }
 
-    /// The model without the parts that follow from its journal: `Registry::publish` adds them.
+    /// The model without the parts that come from its journal. `Registry::publish` adds these
+    /// parts.
     fn published_model(&self, name: &ModelName, tracked: &TrackedModel) -> ServedModel {
         let versions: BTreeMap<Version, VersionStatus> = tracked
             .versions
@@ -58,12 +59,14 @@ impl RegistryLoop {
                 (version.clone(), status)
             })
             .collect();
-        // The configuration may name models that do not exist, and models may have none.
+        // The configuration may name models that do not exist, and a model need not have a
+        // fallback.
         let fallback = self.parts.settings.fallback(name.as_str());
         let snapshot = self.parts.registry.snapshot();
         let before = snapshot.models.get(name);
         ServedModel {
-            // Both outlive a snapshot: a version answers until the decided one is loaded.
+            // These values are kept across snapshots: a version answers until the new stable
+            // version is loaded.
             stable: before.and_then(|model| model.stable.clone()),
             samples: before.and_then(|model| model.samples.clone()),
             decided: None,
@@ -93,7 +96,7 @@ impl RegistryLoop {
 }
 
 impl TrackedModel {
-    /// Logs once that another version answers instead of the stable one.
+    /// Logs once that another version answers in place of the stable version.
     fn note_awaited(&mut self, name: &ModelName, model: Option<&ServedModel>) {
         let awaited = model.and_then(ServedModel::awaited).cloned();
         if awaited == self.awaited {
@@ -124,7 +127,7 @@ impl TrackedVersion {
             }
             _ => None,
         };
-        // A write to the metrics at each round would create and remove series all the time.
+        // An unconditional write would remove and create series in every round.
         if role == self.info.role {
             return;
         }

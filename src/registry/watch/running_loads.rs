@@ -1,4 +1,4 @@
-//! `RunningLoads`: the loads under way, each with a deadline.
+//! `RunningLoads`: the loads in progress, each with a deadline.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use crate::id::ModelId;
 
 #[derive(Default)]
 pub(super) struct RunningLoads {
-    /// The loads by their number, with the time at which they are given up.
+    /// The loads by their number, with the time at which each is given up.
     loads: BTreeMap<u64, (ModelId, Instant)>,
     /// The number of the last load.
     last: u64,
@@ -24,9 +24,10 @@ impl RunningLoads {
         self.loads.is_empty()
     }
 
-    /// A number that no other load has.
+    /// Returns a number that no other load has.
     pub(super) fn next_number(&mut self) -> u64 {
-        // Never reused: a late result must not be taken for that of another load.
+        // Numbers are never reused, so that a late result is not mistaken for the result of another
+        // load.
         self.last += 1;
         self.last
     }
@@ -35,7 +36,7 @@ impl RunningLoads {
         self.loads.insert(number, (id, Instant::now() + limit));
     }
 
-    /// The version of the load that ended. `None` if it was given up before.
+    /// Removes a load that ended, and returns its version. `None` if the load was given up before.
     pub(super) fn end(&mut self, number: u64) -> Option<ModelId> {
         self.loads.remove(&number).map(|(id, _)| id)
     }

@@ -1,4 +1,4 @@
-//! Scanning the models directory.
+//! Scans the models directory.
 
 use std::collections::BTreeMap;
 
@@ -32,9 +32,9 @@ impl RegistryLoop {
                 self.merge(listing);
             }
             Err(error) => {
-                // Every failed scan counts, so that an alert stays on while the disk fails.
+                // Every failed scan counts, so that an alert stays active while the disk fails.
                 self.parts.metrics.models.source_errors.inc();
-                // Once, not at every scan.
+                // Logged once, not at every scan.
                 if !self.listing_failed {
                     tracing::error!(root = %root.display(), error = %error, "the models directory can't be read; loaded versions stay loaded");
                 }
@@ -49,7 +49,7 @@ impl RegistryLoop {
         }
     }
 
-    /// The required models: those of the configuration, otherwise every model of the first scan.
+    /// Sets the required models: those in the configuration, or every model of the first scan.
     fn choose_required(&mut self) {
         let configured = self.parts.models.required.iter();
         self.required = configured
@@ -60,10 +60,10 @@ impl RegistryLoop {
         }
     }
 
-    /// Versions that answer from memory or from the copy in the state, because their files are
-    /// gone.
+    /// Versions that answer from memory, or from the copy in the state directory, because their
+    /// files are gone.
     fn versions_without_files(&self) -> Vec<IgnoredPath> {
-        // A failing disk says nothing about the files.
+        // A failing disk gives no information about the files.
         if self.listing_failed {
             return Vec::new();
         }
@@ -75,7 +75,7 @@ impl RegistryLoop {
             {
                 continue;
             }
-            // The other versions are unloaded in a moment, so that a warning would be noise.
+            // The other versions are unloaded soon, so a warning about them would not help.
             let needed = self.model_view(name).unwrap_or_default().needed;
             let lost = model
                 .versions
@@ -92,7 +92,7 @@ impl RegistryLoop {
     fn report_ignored(&mut self, ignored: Vec<IgnoredPath>) {
         for new in ignored
             .iter()
-            // A reason that disappears and comes back is logged again.
+            // A reason that disappears and returns is logged again.
             .filter(|ignored| !self.ignored.contains(ignored))
         {
             let (path, reason) = (new.path.display(), new.reason.name());
@@ -120,7 +120,7 @@ impl RegistryLoop {
                 tracing::error!(model = %name, error = %error, "the model's directory can't be read; its loaded versions stay loaded");
             }
             if !self.listed {
-                // The model exists, so that the server must not be ready without it.
+                // The model exists, so the server must not be ready without it.
                 self.models.0.entry(name.clone()).or_default();
             }
         }
@@ -134,13 +134,13 @@ impl RegistryLoop {
             let mut model = TrackedModel::default();
             model.update(found);
             self.models.0.insert(name.clone(), model);
-            // A server that started without any model becomes ready with the first one that
-            // appears. Before the first listing `choose_required` does this for all models at once.
+            // A server that started without models becomes ready with the first model that appears.
+            // For the first listing, `choose_required` handles all models at once.
             if self.listed && self.required.is_empty() {
                 self.required.insert(name);
             }
         }
-        // After the merge: only now is it known which files are gone.
+        // This call comes after the update, because only now is it known which files are gone.
         self.use_copies_of_missing_versions();
         self.read_version_policies();
     }
@@ -149,7 +149,7 @@ impl RegistryLoop {
     fn read_version_policies(&mut self) {
         let models = &self.parts.models;
         for (name, model) in &mut self.models.0 {
-            // Only repositories of bare graphs have such a file, and their versions are numbers.
+            // Only repositories of bare graphs have this file, and their versions are numbers.
             if !model.versions.keys().any(Version::is_number) {
                 continue;
             }
@@ -157,11 +157,11 @@ impl RegistryLoop {
             let stamp = fs_err::metadata(directory.join(bare::CONFIG_FILE))
                 .ok()
                 .map(|about| (about.len(), about.modified().ok()));
-            // Parsing at every scan would also log the same error at every scan.
+            // Without the stamp, the same error would be logged at every scan.
             if model.config_stamp.replace(stamp) == Some(stamp) {
                 continue;
             }
-            // The load rejects a file that can't be read.
+            // A file that can't be read is rejected by the load.
             if let Ok(config) = bare::read_config(&directory) {
                 model.retention =
                     config.map(|config| retention(&config.version_policy, models.keep_versions));
@@ -171,7 +171,7 @@ impl RegistryLoop {
 }
 
 impl TrackedModel {
-    /// Takes over the version directories that a scan found.
+    /// Updates the tracked versions from the directories that a scan found.
     fn update(&mut self, mut found: BTreeMap<Version, FoundDirectory>) {
         for (version, tracked) in &mut self.versions {
             tracked.update(found.remove(version));

@@ -1,4 +1,5 @@
-//! Serving the copy of a package in the state instead of its files in the models directory.
+//! Serves the copy of a package in the state directory instead of the files in the models
+//! directory.
 
 use std::fmt;
 
@@ -17,7 +18,7 @@ use crate::{
 
 /// Why the files in the models directory are not served.
 pub(super) enum FilesProblem<'a> {
-    /// A file is missing or short.
+    /// A file is missing or too short.
     Incomplete(&'a str),
     Rejected(&'a PackageError),
 }
@@ -27,7 +28,7 @@ impl fmt::Display for FilesProblem<'_> {
         const RULE: &str = "a changed package needs a new version";
         match self {
             FilesProblem::Incomplete(detail) => write!(f, "{detail}; {RULE}"),
-            // This error states the rule itself.
+            // This error already contains the rule.
             FilesProblem::Rejected(error) if error.check == "journal" => error.fmt(f),
             FilesProblem::Rejected(error) => write!(f, "{error}; {RULE}"),
         }
@@ -35,8 +36,8 @@ impl fmt::Display for FilesProblem<'_> {
 }
 
 impl RegistryLoop {
-    /// Stable and previous versions whose files are gone from the models directory are served from
-    /// their copies.
+    /// Serves stable and previous versions from their copies if their files are gone from the
+    /// models directory.
     pub(super) fn use_copies_of_missing_versions(&mut self) {
         let protected = self.parts.registry.stable_and_previous();
         let is_protected = |name: &ModelName, version: &Version| {
@@ -52,7 +53,7 @@ impl RegistryLoop {
             }
         }
         for (name, named) in protected {
-            // While a directory can't be read, nobody knows whether its files are gone.
+            // While a directory can't be read, it is not known whether its files are gone.
             if self.unreadable.contains(&name) {
                 continue;
             }
@@ -66,12 +67,13 @@ impl RegistryLoop {
             let Some(found) = self.parts.copies.found(&name, &named) else {
                 continue;
             };
-            // An operator who removed the whole model while no server ran does not want it back.
+            // If an operator removed the whole model while no server was running, the model must
+            // not return.
             let root = &self.parts.models.root;
             if self.models.get(&name).is_none() && !root.join(name.as_str()).is_dir() {
                 continue;
             }
-            tracing::warn!(model = %name, version = %version, "the files of this version are gone from the models directory; the copy kept in the state is served");
+            tracing::warn!(model = %name, version = %version, "the files of this version are gone from the models directory; the copy in the state directory is served");
             let model = self.models.0.entry(name).or_default();
             let tracked = model
                 .versions
@@ -81,14 +83,14 @@ impl RegistryLoop {
                 reason: "its files are gone from the models directory".to_owned(),
                 instead_of: None,
             });
-            // A loaded version stays as it is: the copy has the same digest.
+            // A loaded version stays unchanged, because the copy has the same digest.
             tracked.checked_fingerprint = found.fingerprint;
             tracked.found = Some(found);
         }
     }
 
-    /// Serves the copy of a stable or previous version whose files have a problem. `false` if there
-    /// is no copy, or if the copy itself has the problem.
+    /// Serves the copy of a stable or previous version whose files have a problem. Returns `false`
+    /// if there is no copy, or if the copy itself has the problem.
     pub(super) fn use_copy(
         &mut self,
         name: &ModelName,
@@ -105,11 +107,11 @@ impl RegistryLoop {
         let Some(tracked) = self.models.version_mut(name, version) else {
             return false;
         };
-        // The copy itself has the problem. A second try would loop.
+        // The copy itself has the problem, so another attempt would loop.
         if tracked.copy.is_some() {
             return false;
         }
-        tracing::error!(model = %name, version = %version, reason = %problem, "the files in the models directory are ignored, the copy kept in the state is served");
+        tracing::error!(model = %name, version = %version, reason = %problem, "the files in the models directory are ignored, the copy in the state directory is served");
         tracked.copy = Some(ServedCopy {
             reason: format!("its files in the models directory are ignored ({problem})"),
             instead_of: tracked.found.as_ref().map(|found| found.fingerprint),
@@ -120,8 +122,8 @@ impl RegistryLoop {
         true
     }
 
-    /// Unloads versions whose digest is not the one that the journal names. They were loaded before
-    /// the journal could be read. Their copies replace them, if there are any.
+    /// Unloads versions whose digest differs from the digest in the journal. They were loaded
+    /// before the journal could be read. Their copies replace them if they exist.
     pub(super) fn evict_conflicting(&mut self, name: &ModelName) {
         let Some(decision) = self.parts.registry.decision(name) else {
             return;
@@ -141,7 +143,8 @@ impl RegistryLoop {
             if let VersionState::Available(servable) =
                 std::mem::replace(&mut tracked.state, rejected)
             {
-                // Requests that use it are answered to their end, but new ones get another version.
+                // Current requests are still answered by this version. New requests get another
+                // version.
                 self.draining.add(servable);
             }
             evicted.push((version.clone(), error));

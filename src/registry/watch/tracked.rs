@@ -1,4 +1,4 @@
-//! `TrackedVersion`: the state of a version on disk, as the loop knows it.
+//! `TrackedVersion`: the state of a version on disk, as the thread of `Watch` knows it.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -40,42 +40,43 @@ impl TrackedModels {
     }
 }
 
-/// Size and modification time of a `config.pbtxt`. `None` if the file does not exist.
+/// The size and modification time of a `config.pbtxt`. `None` if the file does not exist.
 pub(super) type ConfigStamp = Option<(u64, Option<SystemTime>)>;
 
 #[derive(Default)]
 pub(super) struct TrackedModel {
     pub versions: BTreeMap<Version, TrackedVersion>,
-    /// The versions to keep loaded, if a `config.pbtxt` says it.
+    /// The retention policy in `config.pbtxt`. `None` if the file does not set one.
     pub retention: Option<RetentionPolicy>,
-    /// The stamp of the `config.pbtxt` when it was read. `None` before the first reading.
+    /// The stamp of the `config.pbtxt` when it was read. `None` before it was first read.
     pub config_stamp: Option<ConfigStamp>,
-    /// An operator unloaded it.
+    /// Whether an operator unloaded the model.
     pub unloaded: bool,
-    /// The stable version, while another version answers because the stable one is not loaded.
+    /// The stable version, if it is not loaded and another version answers in its place.
     pub awaited: Option<VersionRef>,
 }
 
 pub(super) struct TrackedVersion {
-    /// The files that a load reads: in the models directory, or the copy in the state.
+    /// The files that a load reads, in the models directory or in the copy in the state directory.
     pub found: Option<FoundDirectory>,
-    /// Set if `found` is the copy in the state.
+    /// The copy, if `found` is the copy in the state directory. Otherwise `None`.
     pub copy: Option<ServedCopy>,
-    /// The fingerprint of the files when `state` was reached. A difference means changed files.
+    /// The fingerprint of the files when `state` was reached. A different fingerprint means that
+    /// files changed.
     pub checked_fingerprint: u64,
     pub state: VersionState,
     pub warning: Option<String>,
     pub info: PublishedInfo,
-    /// Set while a bare graph is new in the directory. Without a manifest nothing else tells
-    /// whether the file is complete.
+    /// The copy progress of a bare graph that is new in the directory. Without a manifest, only
+    /// this shows whether the file is complete.
     pub arriving: Option<CopyProgress>,
-    /// Set while files of the package are missing.
+    /// The copy progress while files of the package are missing. Otherwise `None`.
     pub copying: Option<CopyProgress>,
-    /// Set if the last load failed in a way that an unfinished copy explains.
+    /// The last failure of a load, if an unfinished copy can explain it. Otherwise `None`.
     pub forgiven: Option<ForgivenFailure>,
 }
 
-/// The copy in the state that is served instead of the files in the models directory.
+/// The copy in the state directory that is served instead of the files in the models directory.
 pub(super) struct ServedCopy {
     pub reason: String,
     /// The fingerprint of the ignored files in the models directory. `None` if they are gone.
@@ -84,13 +85,13 @@ pub(super) struct ServedCopy {
 
 #[derive(Clone, Copy)]
 pub(super) struct ForgivenFailure {
-    /// Of the files whose load failed.
+    /// The fingerprint of the files whose load failed.
     pub fingerprint: u64,
-    /// The number of the scan after which it failed.
+    /// The number of the scan after which the load failed.
     pub scan: u64,
 }
 
-/// The values of `predictd_model_info` that were published last.
+/// The last published values of `predictd_model_info`.
 pub(super) struct PublishedInfo {
     pub role: Option<VersionRole>,
     pub digest: String,
@@ -117,7 +118,7 @@ impl TrackedVersion {
         }
     }
 
-    /// A warning for operators about the directory of the version.
+    /// A warning for operators about the directory of the version. `None` without a warning.
     pub(super) fn warning(&self) -> Option<String> {
         let gone = matches!(self.state, VersionState::Available(_)) && self.found.is_none();
         let gone = gone.then(|| {
@@ -126,12 +127,12 @@ impl TrackedVersion {
         let copy = self
             .copy
             .as_ref()
-            .map(|copy| format!("{}: the copy kept in the state is served", copy.reason));
-        // The most specific warning first.
+            .map(|copy| format!("{}: the copy in the state directory is served", copy.reason));
+        // The most specific warning comes first.
         self.warning.clone().or(copy).or(gone)
     }
 
-    /// Whether the version is served without any files in the models directory.
+    /// Whether the version is served although the models directory does not contain its files.
     pub(super) fn lost_its_files(&self) -> bool {
         let only_copy = self
             .copy
@@ -140,8 +141,8 @@ impl TrackedVersion {
         matches!(self.state, VersionState::Available(_)) && (self.found.is_none() || only_copy)
     }
 
-    /// Takes over what a scan found in the models directory. The copy in the state stays in use
-    /// until the ignored files change.
+    /// Applies the result of a scan of the models directory. The copy in the state directory stays
+    /// in use until the ignored files change.
     pub(super) fn update(&mut self, found: Option<FoundDirectory>) {
         let fingerprint = found.as_ref().map(|found| found.fingerprint);
         let unchanged = self
@@ -155,7 +156,7 @@ impl TrackedVersion {
 
     pub(super) fn view(&self) -> VersionView {
         let phase = match self.state {
-            // A new graph counts as complete: it would be loaded, if it were not for the delay.
+            // A new graph counts as complete, because only the delay prevents its load.
             VersionState::Incomplete { .. } if self.arriving.is_some() => LoadPhase::Idle,
             VersionState::Incomplete { .. } => LoadPhase::Incomplete,
             VersionState::Loading => LoadPhase::Loading,
@@ -175,8 +176,8 @@ impl TrackedVersion {
     }
 }
 
-/// The versions that a `config.pbtxt` keeps loaded. `Latest` keeps at least `keep_versions`: a file
-/// that was written for another server must not unload the version that a rollback leads to.
+/// The versions that a `config.pbtxt` keeps loaded. `Latest` keeps at least `keep_versions`
+/// versions: a file written for another server must not unload the target of a rollback.
 pub(super) fn retention(policy: &VersionPolicy, keep_versions: usize) -> RetentionPolicy {
     match policy {
         VersionPolicy::Latest(count) => RetentionPolicy::Newest((*count).max(keep_versions)),

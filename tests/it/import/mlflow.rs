@@ -224,7 +224,7 @@ fn hostile_mlflow_models_are_rejected() {
         (
             "no signature's JSON",
             mlmodel_file("[{"),
-            "MLmodel /signature/inputs: is no list of columns or tensors",
+            "MLmodel /signature/inputs: is not a list of columns or tensors",
         ),
         (
             "not the graph's",

@@ -55,7 +55,7 @@ fn the_package_of_the_journal_replaces_one_that_was_loaded_first() {
     assert_eq!(answer.headers()["x-model-digest"].to_str().unwrap(), digest);
     assert_contains(
         &server.readiness(),
-        &["the copy kept in the state is served"],
+        &["the copy in the state directory is served"],
     );
 }
 
@@ -70,7 +70,7 @@ fn a_rollback_works_after_the_models_directory_lost_the_files() {
         fs_err::remove_dir_all(deployment.models().join("churn").join(version)).unwrap();
     }
     server.wait_for_readiness(
-        "its files are gone from the models directory: the copy kept in the state is served",
+        "its files are gone from the models directory: the copy in the state directory is served",
     );
     server.wait_for_metric(r#"predictd_models_ignored{reason="files_gone"}"#, 2.0);
     drop(server);
@@ -89,7 +89,9 @@ fn a_rollback_works_after_the_models_directory_lost_the_files() {
     // When the files are back in the models directory, they are used again.
     install_package(deployment.models(), "churn", "1.0.0");
     wait_until("the files are found", || {
-        !server.readiness().contains("the copy kept in the state")
+        !server
+            .readiness()
+            .contains("the copy in the state directory")
     });
     assert_eq!(
         server.metric(r#"predictd_models_ignored{reason="files_gone"}"#),
@@ -291,7 +293,7 @@ fn a_copy_leaves_space_for_the_journal() {
     let error = line["error"].as_str().unwrap();
     assert!(
         error.contains("bytes are free")
-            && error.contains("512000 of them are left to the journal"),
+            && error.contains("512000 of them are reserved for the journal"),
         "{error}"
     );
     assert!(package_copies(&state, "m").is_empty());
@@ -357,7 +359,7 @@ fn a_damaged_copy_is_replaced_and_not_served() {
     server.wait_for_metric(ready, 1.0);
     // An undamaged copy makes a rollback possible after the models directory lost the files.
     fs_err::remove_dir_all(deployment.version("churn", "1.0.0")).unwrap();
-    server.wait_for_readiness("the copy kept in the state is served");
+    server.wait_for_readiness("the copy in the state directory is served");
     assert_eq!(server.status("churn")["rollback"]["ready"], true);
     fs_err::write(&graphs[0], "cut off").unwrap();
     server.wait_for_metric(ready, 0.0);

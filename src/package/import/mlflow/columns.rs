@@ -1,5 +1,5 @@
-//! Columns and tensors of an MLflow signature: their fields in the schema, and their way into the
-//! graph.
+//! Columns and tensors of an MLflow signature: converts them to fields of the schema and to inputs
+//! of the graph.
 
 use serde_json::{Map, Value, json};
 
@@ -139,8 +139,8 @@ pub(super) fn check_tensors(
     Ok(())
 }
 
-/// Whether the graph's input takes the tensor. Their types may differ, because MLflow casts
-/// numbers, but numbers are no texts.
+/// Whether the graph's input accepts the tensor. Their types may differ, because MLflow casts
+/// numbers, but numbers are not cast to strings.
 fn is_compatible(tensor: &DeclaredTensor, spec: &TensorSpec) -> bool {
     let is_text = |datatype| datatype == DataType::Bytes;
     tensor
@@ -201,7 +201,7 @@ pub(super) fn preprocessing(
 /// Why the columns can't be joined into the graph's only input.
 fn joining_fault(columns: &[(String, ColumnSpec)], input: &TensorSpec) -> Option<String> {
     let name = &input.name;
-    // The only input is one tensor: numbers can be cast to its type, and texts can't.
+    // The only input is one tensor: numbers can be cast to its type, but strings can't.
     let is_number = |kind: &ColumnType| {
         !matches!(
             kind,
@@ -211,7 +211,7 @@ fn joining_fault(columns: &[(String, ColumnSpec)], input: &TensorSpec) -> Option
     let not_a_number = columns
         .iter()
         .find(|(_, column)| !is_number(&column.kind))
-        .map(|(name, _)| format!("column \"{name}\" is no number, and "));
+        .map(|(name, _)| format!("column \"{name}\" is not a number, and "));
     if input.datatype == DataType::Bytes || not_a_number.is_some() {
         return Some(format!(
             "{}the graph's only input {name} takes {input}; draft with `predictd init --sample`, and say with --column how the training encoded it",

@@ -1,10 +1,10 @@
-//! The rows of MLflow's input example.
+//! Reads the rows of MLflow's input example.
 
 use serde_json::{Map, Value};
 
 use crate::{package::import::mlmodel::ColumnSpec, tensor::signature::Signature};
 
-/// More examples would make every load slow, and prove no more.
+/// Maximum number of examples. More examples would make every load slow and prove nothing more.
 const MAX_EXAMPLES: usize = 100;
 
 /// The rows of an example. MLflow writes examples in several forms, and its server takes more of
@@ -28,7 +28,7 @@ pub(super) fn rows(
         .filter(|_| columns.is_none() && fields.len() == 1)
         .map(String::as_str);
     let mut rows = read_rows(example, &fields, only_field).unwrap_or_default();
-    // The first rows are as good as any: MLflow's example has no order.
+    // Any rows would do, because MLflow's example has no order.
     rows.truncate(MAX_EXAMPLES);
     for row in &mut rows {
         // MLflow ignores columns that the signature does not name.
@@ -100,7 +100,7 @@ fn rows_of_frame(names: &[Value], data: &[Value]) -> Option<Vec<Row>> {
     data.iter().map(row).collect()
 }
 
-/// The rows of named tensors. If a member is no list, the members are one row.
+/// The rows of named tensors. If a member is not a list, the members are one row.
 fn rows_of_tensors(tensors: &Row) -> Option<Vec<Row>> {
     if tensors.values().any(|tensor| !tensor.is_array()) {
         return Some(vec![tensors.clone()]);
@@ -118,8 +118,8 @@ fn rows_of_tensors(tensors: &Row) -> Option<Vec<Row>> {
     Some((0..count).map(row).collect())
 }
 
-/// Replaces lists of one element by the element in fields whose schema is no array: a tensor's
-/// column has such lists.
+/// Replaces a list of one element with the element in fields whose schema is not an array. The
+/// column of a tensor contains such lists.
 pub(super) fn unwrap_scalars(row: &mut Value, properties: &Value) {
     for (name, value) in row.as_object_mut().into_iter().flatten() {
         let is_array = properties

@@ -260,7 +260,7 @@ fn errors_name_the_column() {
         (
             two.clone(),
             vec![spec("X", DataType::Fp32, &[Dim::Any])],
-            "column \"plan\" is no number, and the graph's only input X",
+            "column \"plan\" is not a number, and the graph's only input X",
         ),
         (
             json!([column("double", "a"), column("long", "b")]),

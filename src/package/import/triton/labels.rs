@@ -1,4 +1,4 @@
-//! Labels of a Triton output: a file with one label in each line.
+//! Labels of a Triton output: a file with one label per line.
 
 #![expect(
     clippy::indexing_slicing,
@@ -15,8 +15,8 @@ use crate::{
     },
 };
 
-/// Makes outputs with a `label_filename` answer a number for each label. Returns the
-/// postprocessing, or `None` without such an output.
+/// Converts outputs with a `label_filename` to answers with one number per label. Returns the
+/// postprocessing, or `None` if no output has a `label_filename`.
 pub(super) fn map_labels(
     bare: &BareGraph,
     known: &Signature,
@@ -52,7 +52,7 @@ pub(super) fn map_labels(
     mapped.then(|| json!({"outputs": section}))
 }
 
-/// The schema of an object with a number for each label.
+/// The schema of an object with one number per label.
 fn map_schema(labels: &[String]) -> Value {
     let numbers: Map<String, Value> = labels
         .iter()

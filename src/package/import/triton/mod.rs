@@ -33,11 +33,11 @@ use crate::{
 /// What the import did with the settings and files of the repository.
 #[derive(Default)]
 struct ImportReport {
-    /// Settings that the package has now.
+    /// Settings that are part of the package.
     taken: Vec<String>,
-    /// Settings and files that the package does not have.
+    /// Settings and files that are not part of the package.
     left: Vec<String>,
-    /// What a person should check.
+    /// Notes about what a person should check.
     notes: Vec<String>,
 }
 
@@ -404,7 +404,7 @@ mod tests {
             ("b/1", ""),
             ("c/1", "model.onnx: is missing; there is model.plan"),
             ("d", "config.pbtxt: line 1: `backend` is \"pytorch\""),
-            ("e", "e: holds no version"),
+            ("e", "e: contains no version"),
             ("f g", "f g: is not a model name"),
         ];
         assert_eq!(told.len(), expected.len(), "{told:?}");

@@ -29,11 +29,11 @@ pub(super) type FoundVersion = (String, Result<RepositoryVersion, PackageError>)
 /// Finds every version of every model of a repository, or of one model's directory, sorted.
 pub(crate) fn find_versions(directory: &Path) -> Result<Vec<FoundVersion>, PackageError> {
     let below = directories(directory)?;
-    // People give the directory of a repository, or of one model in it.
+    // The given directory is a repository, or one model in a repository.
     let is_model =
         directory.join(CONFIG_FILE).exists() || below.iter().any(|(name, _)| is_number(name));
     if is_model {
-        // The path may be `.` or a link, which have no name or another one.
+        // The path may be `.`, which has no name, or a link, which has another name.
         let absolute =
             fs_err::canonicalize(directory).map_err(|error| PackageError::io("", &error))?;
         let name = absolute
@@ -44,7 +44,7 @@ pub(crate) fn find_versions(directory: &Path) -> Result<Vec<FoundVersion>, Packa
     }
     let mut found = Vec::new();
     for (name, model_directory) in below {
-        // Other directories, such as documents, are no models.
+        // Other directories, such as documents, are not models.
         if model_directory.join(CONFIG_FILE).exists()
             || directories(&model_directory)?
                 .iter()
@@ -119,7 +119,7 @@ fn versions(text: &str, directory: &Path, root: &Path) -> Result<Vec<FoundVersio
         return fails(PackageError::new(
             "files",
             text,
-            "holds no version; a directory named by a whole number was expected",
+            "contains no version; a directory named by a whole number was expected",
         ));
     }
     Ok(found)
