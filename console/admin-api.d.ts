@@ -247,15 +247,16 @@ export interface components {
         /** @description The actor that made a decision. The journal and the documents contain it as a string. */
         Actor: string;
         /**
-         * @description What one version did.
+         * @description The results of one version.
          *
-         *     A *unit* is what the rollout assigns: a key, of which only the first request in the step counts,
-         *     or a single request if the plan has no key.
+         *     A *unit* is what the rollout assigns to a version. If the plan has a key, a unit is a key, and
+         *     only the first request of the key in the step counts. Otherwise each request is a unit.
          */
         ArmTotals: {
             /**
              * Format: uint64
-             * @description All requests. They are shown, and not tested: the requests of one key are not independent.
+             * @description The number of all requests. It is shown, but not tested: the requests of one key are not
+             *     independent.
              * @default 0
              */
             requests: number;
@@ -274,46 +275,47 @@ export interface components {
             seconds: number;
             /**
              * Format: uint64
-             * @description Units that the step assigned to the version, answered or not.
+             * @description The number of units that the step assigned to the version, answered or not.
              * @default 0
              */
             units: number;
             /**
              * Format: uint64
-             * @description Units that were not answered. Units of a failed engine run are not among them: `runs` counts
-             *     that run. Otherwise a version with small batches would seem to fail more often.
+             * @description The number of units that were not answered. Units of a failed engine run are not included:
+             *     `runs` counts that run. Otherwise a version with small batches would seem to fail more
+             *     often.
              * @default 0
              */
             failed: number;
             /**
              * Format: uint64
-             * @description Units with NaN or infinity in the answer.
+             * @description The number of units with NaN or infinity in the answer.
              * @default 0
              */
             nan: number;
             /**
-             * @description There is no room for further keys: the step collects no more evidence.
+             * @description Whether the limit of counted keys is reached, so that the step collects no more evidence.
              * @default false
              */
             full: boolean;
             /**
-             * @description Engine runs by their number of rows: bucket b has the runs of more than 2^(b-1) and at most
-             *     2^b rows.
+             * @description Engine runs, grouped by their number of rows. Bucket b contains the runs of more than
+             *     2^(b-1) and at most 2^b rows.
              * @default {}
              */
             runs: {
                 [key: string]: components["schemas"]["RunTotals"];
             };
             /**
-             * @description Units by their first prediction: a class, or the bin of a number.
+             * @description The number of units by their first prediction, which is a class or the bin of a number.
              * @default {}
              */
             predictions: {
                 [key: string]: number;
             };
             /**
-             * @description Units by time: window w starts w * `window_seconds` seconds after the step. Old windows are
-             *     dropped.
+             * @description Units by time. Window w starts w * `window_seconds` seconds after the start of the step. Old
+             *     windows are dropped.
              * @default {}
              */
             windows: {
@@ -330,7 +332,7 @@ export interface components {
             pairs: components["schemas"]["PairTotals"];
             /**
              * Format: double
-             * @description Seconds of processor cores that the engine used.
+             * @description The time in seconds for which the engine used processor cores.
              * @default 0
              */
             compute_seconds: number;
@@ -362,9 +364,9 @@ export interface components {
         Compatibility: "compatible" | "forward-only" | "breaking";
         CompatibilityReport: {
             verdict: components["schemas"]["Compatibility"];
-            /** @description Sorted by severity. */
+            /** @description The differences, sorted by severity. */
             differences: components["schemas"]["Difference"][];
-            /** @description Overrides that name no unproved difference. */
+            /** @description The overrides that name no unproved difference. */
             unused_overrides: string[];
         };
         /** @description A decision from the journal. */
@@ -384,11 +386,17 @@ export interface components {
         };
         Difference: {
             severity: components["schemas"]["Severity"];
-            /** @description `input`, `output`, `classes`, `units`, `tensors`, `graph` or `preprocessing`. */
+            /**
+             * @description The compared part: `input`, `output`, `classes`, `units`, `tensors`, `graph` or
+             *     `preprocessing`.
+             */
             side: string;
-            /** @description JSON pointer of the field in an instance or an answer. It is empty for the whole. */
+            /**
+             * @description JSON pointer of the field in an instance or an answer. Empty if the difference concerns the
+             *     whole.
+             */
             pointer: string;
-            /** @description The difference, and its effect on callers. */
+            /** @description Describes the difference and its effect on callers. */
             detail: string;
             /** @description Whether a person accepted this unproved difference. */
             overridden: boolean;
@@ -410,7 +418,7 @@ export interface components {
         /** @description The evidence of one step. `add` adds the evidence of another replica. */
         Evidence: {
             /**
-             * @description By version. The stable version is one of them.
+             * @description The totals of each version, including the stable version.
              * @default {}
              */
             arms: {
@@ -424,11 +432,11 @@ export interface components {
         GuardMetric: "errors" | "nan" | "runs" | "engine_time" | "cost" | "disagreement" | "distribution" | "error_ceiling" | "p99_ceiling";
         /** @description The result of one guard for one candidate. */
         GuardReport: {
-            /** @description The metric. */
+            /** @description The metric that the guard compares. */
             guard: components["schemas"]["GuardMetric"];
             /** @description The version of the candidate. */
             candidate: string;
-            /** @description `keys`, `requests`, `runs` or `pairs`. */
+            /** @description The kind of unit: `keys`, `requests`, `runs` or `pairs`. */
             unit: string;
             /**
              * Format: uint64
@@ -442,19 +450,20 @@ export interface components {
             share: number;
             /**
              * Format: uint64
-             * @description The same of the stable version. `null` for a budget or a ceiling.
+             * @description The number of units of the stable version. `null` for a budget or a ceiling.
              */
             stable_count: number | null;
             /** Format: double */
             stable_share: number | null;
             /**
              * Format: double
-             * @description The margin above the stable version's share, or the budget, or the ceiling.
+             * @description The margin above the stable version's share. For other guards, the budget or the ceiling.
              */
             margin: number;
             /**
              * Format: double
-             * @description Evidence that the candidate is worse by more than the margin. At `limit` it counts as shown.
+             * @description The e-value of the claim that the candidate is worse by more than the margin. The claim
+             *     counts as shown at `limit`.
              */
             e_value: number;
             /**
@@ -464,12 +473,16 @@ export interface components {
             limit: number;
             /**
              * Format: double
-             * @description Evidence that the candidate is not worse. At `limit_fine` it counts as shown.
+             * @description The e-value of the claim that the candidate is not worse. The claim counts as shown at
+             *     `limit_fine`.
              */
             e_value_fine: number;
             /** Format: double */
             limit_fine: number;
-            /** @description The class of predictions whose share differs most. */
+            /**
+             * @description The class of predictions whose share differs most. Absent for guards that do not compare
+             *     predictions.
+             */
             detail?: string | null;
         } & ({
             /** @constant */
@@ -489,8 +502,8 @@ export interface components {
             reason: string;
         });
         /**
-         * @description The metrics in which a candidate must not be worse. A margin is a difference of shares. A
-         *     difference within the margin is accepted.
+         * @description The metrics in which a candidate must not be worse. A margin is the accepted difference between
+         *     two shares.
          */
         Guards: {
             /**
@@ -515,13 +528,14 @@ export interface components {
             /**
              * Format: double
              * @description A run is slow if it takes longer than this quantile of the stable version's runs before the
-             *     step. Runs of the same bucket of rows are compared. The cost of a run has the same rule.
+             *     step. Only runs in the same bucket of rows are compared. The same rule applies to the cost
+             *     of a run.
              * @default 0.95
              */
             engine_time_quantile: number;
             /**
              * Format: double
-             * @description A run that is faster than this is never slow or expensive: the time of a few microseconds
+             * @description A run that is faster than this is never slow or expensive: a time of a few microseconds
              *     depends on the processor's caches.
              * @default 0.2
              */
@@ -556,26 +570,26 @@ export interface components {
              */
             distribution_budget?: number | null;
             /**
-             * @description What follows from too large a disagreement of the answers: a pause, or an abort.
+             * @description The action if the answers disagree too much: pause or abort.
              * @default pause
              */
             on_disagreement: components["schemas"]["OnDisagreement"];
             /**
              * Format: double
-             * @description The share of failed units in a window above which the candidate is aborted at once, whatever
-             *     the stable version does.
+             * @description The share of failed units in a window above which the candidate is aborted at once,
+             *     regardless of the stable version.
              * @default 0.1
              */
             error_ceiling: number;
             /**
              * Format: double
-             * @description The ceiling for the 99th percentile of the time from request to answer in a window. Without
-             *     it, this time is not judged.
+             * @description The ceiling for the 99th percentile of the time from the request to the answer in a window.
+             *     Without it, this time is not judged.
              */
             p99_ceiling_ms?: number | null;
             /**
              * Format: uint64
-             * @description The length of a window.
+             * @description The length of a window in seconds.
              * @default 60
              */
             window_seconds: number;
@@ -674,7 +688,7 @@ export interface components {
             model: string;
             reason: string;
         };
-        /** @description The consequence if a candidate's predictions differ by more than their budget. */
+        /** @description The action if a candidate's predictions differ by more than their budget. */
         OnDisagreement: "pause" | "abort";
         /** @description Pairs of answers to the same unit. */
         PairTotals: {
@@ -686,13 +700,14 @@ export interface components {
             pairs: number;
             /**
              * Format: uint64
-             * @description Pairs with different labels, or with numbers that differ by more than the tolerance.
+             * @description The number of pairs with different labels, or with numbers that differ by more than the
+             *     tolerance.
              * @default 0
              */
             differ: number;
             /**
              * Format: double
-             * @description The sum of |difference| of the first numbers of the answers.
+             * @description The sum of the absolute differences between the first numbers of the answers.
              * @default 0
              */
             difference: number;
@@ -712,7 +727,7 @@ export interface components {
         } | {
             text: string;
         };
-        /** @description One step of a rollout, with its kind in the member `kind`. */
+        /** @description One step of a rollout. Its member `kind` contains its kind. */
         PlanStep: {
             /** @constant */
             kind: "shadow";
@@ -723,18 +738,18 @@ export interface components {
             share: number;
             /**
              * Format: uint64
-             * @description The step lasts at least this long, without pauses.
+             * @description Minimum duration of the step in seconds, without pauses.
              * @default 0
              */
             min_seconds: number;
             /**
              * Format: uint64
-             * @description The step lasts until each candidate has this many requests.
+             * @description Minimum number of requests for each candidate in the step.
              * @default 0
              */
             min_requests: number;
             /**
-             * @description The step lasts until an operator decides.
+             * @description Whether the step waits until an operator decides.
              * @default false
              */
             hold: boolean;
@@ -748,18 +763,18 @@ export interface components {
             weight: number;
             /**
              * Format: uint64
-             * @description The step lasts at least this long, without pauses.
+             * @description Minimum duration of the step in seconds, without pauses.
              * @default 0
              */
             min_seconds: number;
             /**
              * Format: uint64
-             * @description The step lasts until each candidate has this many requests.
+             * @description Minimum number of requests for each candidate in the step.
              * @default 0
              */
             min_requests: number;
             /**
-             * @description The step lasts until an operator decides.
+             * @description Whether the step waits until an operator decides.
              * @default false
              */
             hold: boolean;
@@ -773,13 +788,13 @@ export interface components {
             weights?: number[] | null;
             /**
              * Format: uint64
-             * @description The step lasts at least this long, without pauses.
+             * @description Minimum duration of the step in seconds, without pauses.
              * @default 0
              */
             min_seconds: number;
             /**
              * Format: uint64
-             * @description The step lasts until each candidate has this many requests.
+             * @description Minimum number of requests for each candidate in the step.
              * @default 0
              */
             min_requests: number;
@@ -788,13 +803,13 @@ export interface components {
             kind: "blue-green";
             /**
              * Format: uint64
-             * @description The step lasts at least this long, without pauses.
+             * @description Minimum duration of the step in seconds, without pauses.
              * @default 0
              */
             min_seconds: number;
             /**
              * Format: uint64
-             * @description The step lasts until each candidate has this many requests.
+             * @description Minimum number of requests for each candidate in the step.
              * @default 0
              */
             min_requests: number;
@@ -879,26 +894,26 @@ export interface components {
             name: string;
             /**
              * Format: double
-             * @description The probability, over the whole rollout and all candidates, that a candidate that is not
-             *     worse is aborted. The judge keeps it below this value.
+             * @description Maximum probability that a candidate that is not worse is aborted, over the whole rollout
+             *     and all candidates.
              * @default 0.01
              */
             alpha: number;
             /**
              * Format: uint64
-             * @description After this many seconds an undecided rollout is inconclusive.
+             * @description The number of seconds after which an undecided rollout is inconclusive.
              * @default 604800
              */
             max_seconds: number;
-            /** @description The part of a request that decides its arm. */
+            /** @description The part of a request that determines the version that answers it. */
             key?: components["schemas"]["AssignmentKey"];
             /**
-             * @description A second operator must approve before the rollout starts.
+             * @description Whether a second operator must approve before the rollout starts.
              * @default false
              */
             approve: boolean;
             /**
-             * @description The limits of the candidate.
+             * @description The guards of the candidates.
              * @default {
              *       "error_margin": 0.005,
              *       "nan_margin": 0.005,
@@ -914,7 +929,7 @@ export interface components {
              *     }
              */
             guards: components["schemas"]["Guards"];
-            /** @description The steps, in their order. There is at least one. */
+            /** @description The steps in their order. At least one step is required. */
             steps: components["schemas"]["PlanStep"][];
         };
         RolloutStatus: {
@@ -964,36 +979,38 @@ export interface components {
         RunTotals: {
             /**
              * Format: uint64
-             * @description All runs of the bucket.
+             * @description The number of all runs in the bucket.
              * @default 0
              */
             runs: number;
             /**
              * Format: uint64
-             * @description Runs that failed as a whole.
+             * @description The number of runs that failed as a whole.
              * @default 0
              */
             failed: number;
             /**
              * Format: uint64
-             * @description Runs above the threshold of time, which is fixed when the step begins.
+             * @description The number of runs above the time threshold, which is fixed when the step begins.
              * @default 0
              */
             slow: number;
             /**
              * Format: uint64
-             * @description Expensive runs: above the threshold of cost, which is fixed when the step begins.
+             * @description The number of expensive runs, which are above the cost threshold. It is fixed when the step
+             *     begins.
              * @default 0
              */
             dear: number;
             /**
              * Format: uint64
-             * @description Runs without a threshold: the stable version had too few runs of this size before the step.
+             * @description The number of runs without a threshold, because the stable version had too few runs of this
+             *     size before the step.
              * @default 0
              */
             untimed: number;
         };
-        /** @description The order is the order of a report. */
+        /** @description The effect of a difference. The variants have the order of a report. */
         Severity: "breaking" | "unproved" | "forward-only" | "note";
         /** @description The body of `POST /admin/models/{name}/rollout/start`. */
         StartRequest: {
@@ -1077,7 +1094,7 @@ export interface components {
             /** @constant */
             kind: "other";
         };
-        /** @description What the judge decides about a step. */
+        /** @description The decision of the judge about a step. */
         Verdict: "hold" | "advance" | "abort" | "inconclusive";
         VersionReadiness: {
             version: string;
@@ -1104,19 +1121,20 @@ export interface components {
         WindowTotals: {
             /**
              * Format: uint64
-             * @description Units of the window, answered or not.
+             * @description The number of units in the window, answered or not.
              * @default 0
              */
             units: number;
             /**
              * Format: uint64
-             * @description Units of the window that were not answered.
+             * @description The number of units in the window that were not answered.
              * @default 0
              */
             failed: number;
             /**
              * Format: uint64
-             * @description Units whose answer took longer than the plan's ceiling for the 99th percentile.
+             * @description The number of units whose answer took longer than the plan's ceiling for the 99th
+             *     percentile.
              * @default 0
              */
             slow: number;

@@ -62,7 +62,7 @@ pub struct GuardReport {
     /// `limit_fine`.
     pub e_value_fine: f64,
     pub(crate) limit_fine: f64,
-    /// The class of predictions whose share differs most. `None` for guards that do not compare
+    /// The class of predictions whose share differs most. Absent for guards that do not compare
     /// predictions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
