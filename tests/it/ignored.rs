@@ -203,7 +203,7 @@ fn ignored_with_advice() -> (TempDir, Vec<(&'static str, String)>) {
         ("churn/v1", format!("manifest.json says churn 1.0.0: move it to {}/", place("churn/1.0.0").display())),
         ("loose", "move them to 1/ (weights.onnx to 1/model.onnx)".to_owned()),
         ("other/1", "contains weights.onnx, but only model.onnx is served: rename it".to_owned()),
-        ("tf/1", "holds saved_model.pb, but only ONNX is served: export the model to model.onnx".to_owned()),
+        ("tf/1", "contains saved_model.pb, but only ONNX is served: export the model to model.onnx".to_owned()),
         ("triton/1", "only model.onnx is served (default_model_filename of config.pbtxt is not supported): rename it".to_owned()),
     ];
     (models, advice)
