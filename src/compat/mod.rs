@@ -4,8 +4,8 @@
 //! Three rules go beyond the containment of schemas:
 //!
 //! - Callers ignore members of an answer that they don't know, even if the old output schema has
-//! `additionalProperties: false`. A new member breaks no callers until a rollback removes it from
-//! callers who read it by that time.
+//!   `additionalProperties: false`. A new member breaks no callers until a rollback removes it from
+//!   callers who read it by that time.
 //! - A removed member of an answer breaks its readers, even if it was optional.
 //! - The new version must be able to use the columns that the old version decoded ([`Binding`]).
 //!
