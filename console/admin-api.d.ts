@@ -604,8 +604,8 @@ export interface components {
              */
             first: number;
             /**
-             * @description The stored text of each entry, from `first` on. Its hash can be checked. null for an entry
-             *     that is missing.
+             * @description The stored text of each entry, starting at `first`. Its hash can be checked. null for an
+             *     entry that is missing.
              */
             entries: (string | null)[];
             /** @description Whether more entries follow. */

@@ -89,12 +89,12 @@
 //! | transports | [`api`] |
 //! | roots | [`telemetry`], [`app`], [`cli`] |
 //!
-//! Each library is used in one place: `axum` and `hyper` only in [`api`], `tower_http` only in
-//! `api::http::cors`, `tonic` and `prost` only in [`api::grpc`], `ort` only in [`engine::infer`],
-//! `prometheus` only in [`metrics`], `sha2` only in [`digest`], `csv` only in
-//! [`decode::csv_table`], `subtle` only in [`security`], `object_store` only in [`journal::store`],
-//! `clap` only in [`cli`], `ureq` only in [`cli`]'s client and [`operate`]'s webhook. Only
-//! [`clock`] reads the wall-clock time.
+//! Each library is used in one place: `axum` only in [`api`], and in [`app`], which serves the
+//! routers; `hyper` only in [`api`], `tower_http` only in `api::http::cors`, `tonic` and `prost`
+//! only in [`api::grpc`], `ort` only in [`engine::infer`], `prometheus` only in [`metrics`], `sha2`
+//! only in [`digest`], `csv` only in [`decode::csv_table`], `subtle` only in [`security`],
+//! `object_store` only in [`journal::store`], `clap` only in [`cli`], `ureq` only in [`cli`]'s
+//! client and [`operate`]'s webhook. Only [`clock`] reads the wall-clock time.
 //!
 //! # Invariants
 //!

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Suggestion {
     /// Name the candidate version of a rollout.
     NameCandidate,
-    /// Give a reason with the order.
+    /// Repeat the request with a reason.
     GiveReason,
-    /// Start the rollout anyway, with a reason. A rollback would break callers who use the new
-    /// values.
+    /// Start the rollout anyway. This requires a reason, because a rollback would break callers who
+    /// use the new values.
     AllowForwardOnly,
-    /// Promote anyway, with a reason. A rollback would not work.
+    /// Promote anyway. This requires a reason, because a rollback would not work.
     PromoteWithoutWayBack,
     /// Abort the rollout in progress first.
     AbortRollout,
@@ -22,11 +22,13 @@ pub(crate) enum Suggestion {
     StartRollout { to: String },
     /// Roll back to the version.
     RollBack { to: String },
-    /// Roll back to a version that was never stable, with a reason. `None`: to any version.
+    /// Roll back to a version that was never stable. This requires a reason. If `to` is `None`, the
+    /// operator chooses the version.
     RollBackToNeverStable { to: Option<String> },
-    /// Start a rollout to the version, or roll back to it with a reason. It was never stable.
+    /// Start a rollout to the version, or roll back to it. The version was never stable, so a
+    /// rollback requires a reason.
     RollOutOrBack { to: String },
-    /// Move the damaged end of the journal aside, with a reason.
+    /// Move the damaged end of the journal aside. This requires a reason.
     RepairJournal,
     /// Configure operators with tokens, and send a token.
     ConfigureOperators,

@@ -12,8 +12,8 @@ pub(crate) struct History {
     pub model: String,
     /// The number of the first entry in `entries`.
     pub first: u64,
-    /// The stored text of each entry, from `first` on. Its hash can be checked. null for an entry
-    /// that is missing.
+    /// The stored text of each entry, starting at `first`. Its hash can be checked. null for an
+    /// entry that is missing.
     pub entries: Vec<Option<String>>,
     /// Whether more entries follow.
     pub truncated: bool,

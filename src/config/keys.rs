@@ -73,14 +73,23 @@ fn collect_property(property: &Value, path: String, keys: &mut Vec<KnownKey>) {
     });
 }
 
-/// Replaces the model's name in a key: `model.churn.workers` becomes `model.*.workers`.
+/// Replaces the model's name in a key: `model.churn.workers` becomes `model.*.workers`. The name
+/// may contain dots.
 fn generic(key: &str) -> String {
-    let rest = key
-        .strip_prefix("model.")
-        .and_then(|rest| rest.split_once('.'));
-    match rest {
-        Some((_, rest)) => format!("model.*.{rest}"),
-        None => key.to_owned(),
+    let Some(rest) = key.strip_prefix("model.") else {
+        return key.to_owned();
+    };
+    let is_end = |known: &&str| {
+        let name = known
+            .strip_prefix("model.*")
+            .and_then(|end| rest.strip_suffix(end));
+        name.is_some_and(|name| !name.is_empty())
+    };
+    let known = KEYS.iter().map(|known| known.path.as_str()).find(is_end);
+    match (known, rest.split_once('.')) {
+        (Some(known), _) => known.to_owned(),
+        (None, Some((_, rest))) => format!("model.*.{rest}"),
+        (None, None) => key.to_owned(),
     }
 }
 

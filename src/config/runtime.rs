@@ -26,7 +26,7 @@ pub(crate) struct RuntimeConfig {
     /// Number of hanging engine threads at which /livez fails. 0 means one per core.
     pub max_wedged: usize,
     /// Memory limit of the sessions of one version in bytes, weights included, shared equally by
-    /// the workers. A request that needs more is answered 503. 0 means no limit.
+    /// the workers. A request that needs more gets 503. 0 means no limit.
     pub memory_limit_bytes: u64,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct BatchingConfig {
     /// Time that a run waits for more rows. 0 adds no delay: a run takes the rows that are already
     /// in the queue.
     pub max_delay_us: u64,
-    /// Maximum number of queued requests per version. Further requests are answered 503.
+    /// Maximum number of queued requests per version. Further requests get 503.
     pub queue_capacity: usize,
     /// Maximum number of rows in a run of a graph whose rows can't be split into several runs. A
     /// larger request is refused.

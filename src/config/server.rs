@@ -39,10 +39,10 @@ pub(crate) struct ServerConfig {
     pub drain_grace_ms: u64,
     /// Time limit for finishing the requests in flight, after drain_grace_ms.
     pub drain_timeout_ms: u64,
-    /// Maximum number of requests in flight. Further requests are answered 503 before their body is
+    /// Maximum number of requests in flight. Further requests get 503 before their body is
     /// read.
     pub max_inflight: usize,
-    /// Maximum number of open connections. Further connections are answered 503 and closed.
+    /// Maximum number of open connections. Further connections get 503 and are closed.
     pub max_connections: usize,
     #[expect(
         rustdoc::bare_urls,

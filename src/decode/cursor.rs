@@ -272,8 +272,8 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// Reads the rest of a string from its first escape on. Escapes are rare, so this method is not
-    /// inlined.
+    /// Reads the rest of a string, starting at its first escape. Escapes are rare, so this method
+    /// is not inlined.
     #[cold]
     fn escaped<'s>(
         &mut self,
@@ -486,7 +486,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Appends the digits from `start` on to `mantissa`, and returns their number.
+/// Appends the digits that start at `start` to `mantissa`, and returns their number.
 #[inline]
 fn read_digits(text: &[u8], start: usize, mantissa: &mut u64) -> usize {
     let mut at = start;

@@ -41,7 +41,7 @@ pub enum JsonRowsError {
     Object(#[from] JsonObjectError),
     #[error("the member \"id\" must be a string")]
     IdNotString,
-    #[error("unknown member \"{name}\" of the request; known are instances and id")]
+    #[error("unknown member \"{name}\" of the request; expected one of: instances, id")]
     UnknownMember { name: String },
     #[error("the rows must be an array: {detail}")]
     NotAnArray { detail: String },

@@ -20,7 +20,7 @@ pub enum MalformedRequest {
     DuplicateMember { name: String },
     #[error("the member \"{name}\" occurs twice in {place}")]
     DuplicateMemberIn { name: String, place: String },
-    #[error("unknown member \"{name}\" of the request; known are instances and id")]
+    #[error("unknown member \"{name}\" of the request; expected one of: instances, id")]
     UnknownMember { name: String },
     #[error("the request has no member \"instances\"")]
     NoInstances,

@@ -15,8 +15,8 @@ use crate::graph::{
 /// The result of the analysis of one ONNX file.
 pub struct GraphAnalysis {
     pub(crate) report: RowReport,
-    /// Why dimension 0 means time steps instead of rows, with the export option that changes it.
-    /// `None` if it means rows.
+    /// The message if dimension 0 is time steps instead of rows, with the export option that puts
+    /// the rows first. `None` if dimension 0 is rows.
     pub time_first: Option<String>,
     /// The outputs whose values belong to classes, or are classes, with the labels in the graph.
     pub labels: Vec<(String, Vec<ClassLabel>)>,

@@ -8,7 +8,8 @@ use crate::graph::{
 const EXPORT_ADVICE: &str = "export it with the rows first (PyTorch: nn.LSTM(..., batch_first=True) and an example input [batch, time, features]; \
                              else transpose the input within the graph)";
 
-/// Why dimension 0 means time steps instead of rows, with the export option that changes it.
+/// Returns a message if dimension 0 is time steps instead of rows. The message names the export
+/// option that puts the rows first.
 pub(super) fn time_first(model: &Model<'_>, report: &RowReport) -> Option<String> {
     for input in &model.graph.inputs {
         // Only a dynamic first dimension can be rows or time.

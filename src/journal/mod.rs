@@ -124,8 +124,8 @@ impl Journal {
         format!("damaged/{model}/{}", id::PredictionId::new())
     }
 
-    /// Moves the entries from `first` on to the directory `place`. Returns the number of moved
-    /// entries.
+    /// Moves entry `first` and all later entries to the directory `place`. Returns the number of
+    /// moved entries.
     pub(crate) fn move_aside(
         &self,
         model: &str,

@@ -438,7 +438,7 @@ mod tests {
     };
 
     #[test]
-    fn a_store_that_hangs_is_waited_for_once_and_read_meanwhile() {
+    fn a_store_that_hangs_delays_one_call_and_can_be_read() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::local(directory.path().join("state")).unwrap();
         store.create("journal/m/1.json", b"1".to_vec()).unwrap();

@@ -59,7 +59,8 @@ pub(crate) struct Metrics {
     pub models: ModelMetrics,
     pub rollouts: RolloutMetrics,
     pub server: ServerMetrics,
-    process: Option<ProcessMetrics>,
+    /// The lock makes concurrent scrapes update the series one after the other.
+    process: Option<Arc<Mutex<ProcessMetrics>>>,
     dollars_per_core_second: f64,
     unrouted: Arc<RequestMetrics>,
     /// The metrics of requests that reached no version, by model. Only models of the server are
@@ -101,7 +102,8 @@ impl Metrics {
             // The metrics of the process are read from /proc, which only Linux has.
             process: cfg!(target_os = "linux")
                 .then(|| ProcessMetrics::register(&registry))
-                .transpose()?,
+                .transpose()?
+                .map(|process| Arc::new(Mutex::new(process))),
             registry,
             dollars_per_core_second: dollars_per_core_hour / SECONDS_PER_HOUR,
             unversioned: Arc::default(),
@@ -181,7 +183,10 @@ impl Metrics {
     /// The metrics in the Prometheus text format 0.0.4.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
         if let Some(process) = &self.process {
-            process.update();
+            process
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .update();
         }
         let mut text = Vec::with_capacity(TEXT_BYTES);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;

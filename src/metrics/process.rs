@@ -38,7 +38,7 @@ impl ProcessMetrics {
     fn set(&self, stat: &ProcessStat) {
         let ticks_per_second = rustix::param::clock_ticks_per_second().max(1);
         let seconds = stat.cpu_ticks as f64 / ticks_per_second as f64;
-        // A concurrent scrape may have counted a later state.
+        // The clock of the CPU may go back by a tick.
         self.cpu_seconds
             .inc_by((seconds - self.cpu_seconds.get()).max(0.0));
         self.threads.set(stat.threads);

@@ -12,7 +12,7 @@ use std::{
 
 /// Number of row buckets. Bucket b contains runs of more than 2^(b-1) and at most 2^b rows.
 const ROW_BUCKETS: usize = 17;
-/// Number of time bins. There are eight bins per octave, from 1024 ns on.
+/// Number of time bins. There are eight bins per octave, starting at 1024 ns.
 const TIME_BINS: usize = 208;
 
 #[derive(Default)]

@@ -18,7 +18,7 @@ use crate::{
 /// The interval at which each thread does its work. A decision of another replica takes effect here
 /// after at most this time.
 const TICK: Duration = Duration::from_millis(200);
-/// The interval of checks that disk space is reserved for urgent decisions.
+/// How often the server checks the disk space that is reserved for urgent decisions.
 const RESERVE_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Operator {

@@ -137,7 +137,8 @@ impl Operator {
             return;
         }
         let mut model = lock(&controlled);
-        // A decision was made during the rehearsal. The next rehearsal is about another version.
+        // A decision changed the previous version during the rehearsal, so the result is discarded.
+        // The next rehearsal tests the new previous version.
         if model.state.previous() != previous.as_ref() {
             return;
         }

@@ -81,8 +81,8 @@ impl Operator {
         Ok(self.status_of(&model))
     }
 
-    /// Moves the entries from `seq` on aside. Returns all directories of moved entries that no
-    /// `Repair` entry lists yet.
+    /// Moves entry `seq` and all later entries to a new directory. Returns this directory, and the
+    /// directories of earlier repairs that no `Repair` entry lists.
     fn move_aside(&self, model: &ModelControl, seq: u64) -> Result<Vec<String>, StoreError> {
         // An earlier repair that did not finish also moved entries.
         let mut places = self.unlisted_directories(model)?;

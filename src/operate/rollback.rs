@@ -225,7 +225,7 @@ fn earlier_decision(model: &ModelControl) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "{} answers already; {event} {ago} ago by {} (entry {})",
+        "{} is already stable: {event} {ago} ago by {} (entry {})",
         stable.version, last.actor, last.seq
     ))
 }

@@ -26,7 +26,7 @@ use crate::{
     schema::Schema,
 };
 
-/// The answer to a start.
+/// The response to a request to start a rollout.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(crate) enum Started {

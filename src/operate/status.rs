@@ -163,7 +163,7 @@ impl Operator {
         })
     }
 
-    /// One page of the journal, from entry `first` on, as stored.
+    /// One page of the journal, starting at entry `first`, as stored.
     pub(crate) fn history(&self, name: &str, first: u64) -> Result<History, OperateError> {
         let name = self.with_journal(name)?;
         let head = {

@@ -10,10 +10,10 @@ use crate::{
 
 /// Rejects labels that contradict the labels that the graph contains for an output.
 ///
-/// Other names for all labels are a translation, and accepted. A label of the graph at another
-/// position is a contradiction, and so is another number of labels. Labels are compared as JSON
-/// texts, because the keys of `as_map` are texts. `graph_labels` has the labels of each output in
-/// the graph's order.
+/// Different names for all labels are a translation, and are accepted. A label of the graph at a
+/// different position is a contradiction, and so is a different number of labels. Labels are
+/// compared as JSON strings, because the keys of `as_map` are strings. `graph_labels` contains the
+/// labels of each output in the graph's order.
 pub(crate) fn check_labels(
     preprocessing: Option<&Value>,
     schema: &Value,
@@ -29,7 +29,7 @@ pub(crate) fn check_labels(
             continue;
         };
         for (name, field) in fields {
-            // A field reads the output of its own name unless it has `from`.
+            // Without `from`, a field reads the output of its own name.
             if field.get("from").and_then(Value::as_str).unwrap_or(name) != output {
                 continue;
             }
@@ -73,8 +73,9 @@ fn check_step(step: &Value, output: &str, graph_labels: &[String]) -> Result<(),
     let mut expected = graph_labels.to_vec();
     match kind.as_str() {
         "argmax" | "as_map" | "top_k" => {}
-        // `threshold` has the label for values below it first. With the score of the second class
-        // that is the first class; with the score of the first class it is the second one.
+        // The first label of `threshold` is for values below it. If the score is that of the second
+        // class, this label is the first class. If the score is that of the first class, it is the
+        // second class.
         "threshold" if graph_labels.len() == 2 => {
             if parameters.get("index").and_then(Value::as_u64) == Some(0) {
                 expected.reverse();
@@ -83,7 +84,7 @@ fn check_step(step: &Value, output: &str, graph_labels: &[String]) -> Result<(),
         _ => return Ok(()),
     }
     let labels: Vec<String> = labels.iter().map(label_text).collect();
-    // A label that the graph does not have is a translation, and says nothing about the order.
+    // A label that the graph does not contain is a translation. It does not show the order.
     let moved = labels.iter().enumerate().any(|(at, label)| {
         expected
             .iter()
@@ -102,8 +103,8 @@ fn check_step(step: &Value, output: &str, graph_labels: &[String]) -> Result<(),
     Ok(())
 }
 
-/// Checks a field that answers the graph's labels unchanged: the `enum` of its schema must list all
-/// of them.
+/// Checks a field whose answer is one of the graph's labels, unchanged. The `enum` of its schema
+/// must list all of them.
 fn check_enum(schema: &Value, field: &str, graph_labels: &[String]) -> Result<(), PackageError> {
     let name = token(field);
     let pointer = format!("/output/properties/{name}/enum");

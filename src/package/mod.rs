@@ -47,7 +47,8 @@ impl ModelPackage {
         let id = manifest.id().ok_or_else(|| {
             PackageError::new("manifest", manifest::FILE, "has no valid name and version")
         })?;
-        // Before the documents are read: other bytes than the packed ones must not be parsed.
+        // This check comes before the documents are read, because only the packed bytes may be
+        // parsed.
         manifest.check_files(directory)?;
         let parts = Parts::read(directory)?;
         Ok(ModelPackage {
@@ -58,7 +59,7 @@ impl ModelPackage {
         })
     }
 
-    /// `sha256:` and 64 hex digits.
+    /// The digest of the package: `sha256:` and 64 hex digits.
     pub fn digest(&self) -> &str {
         &self.manifest.digest
     }

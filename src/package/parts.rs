@@ -171,7 +171,7 @@ fn refuse_unknown_members(
         Some(unknown) => Err(PackageError::new(
             check,
             file,
-            format!("unknown member; known are {}", known.join(", ")),
+            format!("unknown member; expected one of: {}", known.join(", ")),
         )
         .at(&format!("/{unknown}"))),
         None => Ok(()),

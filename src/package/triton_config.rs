@@ -26,8 +26,8 @@ const MAX_COUNT: i64 = 1 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelConfig {
     pub(crate) name: Option<String>,
-    /// If it is 0, `dims` are the complete shape. If it is above 0, the shape has a leading
-    /// dimension of at most so many rows before `dims`.
+    /// If it is 0, `dims` is the complete shape. Otherwise it is the maximum number of rows, and
+    /// the shape has the rows as its first dimension, before `dims`.
     pub(crate) max_batch_size: usize,
     pub(crate) inputs: Vec<ConfigTensor>,
     pub(crate) outputs: Vec<ConfigTensor>,
@@ -44,14 +44,15 @@ pub(crate) struct ConfigTensor {
     pub name: String,
     pub datatype: Option<DataType>,
     pub dims: Vec<Dim>,
-    /// The graph's dimensions if `dims` are others. Triton can't write an empty list as `dims`.
+    /// The graph's dimensions, if they differ from `dims`. Triton can't write an empty list as
+    /// `dims`.
     pub reshape: Option<Vec<Dim>>,
     pub label_filename: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DynamicBatching {
-    /// How long the oldest request may wait for others.
+    /// The maximum time that the oldest request of a batch waits for others.
     pub max_queue_delay_us: u64,
 }
 
@@ -81,7 +82,7 @@ pub struct ConfigError {
 pub(super) type Result<T> = std::result::Result<T, ConfigError>;
 
 impl ConfigTensor {
-    /// The complete shape in the graph, with the leading dimension of rows.
+    /// The complete shape in the graph, including the first dimension of rows.
     pub(crate) fn shape(&self, max_batch_size: usize) -> Shape {
         let batch = (max_batch_size > 0).then_some(Dim::Any);
         Shape(
@@ -139,8 +140,8 @@ impl ModelConfig {
                 self.version_policy = policy(fields, line)?;
             }
             (
-                // A known key with another type of value is an error: to ignore it would change the
-                // model's behaviour silently.
+                // A known key with a value of the wrong type is an error. Ignoring the key would
+                // silently change the model's behaviour.
                 "name" | "max_batch_size" | "input" | "output" | "dynamic_batching"
                 | "instance_group" | "version_policy",
                 _,
@@ -150,12 +151,12 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Adds the instances of one group: a model may have several.
+    /// Adds the instances of one group. A model may have several groups.
     fn read_instance_group(&mut self, fields: Vec<TextField>) -> Result<()> {
         for TextField { name, line, value } in fields {
             match (name.as_str(), value) {
                 ("count", TextValue::Word(word)) => {
-                    // Groups are added up: each has its own instances.
+                    // Each group has its own instances, so their counts are added.
                     *self.instance_count.get_or_insert(0) += count(&word, line, &name)?;
                 }
                 ("kind", TextValue::Word(word)) if word == "KIND_CPU" || word == "KIND_AUTO" => {}
@@ -167,7 +168,7 @@ impl ModelConfig {
 }
 
 fn ignore(ignored: &mut Vec<String>, key: String) {
-    // Each key once: a repeated field would fill the report.
+    // Each key is listed once. Otherwise a repeated field would fill the report.
     if ignored.len() < MAX_IGNORED && !ignored.contains(&key) {
         ignored.push(key);
     }
@@ -203,7 +204,7 @@ fn tensor(
         match (name.as_str(), value) {
             ("name", TextValue::Text(text)) => tensor.name = text,
             ("data_type", TextValue::Word(word)) => {
-                // Triton's names are those of the protocol with a prefix, except for texts.
+                // Triton's datatypes have the protocol's names with a prefix, except for strings.
                 let known = match word.strip_prefix("TYPE_") {
                     Some("STRING") => Some(DataType::Bytes),
                     Some(name) => DataType::from_protocol_name(name),
@@ -216,7 +217,7 @@ fn tensor(
             }
             ("dims", TextValue::Word(word)) => tensor.dims.push(dim(&word, line)?),
             ("reshape", TextValue::Message(fields)) => {
-                // It is only compared with the graph: callers see the graph's shape.
+                // The shape is only compared with the graph. Callers see the graph's shape.
                 ignore(ignored, format!("{side}.{name}"));
                 let words = fields.into_iter().filter_map(|field| match field.value {
                     TextValue::Word(word) if field.name == "shape" => Some(dim(&word, line)),
@@ -229,7 +230,7 @@ fn tensor(
             _ => ignore(ignored, format!("{side}.{name}")),
         }
     }
-    // Without a name the entry can't be matched with the graph.
+    // Without a name, the entry can't be matched with an input or output of the graph.
     if tensor.name.is_empty() {
         return Err(ConfigError {
             line,
@@ -255,7 +256,8 @@ fn batching(fields: Vec<TextField>, ignored: &mut Vec<String>) -> Result<Dynamic
     for TextField { name, line, value } in fields {
         match (name.as_str(), value) {
             ("max_queue_delay_microseconds", TextValue::Word(word)) => {
-                // A minute is far beyond any useful delay, so a larger value is a wrong unit.
+                // No useful delay is longer than a minute. A longer one is probably in the wrong
+                // unit.
                 let delay = word.parse().ok().filter(|delay| *delay <= 60_000_000);
                 batching.max_queue_delay_us = delay.ok_or_else(|| ConfigError {
                     line,

@@ -7,7 +7,7 @@ use crate::package::triton_config::{ConfigError, Result};
 /// Bounds the recursion of the parser. Triton's own messages nest 4 deep.
 const MAX_DEPTH: usize = 32;
 
-/// Parses a whole text.
+/// Parses a complete file.
 pub(super) fn parse(text: &str) -> Result<Vec<TextField>> {
     let mut parser = TextParser {
         text: text.as_bytes(),
@@ -17,7 +17,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<TextField>> {
     parser.message(None, 0)
 }
 
-/// A field of a message. A repeated field is several of these.
+/// A field of a message. A repeated field gives several values of this type.
 pub(super) struct TextField {
     pub name: String,
     pub line: usize,
@@ -25,7 +25,7 @@ pub(super) struct TextField {
 }
 
 pub(super) enum TextValue {
-    /// A text in quotes.
+    /// A quoted string.
     Text(String),
     /// A number, a name or a boolean, without quotes.
     Word(String),
@@ -67,8 +67,8 @@ impl TextParser<'_> {
         found
     }
 
-    /// The number of the current line. It continues the last count: counting from the start for
-    /// each field would take quadratic time.
+    /// The number of the current line. Counting continues from the last position, because counting
+    /// from the start for each field would take quadratic time.
     fn line(&self) -> usize {
         let (position, lines) = self.counted.get();
         let more = memchr::memchr_iter(
@@ -115,7 +115,7 @@ impl TextParser<'_> {
                 let value = self.value(colon, depth)?;
                 fields.push(TextField { name, line, value });
             }
-            // The text format allows a separator after each field, and needs none.
+            // The text format allows a separator after each field, but does not require it.
             let _separator = self.eat(b',') || self.eat(b';');
         }
     }
@@ -156,14 +156,14 @@ impl TextParser<'_> {
             _ if !colon => self.fail("expected : or {"),
             Some(b'"' | b'\'') => {
                 let mut text = Vec::new();
-                // Adjacent texts are joined, as in C.
+                // Adjacent strings are joined, as in C.
                 while let Some(quote @ (b'"' | b'\'')) = self.peek() {
                     self.position += 1;
                     self.quoted(quote, &mut text)?;
                 }
                 String::from_utf8(text)
                     .map(TextValue::Text)
-                    .or_else(|_| self.fail("a text must be UTF-8"))
+                    .or_else(|_| self.fail("a string must be UTF-8"))
             }
             _ => self.word().map(TextValue::Word),
         }
@@ -187,14 +187,14 @@ impl TextParser<'_> {
         }
     }
 
-    /// Reads a text after its opening quote.
+    /// Reads a string after its opening quote.
     fn quoted(&mut self, quote: u8, text: &mut Vec<u8>) -> Result<()> {
         loop {
             let byte = self.text.get(self.position).copied();
             self.position += 1;
             match byte {
-                // A text must end in its line: otherwise one missing quote would swallow the rest
-                // of the file.
+                // A string must end on its line. Otherwise one missing quote would make the rest of
+                // the file part of the string.
                 None | Some(b'\n') => return self.fail("the text in quotes does not end"),
                 Some(byte) if byte == quote => return Ok(()),
                 Some(b'\\') => {

@@ -7,9 +7,9 @@ use crate::{package::GOLDEN_FILE, schema::Schema, transform::image};
 /// The origin of an instance's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InstanceOrigin {
-    /// The author gave them as examples, or they come from the profile: the model must answer them.
+    /// The author gave them as examples, or they come from the profile. The model must answer them.
     Documented,
-    /// Generated from the schema's rules: the graph may reject them.
+    /// They are generated from the schema's rules. The graph may reject them.
     Generated,
 }
 
@@ -62,7 +62,7 @@ fn field(schema: &Value, feature: Option<&Value>) -> (Value, InstanceOrigin) {
             .filter(|value| !value.is_null())
             .cloned()
     };
-    // Values that the author wrote come before generated ones.
+    // Values that the author wrote have priority over generated ones.
     if let Some(value) = schema
         .get("const")
         .cloned()
@@ -71,7 +71,7 @@ fn field(schema: &Value, feature: Option<&Value>) -> (Value, InstanceOrigin) {
     {
         return (value, InstanceOrigin::Documented);
     }
-    // The profile has values of the training, which the graph accepts.
+    // The profile contains values from the training data, which the graph accepts.
     let median = feature
         .and_then(|feature| feature.pointer("/quantiles/0.5"))
         .cloned();
@@ -123,7 +123,7 @@ fn number(schema: &Value, whole: bool) -> Value {
             if whole {
                 low.floor() + 1.0
             } else {
-                // An exclusive bound is left by a small step, relative to its magnitude.
+                // The value differs from an exclusive bound by a small step, relative to the bound.
                 low + low.abs().max(1.0) * 1e-3
             }
         })

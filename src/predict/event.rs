@@ -147,7 +147,8 @@ impl PendingEvent {
         self.emit(Ok(output), self.elapsed(), None);
     }
 
-    /// Records the failure of the assigned version. The event waits for the fallback.
+    /// Records the failure of the assigned version. `end` emits the event after a fallback was
+    /// tried.
     pub(crate) fn set_failure(&mut self, error: PredictError) {
         self.failure = Some((error, self.elapsed()));
     }

@@ -366,12 +366,29 @@ mod tests {
         assert_eq!(first_choice(&model, None), Some(version("1.1.0")));
     }
 
+    fn any_policy() -> impl Strategy<Value = RetentionPolicy> {
+        let versions = (0usize..6).prop_map(|index| version(&format!("1.{index}.0")));
+        prop_oneof![
+            (1usize..4).prop_map(RetentionPolicy::Newest),
+            Just(RetentionPolicy::All),
+            prop::collection::btree_set(versions, 0..4).prop_map(RetentionPolicy::Only)
+        ]
+    }
+
     proptest! {
         #[test]
         fn doing_the_plan_leaves_nothing_to_do(
-            states in prop::collection::vec((any::<bool>(), any::<bool>(), 0usize..5), 0..6), keep in prop_oneof![(1usize..4).prop_map(RetentionPolicy::Newest), Just(RetentionPolicy::All), prop::collection::btree_set((0usize..6).prop_map(|index| version(&format!("1.{index}.0"))), 0..4).prop_map(RetentionPolicy::Only)], needed in prop::collection::btree_set(0usize..6, 0..3)
+            states in prop::collection::vec((any::<bool>(), any::<bool>(), 0usize..5), 0..6),
+            keep in any_policy(),
+            needed in prop::collection::btree_set(0usize..6, 0..3)
         ) {
-            let phases = [LoadPhase::Idle, LoadPhase::Incomplete, LoadPhase::Loading, LoadPhase::Available, LoadPhase::Refused];
+            let phases = [
+                LoadPhase::Idle,
+                LoadPhase::Incomplete,
+                LoadPhase::Loading,
+                LoadPhase::Available,
+                LoadPhase::Refused,
+            ];
             let name = |index: usize| version(&format!("1.{index}.0"));
             let versions = states.iter().enumerate().map(|(index, (present, changed, phase))| (name(index), VersionView { present: *present, changed: *changed, phase: phases[*phase] })).collect();
             let mut model = ModelView { versions, needed: needed.into_iter().map(name).collect() };

@@ -37,9 +37,9 @@ pub(crate) enum RouteError {
         known.join(", ")
     )]
     NoDefault { known: Vec<String> },
-    #[error("there is no model \"{model}\"; known are: {}", known.join(", "))]
+    #[error("there is no model \"{model}\"; expected one of: {}", known.join(", "))]
     UnknownModel { model: String, known: Vec<String> },
-    #[error("model {model} has no version \"{version}\"; known are: {}", known.join(", "))]
+    #[error("model {model} has no version \"{version}\"; expected one of: {}", known.join(", "))]
     UnknownVersion {
         model: String,
         version: String,

@@ -233,8 +233,8 @@ fn most_likely_on_line(candidate: Proportion, stable: Proportion, margin: f64) -
     p
 }
 
-/// The first and second derivative of ln L by p_stable, on the line p_candidate = p_stable +
-/// margin.
+/// The first and second derivative of ln L with respect to p_stable, on the line p_candidate =
+/// p_stable + margin.
 fn derivatives_on_line(
     candidate: Proportion,
     stable: Proportion,

@@ -51,9 +51,9 @@ impl Position {
 
     /// The arm of the position: 0 is the stable version, and i is the candidate i - 1.
     ///
-    /// Candidate i of n has the positions from i/n on, so that a larger weight moves no unit away
-    /// from a candidate. If a weight is above 1/n, the candidates follow each other without gaps
-    /// instead.
+    /// Candidate i of n has the positions that start at i/n, so that a larger weight moves no unit
+    /// away from a candidate. If a weight is above 1/n, the candidates follow each other without
+    /// gaps instead.
     pub fn arm(self, weights: &[f64]) -> usize {
         // The width of each candidate's range of positions.
         let width = (1u128 << 64) / (weights.len().max(1) as u128);

@@ -227,7 +227,7 @@ pub(crate) enum ArrayRow {
     /// The inner arrays have different lengths. A schema may allow that, but no tensor can
     /// represent it.
     Ragged,
-    /// Row-major values from `start` on. The product of `shapes[shape]` is their number.
+    /// Row-major values that start at `start`. The product of `shapes[shape]` is their number.
     Dense {
         start: usize,
         shape: usize,
@@ -249,7 +249,7 @@ impl Arrays {
         self.rows.push(ArrayRow::Missing);
     }
 
-    /// Ends a row. The caller has pushed the values of the row to `values`, from `start` on. A
+    /// Ends a row. The caller has pushed the values of the row to `values`, starting at `start`. A
     /// `shape` of `None` means a ragged row.
     pub fn push_row(&mut self, start: usize, shape: Option<&[usize]>) {
         // A ragged row has no shape, so its values could not be located again.

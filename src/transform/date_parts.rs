@@ -159,7 +159,7 @@ fn read_feature(written: &Value) -> Result<DateFeature, DeclarationError> {
             .map(|(_, part)| *part);
         found.ok_or_else(|| {
             fault(format!(
-                "{name} is not a part; known are {}",
+                "{name} is not a part; expected one of: {}",
                 PARTS.map(|(name, _)| name).join(", ")
             ))
         })
@@ -182,7 +182,7 @@ fn read_feature(written: &Value) -> Result<DateFeature, DeclarationError> {
         "sin" => period.map(|period| DateFeature::Sine(part, period)),
         "cos" => period.map(|period| DateFeature::Cosine(part, period)),
         _ => Err(fault(format!(
-            "unknown member \"{wave}\"; known are sin, cos"
+            "unknown member \"{wave}\"; expected one of: sin, cos"
         ))),
     }
 }
@@ -248,7 +248,7 @@ mod tests {
                 json!(["year", "second"]),
                 json!("error"),
                 "/parts/1",
-                "known are year, month",
+                "expected one of: year, month",
             ),
             (
                 json!([{"sin": "year"}]),
@@ -260,7 +260,7 @@ mod tests {
                 json!([{"tan": "hour"}]),
                 json!("error"),
                 "/parts/0",
-                "known are sin, cos",
+                "expected one of: sin, cos",
             ),
             (
                 json!([{"sin": "hour", "cos": "hour"}]),

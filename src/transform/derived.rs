@@ -39,7 +39,10 @@ pub(super) const MEMBERS: [&str; 4] = ["field", "ratio", "difference", "product"
 
 /// The message for a member of a column that does not exist.
 pub(super) fn unknown_member() -> String {
-    format!("unknown member; known are {}, steps", MEMBERS.join(", "))
+    format!(
+        "unknown member; expected one of: {}, steps",
+        MEMBERS.join(", ")
+    )
 }
 
 impl DerivedColumn<'_> {
@@ -64,7 +67,7 @@ impl DerivedColumn<'_> {
             let zero = if takes_zero { ", zero" } else { "" };
             return Err(DeclarationError::new(
                 format!("/{unknown}"),
-                format!("unknown member; known are of, {second}{zero}"),
+                format!("unknown member; expected one of: of, {second}{zero}"),
             ));
         }
         let name = |key: &str| {

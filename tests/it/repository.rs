@@ -62,7 +62,7 @@ fn a_graph_is_served_as_it_is_and_marked_unverified() {
         refused
             .text()
             .unwrap()
-            .contains("expected FP32 [-1, 4], given [1, 2]")
+            .contains("expected FP32 [-1, 4], got [1, 2]")
     );
 }
 
@@ -190,7 +190,7 @@ fn a_graph_of_a_fixed_batch_size_takes_that_size_only() {
         answer["error"]
             .as_str()
             .unwrap()
-            .contains("expected FP32 [8, 3], given [7, 3]"),
+            .contains("expected FP32 [8, 3], got [7, 3]"),
         "{answer}"
     );
 }

@@ -61,7 +61,7 @@ pub(super) fn check_rows(prediction: &Prediction) -> Result<(), Refusal> {
         let (shape, rows) = (tensor.shape(), prediction.rows);
         if shape.is_empty() || tensor.rows() != rows {
             return Err(Refusal::malformed(format!(
-                "output `{name}` has the shape {shape:?}, which is not a value for each of {rows} rows; {TENSOR_ADVICE}"
+                "output `{name}` has the shape {shape:?}, but its first dimension must be the number of rows ({rows}); {TENSOR_ADVICE}"
             )));
         }
     }

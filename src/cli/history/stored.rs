@@ -30,7 +30,7 @@ pub(crate) struct StoredJournal {
     head: Option<ChainHead>,
 }
 
-/// Gets all entries from `first` on from a server.
+/// Gets entry `first` and all later entries from a server.
 pub(crate) fn fetch(
     client: &Client,
     model: &str,

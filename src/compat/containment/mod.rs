@@ -235,8 +235,7 @@ impl Search {
                 && !(outer.accepts_everywhere(value)
                     && (!has_large_number(value) || accepts_equal_numbers(wider.node, value)))
         };
-        // A value is not a gap if another keyword of the narrower node refuses it, or if the wider
-        // node accepts it.
+        // Keeps the values that the narrower node may accept and the wider node may refuse.
         let missed: Vec<Value> = values
             .iter()
             .filter(may_be_refused)

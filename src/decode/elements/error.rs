@@ -23,13 +23,13 @@ pub enum TensorError {
     ShapeTooLarge,
     #[error("its elements don't fill its shape")]
     ShapeNotFilled,
-    #[error("expected {}, given {}", signature(*.datatype, .shape), .given.protocol_name())]
+    #[error("expected {}, got {}", signature(*.datatype, .shape), .given.protocol_name())]
     WrongDatatype {
         datatype: DataType,
         shape: Shape,
         given: DataType,
     },
-    #[error("expected {}, given {given:?}", signature(*.datatype, .expected))]
+    #[error("expected {}, got {given:?}", signature(*.datatype, .expected))]
     WrongShape {
         datatype: DataType,
         expected: Shape,

@@ -39,7 +39,7 @@ pub(super) fn is_tensor(outlet: &Outlet) -> bool {
 
 /// Why an input or output can't be served.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SignatureError {
+pub(super) enum GraphInterfaceError {
     #[error(
         "{side} `{name}` is a sequence or map, which can't be served; export the model with a tensor for each {side}"
     )]
@@ -52,7 +52,7 @@ pub(super) enum SignatureError {
     },
 }
 
-pub(super) fn signature_of(session: &Session) -> Result<Signature, SignatureError> {
+pub(super) fn signature_of(session: &Session) -> Result<Signature, GraphInterfaceError> {
     let specs = |outlets: &[Outlet], side: &'static str| {
         outlets
             .iter()
@@ -93,14 +93,14 @@ pub(super) fn spec_of(
     name: &str,
     kind: &ValueType,
     side: &'static str,
-) -> Result<TensorSpec, SignatureError> {
+) -> Result<TensorSpec, GraphInterfaceError> {
     let ValueType::Tensor { ty, shape, .. } = kind else {
-        return Err(SignatureError::NotATensor {
+        return Err(GraphInterfaceError::NotATensor {
             side,
             name: name.to_owned(),
         });
     };
-    let datatype = datatype_of(*ty).ok_or_else(|| SignatureError::ElementType {
+    let datatype = datatype_of(*ty).ok_or_else(|| GraphInterfaceError::ElementType {
         side,
         name: name.to_owned(),
         element: *ty,

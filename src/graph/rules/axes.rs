@@ -52,7 +52,7 @@ impl OperatorCall<'_, '_> {
         self.unless_along(value, &[axis])
     }
 
-    /// Before operator set 13, all dimensions from the axis on were one vector.
+    /// Before operator set 13, the axis and all later dimensions were one vector.
     fn softmax(&self) -> RuleResult {
         let value = self.input(0)?;
         // Since operator set 13, the operator works along one axis.

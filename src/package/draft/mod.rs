@@ -1,8 +1,8 @@
 //! Draft: a first schema and preprocessing, made from a graph and a sample of rows.
 //!
 //! The draft contains only neutral preparations: types follow the graph, and null becomes NaN for
-//! inputs of floats. The draft asks for the preprocessing that only the training code shows. A guess is marked as
-//! one, see [`guess`](crate::package::guess).
+//! inputs of floats. The draft asks for the preprocessing that only the training code shows. A
+//! guess is marked as one, see [`guess`](crate::package::guess).
 
 #![expect(
     clippy::indexing_slicing,

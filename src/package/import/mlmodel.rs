@@ -227,7 +227,7 @@ struct TensorEntry {
 
 /// Why the inputs of a signature can't be read.
 #[derive(Debug, thiserror::Error)]
-enum SignatureError {
+enum MlflowSignatureError {
     #[error("is not a list of columns or tensors: {0}")]
     Json(serde_json::Error),
     #[error("is empty")]
@@ -240,11 +240,12 @@ enum SignatureError {
     ColumnType { column: String, kind: String },
 }
 
-fn parse_inputs(text: &str) -> Result<Inputs, SignatureError> {
-    let entries: Vec<SignatureEntry> = serde_json::from_str(text).map_err(SignatureError::Json)?;
+fn parse_inputs(text: &str) -> Result<Inputs, MlflowSignatureError> {
+    let entries: Vec<SignatureEntry> =
+        serde_json::from_str(text).map_err(MlflowSignatureError::Json)?;
     // A model without inputs can't be served.
     if entries.is_empty() {
-        return Err(SignatureError::Empty);
+        return Err(MlflowSignatureError::Empty);
     }
     let name = |name: Option<Value>| {
         name.map(|name| {
@@ -255,7 +256,9 @@ fn parse_inputs(text: &str) -> Result<Inputs, SignatureError> {
     // MLflow does not mix tensors and columns in one signature.
     if entries.iter().all(|entry| entry.kind.name == "tensor") {
         let tensor = |entry: SignatureEntry| {
-            let spec = entry.tensor_spec.ok_or(SignatureError::NoTensorSpec)?;
+            let spec = entry
+                .tensor_spec
+                .ok_or(MlflowSignatureError::NoTensorSpec)?;
             Ok(DeclaredTensor {
                 name: name(entry.name),
                 datatype: DataType::from_numpy_name(&spec.dtype),
@@ -265,15 +268,16 @@ fn parse_inputs(text: &str) -> Result<Inputs, SignatureError> {
         return entries
             .into_iter()
             .map(tensor)
-            .collect::<Result<_, SignatureError>>()
+            .collect::<Result<_, MlflowSignatureError>>()
             .map(Inputs::Tensors);
     }
     let column = |entry: SignatureEntry| {
         let name = name(entry.name);
-        let kind = column_type(&entry.kind, 0).map_err(|kind| SignatureError::ColumnType {
-            column: name.clone().unwrap_or_else(|| "without a name".to_owned()),
-            kind: kind.to_owned(),
-        })?;
+        let kind =
+            column_type(&entry.kind, 0).map_err(|kind| MlflowSignatureError::ColumnType {
+                column: name.clone().unwrap_or_else(|| "without a name".to_owned()),
+                kind: kind.to_owned(),
+            })?;
         // Without either member a column is required.
         let required = entry.required.unwrap_or(!entry.optional.unwrap_or(false));
         Ok(ColumnSpec {
@@ -285,7 +289,7 @@ fn parse_inputs(text: &str) -> Result<Inputs, SignatureError> {
     entries
         .into_iter()
         .map(column)
-        .collect::<Result<_, SignatureError>>()
+        .collect::<Result<_, MlflowSignatureError>>()
         .map(Inputs::Columns)
 }
 

@@ -48,7 +48,7 @@ impl InputCompiler<'_> {
         {
             return self.fail(
                 &format!("/{unknown}"),
-                "unknown member; known are dtype, columns, field, steps",
+                "unknown member; expected one of: dtype, columns, field, steps",
             );
         }
         // The datatype repeats the datatype of the graph: a reader of the file sees the precision,
@@ -96,7 +96,7 @@ impl InputCompiler<'_> {
                 let detail = error
                     .to_string()
                     .replace("unknown variant", "unknown step")
-                    .replace("expected one of", "known are");
+                    .replace("expected one of", "expected one of:");
                 DeclarationError::new(format!("{}{below}/{index}", self.pointer), detail)
             })
         };

@@ -42,7 +42,7 @@ impl OutputField {
         {
             return fail(
                 &format!("/{unknown}"),
-                "unknown member; known are from, steps",
+                "unknown member; expected one of: from, steps",
             );
         }
         let from = members.get("from").and_then(Value::as_str).unwrap_or(name);

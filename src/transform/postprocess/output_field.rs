@@ -27,7 +27,8 @@ pub(super) struct OutputField {
     /// dimension of rows.
     pub(super) moves: Vec<Rearrangement>,
     pub(super) steps: Vec<CompiledStep>,
-    /// Whether the schema allows null, so that NaN is an answer.
+    /// Whether the schema allows null. If it does, NaN and infinities become null. Otherwise they
+    /// are an error.
     pub(super) nullable: bool,
     /// Whether a row of dynamic width is always a list, even if it has one value.
     pub(super) list: bool,

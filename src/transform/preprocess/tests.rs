@@ -89,7 +89,7 @@ fn columns_are_checked() {
         (
             json!([{"difference": {"of": "a", "by": "b"}}]),
             "/X/columns/0/difference/by",
-            "known are of, minus",
+            "expected one of: of, minus",
         ),
         (
             json!([{"difference": {"of": "a"}}]),
@@ -99,7 +99,7 @@ fn columns_are_checked() {
         (
             json!([{"product": {"of": "a", "by": "b", "zero": 1}}]),
             "/X/columns/0/product/zero",
-            "known are of, by",
+            "expected one of: of, by",
         ),
         (
             json!([{"ratio": {"of": "a", "to": "b", "zero": "none"}}]),

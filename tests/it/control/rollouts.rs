@@ -155,7 +155,7 @@ fn promote_and_roll_back(site: &Site) {
     assert_contains(
         &site.refusal_of(&["rollback", "churn"]),
         &[
-            "1.0.0 answers already; 1.1.0 was rolled back ",
+            "1.0.0 is already stable: 1.1.0 was rolled back ",
             "next: predictd rollout status churn\n",
         ],
     );

@@ -79,7 +79,7 @@ type Change<'a> = &'a dyn Fn(&Path);
 fn changed_files_of_the_previous_version_are_reported_before_a_restart() {
     let ready = r#"predictd_rollback_ready{model="churn",version="1.0.0"}"#;
     let lose = |directory: &Path| fs_err::remove_file(directory.join("model.onnx")).unwrap();
-    let pack_anew = |directory: &Path| {
+    let pack_again = |directory: &Path| {
         fs_err::write(directory.join("README.md"), "better words").unwrap();
         let (code, output, _) = run_predictd(&["pack", directory.to_str().unwrap()], "", &[]);
         assert_eq!(code, 0, "{output}");
@@ -92,7 +92,7 @@ fn changed_files_of_the_previous_version_are_reported_before_a_restart() {
     };
     let cases: [(Change<'_>, &str); 3] = [
         (&lose, "model.onnx is missing"),
-        (&pack_anew, "manifest.json has digest"),
+        (&pack_again, "manifest.json has digest"),
         (&alter, "golden.jsonl: has sha256"),
     ];
     for (change, why) in cases {

@@ -37,7 +37,7 @@ fn a_rollback_ends_a_rollout_that_has_all_traffic() {
     assert_contains(
         &text,
         &[
-            "1.0.0 answers already; 1.1.0 was rolled back ",
+            "1.0.0 is already stable: 1.1.0 was rolled back ",
             " ago by unverified:",
         ],
     );
@@ -52,12 +52,12 @@ fn a_rollback_ends_a_rollout_that_has_all_traffic() {
     let text = server.command_failure(&["rollback", "churn"]);
     assert_contains(
         &text,
-        &["1.0.0 answers already; the rollout of 1.1.0 was aborted "],
+        &["1.0.0 is already stable: the rollout of 1.1.0 was aborted "],
     );
     assert!(!text.contains("--to"), "{text}");
     assert_contains(
         &server.command_failure(&["rollback", "churn", "--to", "1.0.0"]),
-        &["1.0.0 answers already; the rollout of 1.1.0 was aborted "],
+        &["1.0.0 is already stable: the rollout of 1.1.0 was aborted "],
     );
     let text = server.command_failure(&["rollback", "churn", "--to", "7.7.7"]);
     assert_contains(&text, &["there is no version 7.7.7 of churn"]);

@@ -162,7 +162,7 @@ fn a_rollback_ends_a_rollout_and_leads_back_once() {
     let (status, detail) = server.refused_decision("churn/rollback", &json!({}));
     assert!(
         status == 422
-            && detail.contains("1.0.0 answers already; 1.1.0 was rolled back ")
+            && detail.contains("1.0.0 is already stable: 1.1.0 was rolled back ")
             && !detail.contains("--to"),
         "{detail}"
     );

@@ -115,7 +115,7 @@ fn check_label(label: &str) -> Result<(), Refusal> {
         let known = VersionLabel::ALL.map(VersionLabel::name).join(", ");
         Refusal::new(
             ErrorCode::NotFound,
-            format!("there is no label \"{label}\"; known are {known}"),
+            format!("there is no label \"{label}\"; expected one of: {known}"),
         )
     };
     VersionLabel::parse(label).map(drop).ok_or_else(unknown)

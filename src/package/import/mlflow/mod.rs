@@ -25,7 +25,7 @@ use crate::{
     tensor::signature::Signature,
 };
 
-/// Names that MLflow and its stores give to every model.
+/// Names that MLflow and its stores give to every model, and that don't identify one.
 const GENERIC_NAMES: [&str; 3] = ["model", "artifacts", "data"];
 
 /// The flavor `onnx`, which is the only one that is served.
@@ -37,8 +37,8 @@ pub(crate) fn flavor(model: &MlModel) -> Result<&OnnxFlavor, PackageError> {
     })
 }
 
-/// A name for the model: that of the directory or of MLflow's artifact path, the first that is not
-/// generic.
+/// Returns a name for the model: the first that is not generic, of the directory's name and
+/// MLflow's artifact path.
 pub(crate) fn name(model: &MlModel, directory: &str) -> Option<ModelName> {
     let last = |path: &str| {
         path.rsplit('/')
@@ -73,12 +73,12 @@ fn sanitise(text: &str) -> String {
     text.trim_start_matches(['.', '_', '-'])
         .trim_end_matches('-')
         .chars()
-        // The longest model name.
+        // The maximum length of a model name.
         .take(128)
         .collect()
 }
 
-/// Makes the package's documents from the signature, the example and the graph.
+/// Creates the package's documents from the signature, the example and the graph.
 pub(crate) fn import(
     id: &ModelId,
     model: &MlModel,
@@ -106,7 +106,7 @@ pub(crate) fn import(
     if let Some(first) = rows.first() {
         input["examples"] = json!([first]);
     }
-    // The import goes on: an example is useful, and not required.
+    // The import continues, because an example is useful but not required.
     if example.is_some() && rows.is_empty() {
         notes.push("the input example has a form that is not understood: no golden examples were made of it".to_owned());
     }

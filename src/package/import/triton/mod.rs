@@ -157,11 +157,22 @@ fn serving(
         "`max_batch_size`: {max_batch_size}, in serving.json"
     ));
     if config.dynamic_batching.is_some() {
-        match bare.batching(config.max_batch_size).map_err(|forbidden| forbidden.to_string()).and_then(|_| signature.check_batch_axes(|_| false).map_err(|error| error.to_string())) {
-            Ok(()) => {
-                report.taken.push("`dynamic_batching`: rows of several requests share a run where the gate proves them independent".to_owned())
-            }
-            Err(why) => report.notes.push(format!("`dynamic_batching` was left out: {why}")),
+        let permitted = bare
+            .batching(config.max_batch_size)
+            .map_err(|forbidden| forbidden.to_string())
+            .and_then(|_| {
+                let checked = signature.check_batch_axes(|_| false);
+                checked.map_err(|error| error.to_string())
+            });
+        match permitted {
+            Ok(()) => report.taken.push(
+                "`dynamic_batching`: rows of several requests share a run if the gate proves that \
+                 they are independent"
+                    .to_owned(),
+            ),
+            Err(why) => report
+                .notes
+                .push(format!("`dynamic_batching` was left out: {why}")),
         }
     }
     Some(Serving {
