@@ -28,7 +28,7 @@ use crate::{
     package::ModelPackage,
     predict::{
         AnsweringVersion, Failure, Input, ModelOutput, PredictError, PredictRequest, Prediction,
-        Predictor, Priority, event::Observer,
+        Predictor, Priority, WINDOW_PER_WORKER, event::Observer,
     },
     registry::{
         Registry,
@@ -84,8 +84,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     outcome
 }
 
-/// Creates a predictor for this package only. Also returns the number of requests that fill two of
-/// its engine runs.
+/// Creates a predictor for this package only. Also returns the number of requests that may be in work at
+/// once.
 fn predictor(
     package: ModelPackage,
     config: &Config,
@@ -97,8 +97,11 @@ fn predictor(
     factory.feed(|name| package.parts.feeds(name));
     let transform = package.parts.bind(factory.signature())?;
     let policy = policy(&package, config, &factory)?;
-    let window = (2 * policy.max_batch_size)
-        .min(policy.queue_capacity)
+    // The lines must fill the runs, but not the queue: a full queue refuses requests.
+    let window = policy
+        .max_batch_size
+        .saturating_mul(2)
+        .min(policy.queue_capacity / WINDOW_PER_WORKER)
         .max(1);
     let contents = Contents::Package(Box::new(Packaged::new(
         package,

@@ -35,6 +35,7 @@ pub(crate) use fallback::Fallback;
 pub(crate) use input::Input;
 pub(crate) use prediction::{Failure, ModelOutput, Prediction, Timing};
 pub(crate) use request::{AnsweringVersion, PredictRequest};
+pub(crate) use run::WINDOW_PER_WORKER;
 
 use crate::{
     decode::DecodeLimits,

@@ -35,7 +35,7 @@ const HEAVY_ROWS: usize = 256;
 
 /// Maximum number of waiting runs of one request, per worker. A request with many rows must not
 /// fill the queue. Two runs per worker keep the workers busy.
-const WINDOW_PER_WORKER: usize = 2;
+pub(crate) const WINDOW_PER_WORKER: usize = 2;
 
 /// Outputs of one run, and the number of the request's rows in it.
 type RunOutputs = (Tensors, usize);

@@ -183,6 +183,36 @@ fn predict_answers_without_a_server() {
 }
 
 #[test]
+fn predict_answers_many_lines_with_a_short_queue() {
+    let examples = golden_examples("churn", "1.1.0");
+    // Each line has more rows than a run.
+    let inputs: Vec<&Value> = examples
+        .iter()
+        .cycle()
+        .take(200)
+        .map(|example| &example["input"])
+        .collect();
+    let line = json!({ "instances": inputs }).to_string();
+    let (code, output, error) = run_predictd(
+        &["predict", package_path("churn", "1.1.0").to_str().unwrap()],
+        &format!("{line}\n").repeat(20),
+        &[("PREDICTD_BATCHING__QUEUE_CAPACITY", "4")],
+    );
+    assert_eq!(code, 0, "{error}");
+    let labels: Vec<Value> = output
+        .lines()
+        .map(|row| serde_json::from_str::<Value>(row).unwrap()["label"].take())
+        .collect();
+    let expected: Vec<Value> = examples
+        .iter()
+        .cycle()
+        .take(200)
+        .map(|example| example["output"]["label"].clone())
+        .collect();
+    assert_eq!(labels, expected.repeat(20));
+}
+
+#[test]
 fn inspect_describes_a_package() {
     let (code, output, error) = run_predictd(&["inspect", "models/churn/1.1.0"], "", &[]);
     assert_eq!(code, 0, "{error}");
