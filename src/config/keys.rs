@@ -73,30 +73,18 @@ fn collect_property(property: &Value, path: String, keys: &mut Vec<KnownKey>) {
     });
 }
 
-/// Replaces the model's name in a key: `model.churn.workers` becomes `model.*.workers`. The name
-/// may contain dots.
-fn generic(key: &str) -> String {
-    let Some(rest) = key.strip_prefix("model.") else {
-        return key.to_owned();
-    };
-    let is_end = |known: &&str| {
-        let name = known
-            .strip_prefix("model.*")
-            .and_then(|end| rest.strip_suffix(end));
-        name.is_some_and(|name| !name.is_empty())
-    };
-    let known = KEYS.iter().map(|known| known.path.as_str()).find(is_end);
-    match (known, rest.split_once('.')) {
-        (Some(known), _) => known.to_owned(),
-        (None, Some((_, rest))) => format!("model.*.{rest}"),
-        (None, None) => key.to_owned(),
+/// Replaces the model's name in a path: `model.churn.workers` becomes `model.*.workers`.
+fn generic(path: &[&str]) -> String {
+    match path {
+        ["model", _, rest @ ..] if !rest.is_empty() => format!("model.*.{}", rest.join(".")),
+        _ => path.join("."),
     }
 }
 
 /// Returns an error if the key is unknown. `origin`: the file or the variable that contains the
 /// key.
-pub(super) fn check_key(origin: &str, key: &str) -> Result<(), ConfigError> {
-    let wanted = generic(key);
+pub(super) fn check_key(origin: &str, path: &[&str]) -> Result<(), ConfigError> {
+    let wanted = generic(path);
     if KEYS.iter().any(|known| known.path == wanted) {
         return Ok(());
     }
@@ -107,10 +95,10 @@ pub(super) fn check_key(origin: &str, key: &str) -> Result<(), ConfigError> {
         .min_by_key(distance)
         // A key whose similarity is below two thirds is probably not a misspelling.
         .filter(|known| distance(known) <= wanted.len().div_ceil(3));
-    let model = key.split('.').nth(1).unwrap_or_default();
+    let model = path.get(1).copied().unwrap_or_default();
     Err(ConfigError::UnknownKey {
         origin: origin.to_owned(),
         nearest: nearest.map(|nearest| nearest.replace('*', model)),
-        key: key.to_owned(),
+        key: path.join("."),
     })
 }

@@ -101,7 +101,7 @@ impl Config {
 
     fn from_table(table: Table, origin: &str) -> Result<Config, ConfigError> {
         let mut keys = Vec::new();
-        flatten(&table, "", &mut keys);
+        flatten(&table, &[], &mut keys);
         for key in &keys {
             check_key(origin, key)?;
         }
@@ -174,7 +174,7 @@ fn apply_variable(
     table: &mut Table,
 ) -> Result<(), ConfigError> {
     let path = format!("{section}.{key}");
-    check_key(name, &path)?;
+    check_key(name, &[&section, &key])?;
     let value = typed(text, &path);
     // Each variable is parsed alone, so that an error names the variable and not the file.
     deserialize(one_key(&section, &key, value.clone())).map_err(|error| ConfigError::Invalid {
@@ -218,13 +218,10 @@ fn typed(text: &str, path: &str) -> Value {
     }
 }
 
-fn flatten(table: &Table, prefix: &str, keys: &mut Vec<String>) {
+/// Collects the paths of all keys. A path has one element for each table and one for the key.
+fn flatten<'a>(table: &'a Table, parent: &[&'a str], keys: &mut Vec<Vec<&'a str>>) {
     for (key, value) in table {
-        let path = if prefix.is_empty() {
-            key.clone()
-        } else {
-            format!("{prefix}.{key}")
-        };
+        let path = [parent, &[key.as_str()]].concat();
         match value {
             Value::Table(inner) if !inner.is_empty() => flatten(inner, &path, keys),
             Value::Table(_) => {}
@@ -358,6 +355,11 @@ mod tests {
         assert_eq!(settings.batching("a.b").max_delay_us, 7);
         let misspelt = load("[model.\"a.b\".batching]\nmax_delay = 7\n", &[]).unwrap_err();
         assert!(misspelt.contains("max_delay_us"), "{misspelt}");
+        let misplaced = load("[model.churn.batching]\nworkers = 3\n", &[]).unwrap_err();
+        assert!(
+            misplaced.contains("unknown key `model.churn.batching.workers`"),
+            "{misplaced}"
+        );
     }
 
     #[test]
