@@ -142,25 +142,21 @@ impl Predictor {
         request: &Unanswered<'_>,
     ) -> Option<FallbackOutput> {
         for to in chain {
-            // A fallback that fails leaves no time of its runs to the next one.
+            let servable = match to {
+                FallbackTo::Constant => Some(Arc::clone(request.stable)),
+                FallbackTo::Previous => self.previous(request),
+                FallbackTo::Model(name) => self.other(request, name),
+            };
+            let Some(servable) = servable else { continue };
+            // If this source fails, the next one must not include its time.
             let mut timing = request.timing;
-            let (servable, output) = match to {
-                FallbackTo::Constant => (
-                    Some(Arc::clone(request.stable)),
-                    constant(request).map(ModelOutput::Fields),
-                ),
-                FallbackTo::Previous => {
-                    let servable = self.previous(request);
-                    let output = self.ask(request, servable.as_ref(), &mut timing).await;
-                    (servable, output)
-                }
-                FallbackTo::Model(name) => {
-                    let servable = self.other(request, name);
-                    let output = self.ask(request, servable.as_ref(), &mut timing).await;
-                    (servable, output)
+            let output = match to {
+                FallbackTo::Constant => constant(request).map(ModelOutput::Fields),
+                FallbackTo::Previous | FallbackTo::Model(_) => {
+                    self.ask(request, &servable, &mut timing).await
                 }
             };
-            if let (Some(servable), Some(output)) = (servable, output) {
+            if let Some(output) = output {
                 return Some(FallbackOutput {
                     servable,
                     output,
@@ -197,10 +193,9 @@ impl Predictor {
     async fn ask(
         &self,
         request: &Unanswered<'_>,
-        servable: Option<&Arc<Servable>>,
+        servable: &Arc<Servable>,
         timing: &mut Timing,
     ) -> Option<ModelOutput> {
-        let servable = servable?;
         let arm = CandidateArm::new(request.stable, servable)?;
         let groups = groups(&arm, request.input).ok()?;
         let whole = !request.by_row && !servable.is_batched();
