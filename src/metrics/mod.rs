@@ -215,13 +215,12 @@ mod tests {
             ServerMetrics::DECLARED,
         ]
         .concat();
-        all.sort_unstable();
-        let text = all
-            .into_iter()
-            .fold(String::new(), |mut text, (name, labels, help)| {
-                let _ = writeln!(text, "{name}{{{}}} {help}", labels.join(","));
-                text
-            });
+        all.sort_unstable_by_key(|series| series.name);
+        let text = all.into_iter().fold(String::new(), |mut text, series| {
+            let labels = series.labels.join(",");
+            let _ = writeln!(text, "{}{{{labels}}} {}", series.name, series.help);
+            text
+        });
         insta::assert_snapshot!(text);
     }
 }

@@ -19,6 +19,7 @@ pub(super) const ROWS: &[f64] = &[
 ];
 
 /// The declaration of one series.
+#[derive(Clone, Copy)]
 pub(super) struct Declaration {
     pub name: &'static str,
     pub help: &'static str,
@@ -71,6 +72,23 @@ impl Series for HistogramVec {
     }
 }
 
+/// The declaration of one series, which may have neither labels nor buckets.
+macro_rules! declaration {
+    ($metric:literal, $help:literal $(, labels: $labels:expr)? $(, buckets: $buckets:expr)?) => {{
+        #[allow(unused_mut, unused_assignments, reason = "labels and buckets are optional")]
+        let mut declaration = $crate::metrics::series::Declaration {
+            name: $metric,
+            help: $help,
+            labels: &[],
+            buckets: &[],
+        };
+        $(declaration.labels = $labels;)?
+        $(declaration.buckets = $buckets;)?
+        declaration
+    }};
+}
+pub(super) use declaration;
+
 /// Declares a struct of series with a constructor that registers them.
 macro_rules! series {
     (
@@ -87,34 +105,20 @@ macro_rules! series {
         }
 
         impl $name {
-            /// Name, labels and help of each series.
             #[cfg(test)]
-            pub(super) const DECLARED: &'static [(
-                &'static str,
-                &'static [&'static str],
-                &'static str,
-            )] = &[$({
-                #[allow(unused_mut, unused_assignments, reason = "a series may have no labels")]
-                let mut labels: &[&str] = &[];
-                $(labels = $labels;)?
-                ($metric, labels, $help)
-            },)*];
+            pub(in crate::metrics) const DECLARED: &'static [$crate::metrics::series::Declaration] = &[$(
+                $crate::metrics::series::declaration!(
+                    $metric, $help $(, labels: $labels)? $(, buckets: $buckets)?
+                ),
+            )*];
 
             $visibility fn register(registry: &prometheus::Registry) -> Result<$name, prometheus::Error> {
-                use $crate::metrics::series::{Declaration, Series};
+                use $crate::metrics::series::{Series, declaration};
                 Ok($name {
-                    $($field: {
-                        #[allow(unused_mut, reason = "a series may have neither labels nor buckets")]
-                        let mut declaration = Declaration {
-                            name: $metric,
-                            help: $help,
-                            labels: &[],
-                            buckets: &[],
-                        };
-                        $(declaration.labels = $labels;)?
-                        $(declaration.buckets = $buckets;)?
-                        <$kind>::register(&declaration, registry)?
-                    },)*
+                    $($field: <$kind>::register(
+                        &declaration!($metric, $help $(, labels: $labels)? $(, buckets: $buckets)?),
+                        registry,
+                    )?,)*
                 })
             }
         }

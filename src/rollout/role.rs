@@ -1,7 +1,5 @@
 //! `VersionRole`: the part that a loaded version has in the traffic of its model.
 
-use std::fmt;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,11 +28,5 @@ impl VersionRole {
             VersionRole::Previous => "previous",
             VersionRole::Idle => "idle",
         }
-    }
-}
-
-impl fmt::Display for VersionRole {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
