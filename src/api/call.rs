@@ -84,7 +84,7 @@ impl<'a> CallFrame<'a> {
         // The wait for a free core counts as well, because callers notice it.
         let start = Instant::now();
         let parsed = if is_heavy {
-            self.offload(parse).await?
+            Box::pin(self.offload(parse)).await?
         } else {
             parse()?
         };
@@ -136,7 +136,7 @@ impl<'a> CallFrame<'a> {
                 (prediction, response)
             };
             let predictor = &self.call.api.predictor;
-            let done = predictor.offload(self.deadline, work).await;
+            let done = Box::pin(predictor.offload(self.deadline, work)).await;
             // The prediction is lost here, so the failure names the version that answered.
             let (encoded, response) = done.map_err(|error| Failure {
                 error,

@@ -137,7 +137,9 @@ impl Predictor {
             explicit: request.target.is_pinned(),
             limits: self.limits,
         };
+        // The event moves between steps and threads. Moving a pointer is cheaper than the event.
         let event = PendingEvent::new(&self.observers, PredictionId::new(), routed);
+        let event = Box::new(event);
         let (mut event, prepared) = self.take(intake, input, event, deadline).await?;
         if !Arc::ptr_eq(&event.servable, &event.routed.servable) {
             answering.set(&event.servable);
@@ -161,7 +163,8 @@ impl Predictor {
             }
             Err(error) => {
                 event.set_failure(error);
-                self.recover(event, raw, client_id, urgency).await
+                // On the heap, so that the requests that succeed don't carry its state.
+                Box::pin(self.recover(event, raw, client_id, urgency)).await
             }
         }
     }
@@ -171,28 +174,17 @@ impl Predictor {
         &self,
         intake: Intake,
         input: Input,
-        mut event: PendingEvent,
+        mut event: Box<PendingEvent>,
         deadline: Instant,
-    ) -> Result<(PendingEvent, Prepared), Failure> {
+    ) -> Result<(Box<PendingEvent>, Prepared), Failure> {
         let stable = &event.routed.servable;
         let has_images = stable
             .fields()
             .is_some_and(|packaged| packaged.transform.preprocess.has_images());
         let heavy = has_images || input.weight(stable) > HEAVY_BODY_BYTES;
         let taken = if heavy {
-            let permit = match self.offload.permit(deadline).await {
-                Ok(permit) => permit,
-                Err(error) => return Err(fail(event, error)),
-            };
-            let stable = Arc::clone(stable);
-            // The closure owns the event. If the caller disconnects now, the event is dropped, and
-            // counted, only after the request was assigned to a version.
-            let work = move || {
-                let taken = intake.take(input, &mut event);
-                (event, taken)
-            };
-            let done = run_with(permit, work).await;
-            let (moved, taken) = done.map_err(|error| failure(error, &stable))?;
+            let taking = self.take_heavy(intake, input, event, deadline);
+            let (moved, taken) = Box::pin(taking).await?;
             event = moved;
             taken
         } else {
@@ -202,6 +194,29 @@ impl Predictor {
             Ok(prepared) => Ok((event, prepared)),
             Err(error) => Err(fail(event, error)),
         }
+    }
+
+    /// Decodes, assigns and preprocesses on a thread for heavy work.
+    async fn take_heavy(
+        &self,
+        intake: Intake,
+        input: Input,
+        mut event: Box<PendingEvent>,
+        deadline: Instant,
+    ) -> Result<(Box<PendingEvent>, Result<Prepared, PredictError>), Failure> {
+        let permit = match self.offload.permit(deadline).await {
+            Ok(permit) => permit,
+            Err(error) => return Err(fail(event, error)),
+        };
+        let stable = Arc::clone(&event.routed.servable);
+        // The closure owns the event. If the caller disconnects now, the event is dropped, and
+        // counted, only after the request was assigned to a version.
+        let work = move || {
+            let taken = intake.take(input, &mut event);
+            (event, taken)
+        };
+        let done = run_with(permit, work).await;
+        done.map_err(|error| failure(error, &stable))
     }
 
     /// Runs the request on its assigned version.
@@ -242,7 +257,7 @@ impl Predictor {
     /// Tries the fallbacks after the assigned version failed.
     async fn recover(
         &self,
-        event: PendingEvent,
+        event: Box<PendingEvent>,
         raw: bool,
         client_id: Option<String>,
         urgency: Urgency,
@@ -313,7 +328,7 @@ fn assignment_key(
     }
 }
 
-fn fail(event: PendingEvent, error: PredictError) -> Failure {
+fn fail(event: Box<PendingEvent>, error: PredictError) -> Failure {
     let servable = Arc::clone(&event.servable);
     failure(event.failed(error), &servable)
 }

@@ -65,7 +65,7 @@ impl Run<'_> {
             Contents::Package(_) if !raw => ModelOutput::Fields(if rows > HEAVY_ROWS {
                 let servable = Arc::clone(self.servable);
                 let work = move || interpret(&servable, runs, order.as_deref());
-                self.offload.run(self.urgency.deadline, work).await??
+                Box::pin(self.offload.run(self.urgency.deadline, work)).await??
             } else {
                 interpret(self.servable, runs, order.as_deref())?
             }),
@@ -98,7 +98,7 @@ impl Run<'_> {
             let count = group.count(rows);
             parts.extend(batches(group.tensors, count, limit).ok_or(PredictError::Broken)?);
         }
-        self.infer_window(parts).await
+        Box::pin(self.infer_window(parts)).await
     }
 
     /// Runs the many parts of a request, a few at a time. Returns their outputs in order.

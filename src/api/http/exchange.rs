@@ -138,7 +138,7 @@ async fn receive_body(
         None => Ok(body),
         Some(encoding) => {
             let work = move || decompress(&encoding, &body, max_bytes);
-            frame.offload(work).await
+            Box::pin(frame.offload(work)).await
         }
     }
 }
