@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     cli::{init::Args, sample::read_rows},
     package::{
-        draft::{CategoryEncoding, Draft, FieldHint, Preparation},
+        draft::{Draft, DraftEncoding, FieldHint, Preparation},
         example_row::ExampleRow,
     },
 };
@@ -69,8 +69,8 @@ pub(super) fn field_hints(args: &Args) -> anyhow::Result<Vec<FieldHint>> {
     }
     for text in &args.encode {
         let (field, encoding) = match text.rsplit_once('=') {
-            Some((field, "one_hot")) => (field, CategoryEncoding::OneHot),
-            Some((field, "ordinal")) => (field, CategoryEncoding::Ordinal),
+            Some((field, "one_hot")) => (field, DraftEncoding::OneHot),
+            Some((field, "ordinal")) => (field, DraftEncoding::Ordinal),
             _ => bail!(
                 "--encode: expected FIELD=one_hot or FIELD=ordinal, got {text}; give other steps with --column"
             ),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     package::{
         draft::{
-            CategoryEncoding, DraftError,
+            DraftEncoding, DraftError,
             question::MAX_CATEGORIES,
             sample_field::{FieldKind, SampleField},
         },
@@ -86,7 +86,7 @@ impl FieldDraft {
 /// A column that is encoded with the sample's categories, which is a guess.
 pub(super) fn encode_with_sample(
     field: &SampleField<'_>,
-    encoding: CategoryEncoding,
+    encoding: DraftEncoding,
 ) -> Result<ColumnDraft, DraftError> {
     // Only texts and numbers can be categories.
     if !matches!(field.kind(), FieldKind::Text | FieldKind::Number) {
@@ -104,16 +104,16 @@ pub(super) fn encode_with_sample(
     }
     // If the sample contains nulls, the model accepts values that are not a category.
     let step = match (encoding, field.nullable) {
-        (CategoryEncoding::OneHot, false) => {
+        (DraftEncoding::OneHot, false) => {
             json!({"one_hot": {"categories": categories, "unknown": "error"}})
         }
-        (CategoryEncoding::OneHot, true) => {
+        (DraftEncoding::OneHot, true) => {
             json!({"one_hot": {"categories": categories, "unknown": "zeros"}})
         }
-        (CategoryEncoding::Ordinal, false) => {
+        (DraftEncoding::Ordinal, false) => {
             json!({"ordinal": {"categories": categories, "unknown": "error"}})
         }
-        (CategoryEncoding::Ordinal, true) => {
+        (DraftEncoding::Ordinal, true) => {
             json!({"ordinal": {"categories": categories, "unknown": -1}})
         }
     };

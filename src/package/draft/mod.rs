@@ -59,11 +59,11 @@ pub(crate) enum Preparation {
     /// Steps in the form of `preprocessing.json`.
     Steps(Vec<Value>),
     /// An encoding with the categories of the sample, which is a guess.
-    Encode(CategoryEncoding),
+    Encode(DraftEncoding),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CategoryEncoding {
+pub(crate) enum DraftEncoding {
     OneHot,
     Ordinal,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::{
-    package::draft::{CategoryEncoding, Draft, DraftSources, FieldHint, Preparation, draft},
+    package::draft::{Draft, DraftEncoding, DraftSources, FieldHint, Preparation, draft},
     tensor::{
         DataType, Dim, Shape,
         signature::{Signature, TensorSpec},
@@ -234,7 +234,7 @@ fn hints_are_used_and_guesses_are_marked() {
     let drafted = with(
         row_of(4),
         &rows(),
-        &[("plan", Preparation::Encode(CategoryEncoding::OneHot))],
+        &[("plan", Preparation::Encode(DraftEncoding::OneHot))],
     )
     .unwrap();
     let column = &drafted.preprocessing.unwrap()["inputs"]["X"]["columns"][1];
@@ -255,8 +255,8 @@ fn hints_are_used_and_guesses_are_marked() {
         json!({"zip": 900, "plan": null}),
     ];
     let given = [
-        ("zip", Preparation::Encode(CategoryEncoding::OneHot)),
-        ("plan", Preparation::Encode(CategoryEncoding::Ordinal)),
+        ("zip", Preparation::Encode(DraftEncoding::OneHot)),
+        ("plan", Preparation::Encode(DraftEncoding::Ordinal)),
     ];
     let columns = with(row_of(3), &numbers, &given)
         .unwrap()
@@ -276,7 +276,7 @@ fn hints_are_used_and_guesses_are_marked() {
     let error = with(
         row_of(7),
         &rows(),
-        &[("plan", Preparation::Encode(CategoryEncoding::OneHot))],
+        &[("plan", Preparation::Encode(DraftEncoding::OneHot))],
     )
     .unwrap_err();
     assert!(
@@ -316,7 +316,7 @@ fn hints_are_used_and_guesses_are_marked() {
     );
     let both = [
         lines[0].clone(),
-        ("age", Preparation::Encode(CategoryEncoding::OneHot)),
+        ("age", Preparation::Encode(DraftEncoding::OneHot)),
     ];
     assert!(
         with(row_of(2), &known, &both)
