@@ -70,12 +70,12 @@ pub(crate) struct ExampleInfo {
 /// The inputs that a signature declares.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Inputs {
-    Columns(Vec<ColumnSpec>),
+    Columns(Vec<MlModelColumn>),
     Tensors(Vec<DeclaredTensor>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ColumnSpec {
+pub(crate) struct MlModelColumn {
     pub name: Option<String>,
     pub kind: ColumnType,
     pub required: bool,
@@ -280,7 +280,7 @@ fn parse_inputs(text: &str) -> Result<Inputs, MlflowSignatureError> {
             })?;
         // Without either member a column is required.
         let required = entry.required.unwrap_or(!entry.optional.unwrap_or(false));
-        Ok(ColumnSpec {
+        Ok(MlModelColumn {
             name,
             kind,
             required,
@@ -315,7 +315,7 @@ fn column_type(entry: &EntryType, depth: usize) -> Result<ColumnType, &str> {
 mod tests {
     use crate::{
         package::import::mlmodel::{
-            ColumnSpec, ColumnType, DeclaredTensor, Inputs, MlModel, parse_inputs,
+            ColumnType, DeclaredTensor, Inputs, MlModel, MlModelColumn, parse_inputs,
         },
         tensor::DataType,
     };
@@ -334,7 +334,7 @@ mod tests {
             (model.run_id.as_deref(), model.mlflow_version.as_deref()),
             (Some("7e"), Some("2.14.1"))
         );
-        let column = ColumnSpec {
+        let column = MlModelColumn {
             name: Some("a".to_owned()),
             kind: ColumnType::Double,
             required: true,
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn columns_and_tensors_are_read() {
-        let column = |name: &str, kind, required| ColumnSpec {
+        let column = |name: &str, kind, required| MlModelColumn {
             name: Some(name.to_owned()),
             kind,
             required,

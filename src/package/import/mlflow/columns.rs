@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     package::{
         PackageError,
-        import::mlmodel::{self, ColumnSpec, ColumnType, DeclaredTensor},
+        import::mlmodel::{self, ColumnType, DeclaredTensor, MlModelColumn},
     },
     tensor::{
         DataType, Dim,
@@ -15,11 +15,11 @@ use crate::{
 };
 
 /// The columns of a signature by name.
-pub(super) type NamedColumns = Vec<(String, ColumnSpec)>;
+pub(super) type NamedColumns = Vec<(String, MlModelColumn)>;
 
 /// The input schema of a signature's columns. `examples` are rows of the input example.
 pub(super) fn input_schema(
-    columns: &[(String, ColumnSpec)],
+    columns: &[(String, MlModelColumn)],
     examples: &[Value],
     signature: &Signature,
 ) -> Value {
@@ -36,7 +36,12 @@ pub(super) fn input_schema(
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 
-fn is_nullable(name: &str, column: &ColumnSpec, examples: &[Value], signature: &Signature) -> bool {
+fn is_nullable(
+    name: &str,
+    column: &MlModelColumn,
+    examples: &[Value],
+    signature: &Signature,
+) -> bool {
     if !column.required {
         return true;
     }
@@ -67,7 +72,7 @@ fn input_type(column: &str, signature: &Signature) -> Option<DataType> {
 }
 
 /// The columns by name. `None` means that a column has no name: the rows are then rows of a tensor.
-pub(super) fn by_name(columns: Vec<ColumnSpec>) -> Option<NamedColumns> {
+pub(super) fn by_name(columns: Vec<MlModelColumn>) -> Option<NamedColumns> {
     columns
         .into_iter()
         .map(|column| Some((column.name.clone()?, column)))
@@ -158,7 +163,7 @@ fn is_compatible(tensor: &DeclaredTensor, spec: &TensorSpec) -> bool {
 /// only input takes all columns. Returns `preprocessing.json`, or `None` if the names alone are
 /// enough.
 pub(super) fn preprocessing(
-    columns: &[(String, ColumnSpec)],
+    columns: &[(String, MlModelColumn)],
     signature: &Signature,
 ) -> Result<Option<Value>, PackageError> {
     let fault = |detail: String| {
@@ -199,7 +204,7 @@ pub(super) fn preprocessing(
 }
 
 /// Why the columns can't be joined into the graph's only input.
-fn joining_fault(columns: &[(String, ColumnSpec)], input: &TensorSpec) -> Option<String> {
+fn joining_fault(columns: &[(String, MlModelColumn)], input: &TensorSpec) -> Option<String> {
     let name = &input.name;
     // The only input is one tensor: numbers can be cast to its type, but strings can't.
     let is_number = |kind: &ColumnType| {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::{package::import::mlmodel::ColumnSpec, tensor::signature::Signature};
+use crate::{package::import::mlmodel::MlModelColumn, tensor::signature::Signature};
 
 /// Maximum number of examples. More examples would make every load slow and prove nothing more.
 const MAX_EXAMPLES: usize = 100;
@@ -11,7 +11,7 @@ const MAX_EXAMPLES: usize = 100;
 /// them. The result is empty if the example has none of these forms.
 pub(super) fn rows(
     example: &Value,
-    columns: Option<&[(String, ColumnSpec)]>,
+    columns: Option<&[(String, MlModelColumn)]>,
     signature: &Signature,
 ) -> Vec<Value> {
     let fields: Vec<String> = match columns {
