@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     cli::{
-        init::{documents::pretty, graph_file::Graph, inputs::Inputs},
+        init::{documents::pretty, graph_file::Graph, inputs::DraftInputs},
         pack::{self, Packer, Sealed},
     },
     decode::{DecodeError, decode_instance},
@@ -28,7 +28,7 @@ use crate::{
 pub(super) fn try_draft(
     directory: &Path,
     graph: &Graph,
-    inputs: &Inputs,
+    inputs: &DraftInputs,
     drafted: &mut Draft,
 ) -> anyhow::Result<bool> {
     let tried = match bind(directory, &graph.signature) {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The inputs of a draft other than the graph.
-pub(super) struct Inputs {
+pub(super) struct DraftInputs {
     pub(super) hints: Vec<FieldHint>,
     /// Instances with predictions from training.
     pub(super) examples: Vec<ExampleRow>,
@@ -22,7 +22,7 @@ pub(super) struct Inputs {
     pub(super) rows: Vec<Value>,
 }
 
-pub(super) fn read_inputs(args: &Args) -> anyhow::Result<Inputs> {
+pub(super) fn read_inputs(args: &Args) -> anyhow::Result<DraftInputs> {
     let hints = field_hints(args)?;
     let examples = match &args.golden {
         Some(path) => read_examples(path)?,
@@ -35,7 +35,7 @@ pub(super) fn read_inputs(args: &Args) -> anyhow::Result<Inputs> {
             .map(|example| example.input.clone())
             .collect(),
     };
-    Ok(Inputs {
+    Ok(DraftInputs {
         hints,
         examples,
         rows,

@@ -19,7 +19,7 @@ use crate::{
             documents::{card, write_draft},
             draft_check::{check_golden, remaining_guesses, try_draft},
             graph_file::{Graph, read_graph},
-            inputs::{Inputs, golden_lines, read_inputs},
+            inputs::{DraftInputs, golden_lines, read_inputs},
         },
         pack::Packer,
         staging::Staging,
@@ -155,7 +155,7 @@ fn identity(name: ModelName, directory: &Path) -> anyhow::Result<ModelId> {
     Ok(ModelId { name, version })
 }
 
-fn draft_package(graph: &Graph, inputs: &Inputs) -> anyhow::Result<Draft> {
+fn draft_package(graph: &Graph, inputs: &DraftInputs) -> anyhow::Result<Draft> {
     let sources = DraftSources {
         rows: &inputs.rows,
         hints: &inputs.hints,

@@ -69,7 +69,7 @@ pub(crate) struct ExampleInfo {
 
 /// The inputs that a signature declares.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Inputs {
+pub(crate) enum MlModelInputs {
     Columns(Vec<MlModelColumn>),
     Tensors(Vec<DeclaredTensor>),
 }
@@ -171,7 +171,7 @@ impl MlModel {
     }
 
     /// The inputs of the signature. `None` means that the model was logged without a signature.
-    pub(crate) fn inputs(&self) -> Result<Option<Inputs>, PackageError> {
+    pub(crate) fn inputs(&self) -> Result<Option<MlModelInputs>, PackageError> {
         let Some(text) = self
             .signature
             .as_ref()
@@ -240,7 +240,7 @@ enum MlflowSignatureError {
     ColumnType { column: String, kind: String },
 }
 
-fn parse_inputs(text: &str) -> Result<Inputs, MlflowSignatureError> {
+fn parse_inputs(text: &str) -> Result<MlModelInputs, MlflowSignatureError> {
     let entries: Vec<SignatureEntry> =
         serde_json::from_str(text).map_err(MlflowSignatureError::Json)?;
     // A model without inputs can't be served.
@@ -269,7 +269,7 @@ fn parse_inputs(text: &str) -> Result<Inputs, MlflowSignatureError> {
             .into_iter()
             .map(tensor)
             .collect::<Result<_, MlflowSignatureError>>()
-            .map(Inputs::Tensors);
+            .map(MlModelInputs::Tensors);
     }
     let column = |entry: SignatureEntry| {
         let name = name(entry.name);
@@ -290,7 +290,7 @@ fn parse_inputs(text: &str) -> Result<Inputs, MlflowSignatureError> {
         .into_iter()
         .map(column)
         .collect::<Result<_, MlflowSignatureError>>()
-        .map(Inputs::Columns)
+        .map(MlModelInputs::Columns)
 }
 
 /// The error is the name of a type that is not known, or that is nested too deeply.
@@ -315,7 +315,7 @@ fn column_type(entry: &EntryType, depth: usize) -> Result<ColumnType, &str> {
 mod tests {
     use crate::{
         package::import::mlmodel::{
-            ColumnType, DeclaredTensor, Inputs, MlModel, MlModelColumn, parse_inputs,
+            ColumnType, DeclaredTensor, MlModel, MlModelColumn, MlModelInputs, parse_inputs,
         },
         tensor::DataType,
     };
@@ -339,7 +339,10 @@ mod tests {
             kind: ColumnType::Double,
             required: true,
         };
-        assert_eq!(model.inputs().unwrap(), Some(Inputs::Columns(vec![column])));
+        assert_eq!(
+            model.inputs().unwrap(),
+            Some(MlModelInputs::Columns(vec![column]))
+        );
     }
 
     #[test]
@@ -359,7 +362,7 @@ mod tests {
             column("3", ColumnType::String, false),
             column("d", ColumnType::Array(Box::new(ColumnType::Float)), true),
         ];
-        assert_eq!(columns.unwrap(), Inputs::Columns(expected));
+        assert_eq!(columns.unwrap(), MlModelInputs::Columns(expected));
         let tensors = parse_inputs(
             r#"[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 28, 28]}}]"#,
         );
@@ -368,7 +371,7 @@ mod tests {
             datatype: Some(DataType::Fp32),
             shape: vec![-1, 28, 28],
         };
-        assert_eq!(tensors.unwrap(), Inputs::Tensors(vec![expected]));
+        assert_eq!(tensors.unwrap(), MlModelInputs::Tensors(vec![expected]));
     }
 
     #[test]

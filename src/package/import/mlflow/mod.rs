@@ -18,7 +18,7 @@ use crate::{
         draft::{DraftSources, draft},
         import::{
             Imported, card,
-            mlmodel::{self, Inputs, MlModel, OnnxFlavor},
+            mlmodel::{self, MlModel, MlModelInputs, OnnxFlavor},
         },
         manifest::Provenance,
     },
@@ -144,8 +144,8 @@ fn signature_columns(
     notes: &mut Vec<String>,
 ) -> Result<Option<columns::NamedColumns>, PackageError> {
     match model.inputs()? {
-        Some(Inputs::Columns(columns)) => Ok(columns::by_name(columns)),
-        Some(Inputs::Tensors(tensors)) => {
+        Some(MlModelInputs::Columns(columns)) => Ok(columns::by_name(columns)),
+        Some(MlModelInputs::Tensors(tensors)) => {
             columns::check_tensors(&tensors, signature)?;
             Ok(None)
         }
