@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     cli::{
-        init::{documents::pretty, graph_file::Graph, inputs::DraftInputs},
+        init::{documents::pretty, graph_file::DraftGraph, inputs::DraftInputs},
         pack::{self, Packer, Sealed},
     },
     decode::{DecodeError, decode_instance},
@@ -27,7 +27,7 @@ use crate::{
 /// becomes a note.
 pub(super) fn try_draft(
     directory: &Path,
-    graph: &Graph,
+    graph: &DraftGraph,
     inputs: &DraftInputs,
     drafted: &mut Draft,
 ) -> anyhow::Result<bool> {

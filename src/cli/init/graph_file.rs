@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The graph, according to its ONNX file.
-pub(super) struct Graph {
+pub(super) struct DraftGraph {
     pub(super) signature: Signature,
     pub(super) symbols: Symbols,
     /// The outputs that were maps before the maps were removed, each with its keys.
@@ -30,7 +30,7 @@ pub(super) fn read_graph(
     packer: &Packer,
     path: &Path,
     takes: impl Fn(&str) -> bool,
-) -> anyhow::Result<Graph> {
+) -> anyhow::Result<DraftGraph> {
     let runtime = Runtime::load(packer.library())?;
     let (mut factory, _) = OnnxFactory::open(&runtime, path, 1)?;
     factory.feed(takes);
@@ -46,7 +46,7 @@ pub(super) fn read_graph(
     let maps = cut
         .map(|cut| class_labels::to_values(&cut.maps))
         .unwrap_or_default();
-    Ok(Graph {
+    Ok(DraftGraph {
         signature: factory.signature().clone(),
         symbols: factory.symbols().clone(),
         maps,

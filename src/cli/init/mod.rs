@@ -18,7 +18,7 @@ use crate::{
         init::{
             documents::{card, write_draft},
             draft_check::{check_golden, remaining_guesses, try_draft},
-            graph_file::{Graph, read_graph},
+            graph_file::{DraftGraph, read_graph},
             inputs::{DraftInputs, golden_lines, read_inputs},
         },
         pack::Packer,
@@ -155,7 +155,7 @@ fn identity(name: ModelName, directory: &Path) -> anyhow::Result<ModelId> {
     Ok(ModelId { name, version })
 }
 
-fn draft_package(graph: &Graph, inputs: &DraftInputs) -> anyhow::Result<Draft> {
+fn draft_package(graph: &DraftGraph, inputs: &DraftInputs) -> anyhow::Result<Draft> {
     let sources = DraftSources {
         rows: &inputs.rows,
         hints: &inputs.hints,
