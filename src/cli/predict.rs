@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let package = ModelPackage::open(&args.directory)?;
     let (predictor, window) = predictor(package, &args.config.load()?, Vec::new())?;
     let text = read_input(args.input.as_deref())?;
-    let mut command = Command {
+    let mut command = PredictCommand {
         predictor,
         window,
         network: tokio::runtime::Builder::new_current_thread()
@@ -174,7 +174,7 @@ fn read_input(path: Option<&Path>) -> anyhow::Result<Vec<u8>> {
         .into_bytes())
 }
 
-struct Command<W: Write> {
+struct PredictCommand<W: Write> {
     predictor: Predictor,
     /// The maximum number of lines that are in work at once, so that they share engine runs.
     window: usize,
@@ -182,7 +182,7 @@ struct Command<W: Write> {
     output: W,
 }
 
-impl<W: Write> Command<W> {
+impl<W: Write> PredictCommand<W> {
     fn answer_all(&mut self, text: Bytes) -> anyhow::Result<CommandOutcome> {
         // The text is one JSON document, or one instance per line.
         let whole = serde_json::from_slice::<serde::de::IgnoredAny>(&text).is_ok();
@@ -204,7 +204,7 @@ impl<W: Write> Command<W> {
     }
 
     fn answer_lines(&mut self, text: &Bytes) -> anyhow::Result<CommandOutcome> {
-        let Command {
+        let PredictCommand {
             predictor,
             window,
             network,
