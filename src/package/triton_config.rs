@@ -72,14 +72,14 @@ impl Default for VersionPolicy {
 /// A line of the configuration that can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {detail}")]
-pub struct ConfigError {
+pub struct TritonConfigError {
     /// The line of the text, from 1.
     pub line: usize,
     /// The rule that the line breaks.
     pub detail: String,
 }
 
-pub(super) type Result<T> = std::result::Result<T, ConfigError>;
+pub(super) type Result<T> = std::result::Result<T, TritonConfigError>;
 
 impl ConfigTensor {
     /// The complete shape in the graph, including the first dimension of rows.
@@ -107,7 +107,7 @@ impl ModelConfig {
     fn read_field(&mut self, field: TextField) -> Result<()> {
         let TextField { name, line, value } = field;
         let wrong = |detail: &str| {
-            Err(ConfigError {
+            Err(TritonConfigError {
                 line,
                 detail: format!("`{name}` {detail}"),
             })
@@ -181,7 +181,7 @@ fn count(word: &str, line: usize, name: &str) -> Result<usize> {
         .ok()
         .filter(|count| (0..=MAX_COUNT).contains(count))
         .and_then(|count| usize::try_from(count).ok());
-    count.ok_or_else(|| ConfigError {
+    count.ok_or_else(|| TritonConfigError {
         line,
         detail: format!("`{name}` must be a whole number from 0 to {MAX_COUNT}, is {word}"),
     })
@@ -210,7 +210,7 @@ fn tensor(
                     Some(name) => DataType::from_protocol_name(name),
                     None => None,
                 };
-                tensor.datatype = Some(known.ok_or_else(|| ConfigError {
+                tensor.datatype = Some(known.ok_or_else(|| TritonConfigError {
                     line,
                     detail: format!("unknown data_type {word}"),
                 })?);
@@ -232,7 +232,7 @@ fn tensor(
     }
     // Without a name, the entry can't be matched with an input or output of the graph.
     if tensor.name.is_empty() {
-        return Err(ConfigError {
+        return Err(TritonConfigError {
             line,
             detail: format!("an {side} has no name"),
         });
@@ -244,7 +244,7 @@ fn dim(word: &str, line: usize) -> Result<Dim> {
     match word.parse::<i64>() {
         Ok(-1) => Ok(Dim::Any),
         Ok(dim) if dim >= 0 => Ok(Dim::Fixed(dim as usize)),
-        _ => Err(ConfigError {
+        _ => Err(TritonConfigError {
             line,
             detail: format!("dims must be -1 or more, is {word}"),
         }),
@@ -259,7 +259,7 @@ fn batching(fields: Vec<TextField>, ignored: &mut Vec<String>) -> Result<Dynamic
                 // No useful delay is longer than a minute. A longer one is probably in the wrong
                 // unit.
                 let delay = word.parse().ok().filter(|delay| *delay <= 60_000_000);
-                batching.max_queue_delay_us = delay.ok_or_else(|| ConfigError {
+                batching.max_queue_delay_us = delay.ok_or_else(|| TritonConfigError {
                     line,
                     detail: format!("`{name}` must be from 0 to a minute, is {word}"),
                 })?;
@@ -272,7 +272,7 @@ fn batching(fields: Vec<TextField>, ignored: &mut Vec<String>) -> Result<Dynamic
 
 /// Reads `version_policy`, whose only field is the name of the policy.
 fn policy(fields: Vec<TextField>, line: usize) -> Result<VersionPolicy> {
-    let wrong = || ConfigError {
+    let wrong = || TritonConfigError {
         line,
         detail: "`version_policy` must be latest, all or specific".to_owned(),
     };
@@ -300,7 +300,7 @@ fn policy(fields: Vec<TextField>, line: usize) -> Result<VersionPolicy> {
                 .into_iter()
                 .filter(|field| field.name == "versions")
                 .map(|field| match field.value {
-                    TextValue::Word(word) => word.parse().map_err(|_| ConfigError {
+                    TextValue::Word(word) => word.parse().map_err(|_| TritonConfigError {
                         line,
                         detail: format!("{word} is not a version"),
                     }),

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::package::triton_config::{ConfigError, Result};
+use crate::package::triton_config::{Result, TritonConfigError};
 
 /// Bounds the recursion of the parser. Triton's own messages nest 4 deep.
 const MAX_DEPTH: usize = 32;
@@ -82,7 +82,7 @@ impl TextParser<'_> {
     }
 
     fn fail<T>(&self, detail: &str) -> Result<T> {
-        Err(ConfigError {
+        Err(TritonConfigError {
             line: self.line(),
             detail: detail.to_owned(),
         })
