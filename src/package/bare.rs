@@ -13,7 +13,7 @@ use crate::{
     package::{
         MODEL_FILE, PackageError,
         manifest::{Manifest, Provenance},
-        triton_config::{self, ConfigTensor, ModelConfig},
+        triton_config::{self, ConfigTensor, TritonConfig},
     },
     tensor::{
         Dim,
@@ -40,14 +40,14 @@ pub(crate) struct BareGraph {
     /// The files of the version's directory, hashed when it was opened. No published list exists to
     /// check them against.
     pub manifest: Manifest,
-    pub config: Option<ModelConfig>,
+    pub config: Option<TritonConfig>,
     /// The labels of a row's values, for each output with a `label_filename`.
     pub labels: BTreeMap<String, Arc<[String]>>,
 }
 
 /// The files of a model's directory, next to its versions.
 pub(crate) struct ModelFiles {
-    pub config: Option<ModelConfig>,
+    pub config: Option<TritonConfig>,
     pub labels: BTreeMap<String, Arc<[String]>>,
     /// The names of the files that were read.
     pub files: BTreeSet<String>,
@@ -115,7 +115,7 @@ pub(crate) fn is_bare(directory: &Path, id: &ModelId) -> bool {
 }
 
 /// Reads the `config.pbtxt` of a model, if it has one.
-pub(crate) fn read_config(model_directory: &Path) -> Result<Option<ModelConfig>, PackageError> {
+pub(crate) fn read_config(model_directory: &Path) -> Result<Option<TritonConfig>, PackageError> {
     match read_inside(model_directory, CONFIG_FILE, MAX_CONFIG_BYTES) {
         Ok(text) => triton_config::parse(&text)
             .map(Some)

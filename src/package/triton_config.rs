@@ -1,4 +1,4 @@
-//! `ModelConfig`: `config.pbtxt`, the configuration of a model in Triton's format.
+//! `TritonConfig`: `config.pbtxt`, the configuration of a model in Triton's format.
 //!
 //! Keys that have no effect here are reported as ignored, so that nobody relies on them.
 
@@ -24,7 +24,7 @@ const MAX_COUNT: i64 = 1 << 20;
 
 /// The settings of a `config.pbtxt` that the import understands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ModelConfig {
+pub struct TritonConfig {
     pub(crate) name: Option<String>,
     /// If it is 0, `dims` is the complete shape. Otherwise it is the maximum number of rows, and
     /// the shape has the rows as its first dimension, before `dims`.
@@ -95,15 +95,15 @@ impl ConfigTensor {
 }
 
 /// Reads a whole `config.pbtxt`.
-pub fn parse(text: &str) -> Result<ModelConfig> {
-    let mut config = ModelConfig::default();
+pub fn parse(text: &str) -> Result<TritonConfig> {
+    let mut config = TritonConfig::default();
     for field in triton_text::parse(text)? {
         config.read_field(field)?;
     }
     Ok(config)
 }
 
-impl ModelConfig {
+impl TritonConfig {
     fn read_field(&mut self, field: TextField) -> Result<()> {
         let TextField { name, line, value } = field;
         let wrong = |detail: &str| {

@@ -22,7 +22,7 @@ use crate::{
         import::{Imported, card, resolve_inside},
         manifest::Provenance,
         serving::{Serving, ServingBatching},
-        triton_config::{ConfigTensor, ModelConfig, VersionPolicy},
+        triton_config::{ConfigTensor, TritonConfig, VersionPolicy},
     },
     tensor::{
         Dim,
@@ -51,7 +51,7 @@ pub(crate) fn import(
     let bare = BareGraph::open(&source.directory, &source.id)?;
     // Before anything is drafted: a configuration of another graph would give a wrong package.
     bare.check(signature)?;
-    let no_config = ModelConfig::default();
+    let no_config = TritonConfig::default();
     let config = bare.config.as_ref().unwrap_or(&no_config);
     for output in &config.outputs {
         if let Some(file) = &output.label_filename {
@@ -103,7 +103,7 @@ pub(crate) fn import(
 }
 
 /// Reports the keys that were not understood, and returns one warning about all of them.
-fn report_ignored_keys(config: &ModelConfig, report: &mut ImportReport) -> Vec<String> {
+fn report_ignored_keys(config: &TritonConfig, report: &mut ImportReport) -> Vec<String> {
     // A package has the graph's shapes, so `reshape` is not lost.
     let ignored: Vec<&str> = config
         .ignored
@@ -147,7 +147,7 @@ fn refine(
 /// The settings of `config.pbtxt` that belong into `serving.json`.
 fn serving(
     bare: &BareGraph,
-    config: &ModelConfig,
+    config: &TritonConfig,
     signature: &Signature,
     report: &mut ImportReport,
 ) -> Option<Serving> {
@@ -186,7 +186,7 @@ fn serving(
 }
 
 /// The settings of `config.pbtxt` that belong into the server's configuration, with its keys.
-fn server_settings(name: &str, config: &ModelConfig) -> Vec<String> {
+fn server_settings(name: &str, config: &TritonConfig) -> Vec<String> {
     let mut left = Vec::new();
     if let Some(batching) = config
         .dynamic_batching
