@@ -1,27 +1,27 @@
 //! The string formats that the keyword `format` supports, and the parser of dates and times.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
+pub(crate) enum StringFormat {
     DateTime,
     Date,
     Uuid,
 }
 
 /// The name of a format in messages.
-pub(crate) fn name(format: Format) -> &'static str {
+pub(crate) fn name(format: StringFormat) -> &'static str {
     match format {
-        Format::DateTime => "date-time (RFC 3339)",
-        Format::Date => "date (YYYY-MM-DD)",
-        Format::Uuid => "UUID",
+        StringFormat::DateTime => "date-time (RFC 3339)",
+        StringFormat::Date => "date (YYYY-MM-DD)",
+        StringFormat::Uuid => "UUID",
     }
 }
 
 /// Whether a string has a format.
-pub(crate) fn fits(format: Format, text: &str) -> bool {
+pub(crate) fn fits(format: StringFormat, text: &str) -> bool {
     match format {
-        Format::Date => is_date(text.as_bytes()),
-        Format::DateTime => is_date_time(text.as_bytes()),
-        Format::Uuid => is_uuid(text.as_bytes()),
+        StringFormat::Date => is_date(text.as_bytes()),
+        StringFormat::DateTime => is_date_time(text.as_bytes()),
+        StringFormat::Uuid => is_uuid(text.as_bytes()),
     }
 }
 
@@ -180,27 +180,27 @@ fn is_uuid(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::schema::formats::{Format, Moment, fits, moment};
+    use crate::schema::formats::{Moment, StringFormat, fits, moment};
 
     #[test]
     fn strings_of_each_format() {
         let valid = [
-            (Format::Date, "2024-02-29"),
-            (Format::DateTime, "2024-02-29T12:00:00Z"),
-            (Format::DateTime, "1990-12-31T15:59:60-08:00"),
-            (Format::DateTime, "2024-02-29t12:00:00.123+05:30"),
-            (Format::Uuid, "2EB8AA08-aa98-11ea-b4aa-73b441d16380"),
+            (StringFormat::Date, "2024-02-29"),
+            (StringFormat::DateTime, "2024-02-29T12:00:00Z"),
+            (StringFormat::DateTime, "1990-12-31T15:59:60-08:00"),
+            (StringFormat::DateTime, "2024-02-29t12:00:00.123+05:30"),
+            (StringFormat::Uuid, "2EB8AA08-aa98-11ea-b4aa-73b441d16380"),
         ];
         let invalid = [
-            (Format::Date, "2023-02-29"),
-            (Format::Date, "2023-2-9"),
-            (Format::Date, "12023-02-09"),
-            (Format::DateTime, "2024-02-29 12:00:00Z"),
-            (Format::DateTime, "2024-02-29T12:00:60Z"),
-            (Format::DateTime, "2024-02-29T24:00:00Z"),
-            (Format::DateTime, "2024-02-29T12:00:00"),
-            (Format::DateTime, "2024-02-29T12:00:00.Z"),
-            (Format::Uuid, "2eb8aa08aa9811eab4aa73b441d16380"),
+            (StringFormat::Date, "2023-02-29"),
+            (StringFormat::Date, "2023-2-9"),
+            (StringFormat::Date, "12023-02-09"),
+            (StringFormat::DateTime, "2024-02-29 12:00:00Z"),
+            (StringFormat::DateTime, "2024-02-29T12:00:60Z"),
+            (StringFormat::DateTime, "2024-02-29T24:00:00Z"),
+            (StringFormat::DateTime, "2024-02-29T12:00:00"),
+            (StringFormat::DateTime, "2024-02-29T12:00:00.Z"),
+            (StringFormat::Uuid, "2eb8aa08aa9811eab4aa73b441d16380"),
         ];
         for (format, text) in valid {
             assert!(fits(format, text), "{text}");

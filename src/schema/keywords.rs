@@ -3,7 +3,9 @@
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use crate::schema::{Pii, SchemaError, Types, compile::NodePlace, exact::Exact, formats::Format};
+use crate::schema::{
+    Pii, SchemaError, Types, compile::NodePlace, exact::Exact, formats::StringFormat,
+};
 
 /// The supported keywords. Unknown keywords are rejected: an ignored rule would be worse than no
 /// rule.
@@ -107,12 +109,12 @@ impl<'a> Keywords<'a> {
         }
     }
 
-    pub(super) fn format(&self) -> Result<Option<Format>, SchemaError> {
+    pub(super) fn format(&self) -> Result<Option<StringFormat>, SchemaError> {
         match self.get("format").map(Value::as_str) {
             None => Ok(None),
-            Some(Some("date-time")) => Ok(Some(Format::DateTime)),
-            Some(Some("date")) => Ok(Some(Format::Date)),
-            Some(Some("uuid")) => Ok(Some(Format::Uuid)),
+            Some(Some("date-time")) => Ok(Some(StringFormat::DateTime)),
+            Some(Some("date")) => Ok(Some(StringFormat::Date)),
+            Some(Some("uuid")) => Ok(Some(StringFormat::Uuid)),
             Some(_) => self.fail("format", "must be date-time, date or uuid"),
         }
     }

@@ -3,7 +3,7 @@
 use regex::Regex;
 use serde_json::Value;
 
-use crate::schema::{columns::ColumnId, exact::Exact, formats::Format};
+use crate::schema::{columns::ColumnId, exact::Exact, formats::StringFormat};
 
 /// The JSON types that a node accepts, with one bit per type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub(crate) struct Node {
     pub min_length: usize,
     pub max_length: usize,
     pub pattern: Option<Regex>,
-    pub format: Option<Format>,
+    pub format: Option<StringFormat>,
     /// Whether the string contains bytes as base64.
     pub base64: bool,
     pub prefix_items: Vec<Node>,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::schema::{
     Node, Types,
     exact::{Exact, is_multiple},
-    formats::Format,
+    formats::StringFormat,
 };
 
 /// Numbers below this magnitude have distinct doubles, and the shortest digits of a double are
@@ -55,9 +55,9 @@ pub(super) fn all_values(node: &Node) -> Option<Vec<Value>> {
 pub(super) fn text_lengths(node: &Node) -> (usize, usize) {
     let (shortest, longest) = match node.format {
         None => (0, usize::MAX),
-        Some(Format::Date) => (10, 10),
-        Some(Format::DateTime) => (20, usize::MAX),
-        Some(Format::Uuid) => (36, 36),
+        Some(StringFormat::Date) => (10, 10),
+        Some(StringFormat::DateTime) => (20, usize::MAX),
+        Some(StringFormat::Uuid) => (36, 36),
     };
     (node.min_length.max(shortest), node.max_length.min(longest))
 }
