@@ -50,7 +50,7 @@ pub(super) struct Invocations;
 /// The parts of a request that its response depends on.
 pub(super) struct ResponseOptions {
     layout: ResponseLayout,
-    format: Format,
+    format: BodyFormat,
     /// The media type of `format` that the caller uses. Three media types mean JSON Lines.
     media_type: &'static str,
     /// The request's header with custom attributes, which the response repeats.
@@ -58,7 +58,7 @@ pub(super) struct ResponseOptions {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+enum BodyFormat {
     Json,
     Csv,
     JsonLines,
@@ -157,13 +157,13 @@ fn media_type(headers: &HeaderMap) -> (String, Option<&str>) {
     (kind.trim().to_ascii_lowercase(), parameters)
 }
 
-fn format_of(media_type: &str) -> Option<Format> {
+fn format_of(media_type: &str) -> Option<BodyFormat> {
     match media_type {
-        "text/csv" => Some(Format::Csv),
+        "text/csv" => Some(BodyFormat::Csv),
         "application/jsonlines" | "application/x-jsonlines" | "application/x-ndjson" => {
-            Some(Format::JsonLines)
+            Some(BodyFormat::JsonLines)
         }
-        "application/json" => Some(Format::Json),
+        "application/json" => Some(BodyFormat::Json),
         _ => None,
     }
 }
@@ -180,9 +180,9 @@ const RESPONSE_TYPES: [&str; 5] = [
 ];
 
 /// The format that the `Accept` header selects, and its media type.
-fn accepted(headers: &HeaderMap) -> Result<(Format, &'static str), Refusal> {
+fn accepted(headers: &HeaderMap) -> Result<(BodyFormat, &'static str), Refusal> {
     let chosen = negotiation::choose(headers, &RESPONSE_TYPES)?;
-    Ok((format_of(chosen).unwrap_or(Format::Json), chosen))
+    Ok((format_of(chosen).unwrap_or(BodyFormat::Json), chosen))
 }
 
 /// Reads the parameter of `text/csv; header=present
@@ -215,7 +215,7 @@ impl Dialect for Invocations {
 
     fn check_headers(self, headers: &HeaderMap) -> Result<(), Refusal> {
         match format_of(&media_type(headers).0) {
-            Some(Format::Csv | Format::JsonLines) => body::check_charset(headers),
+            Some(BodyFormat::Csv | BodyFormat::JsonLines) => body::check_charset(headers),
             _ => body::check_content_type(headers),
         }
         // The message lists all formats, because each check knows only its own format.
@@ -236,11 +236,11 @@ impl Dialect for Invocations {
     ) -> Result<ParsedRequest<ResponseOptions>, Refusal> {
         let (kind, parameters) = media_type(headers);
         let data = match format_of(&kind) {
-            Some(Format::Csv) => RequestData::Rows(Input::Table(CsvTable {
+            Some(BodyFormat::Csv) => RequestData::Rows(Input::Table(CsvTable {
                 text: body,
                 header: header_of(parameters)?,
             })),
-            Some(Format::JsonLines) => RequestData::Rows(request::read_lines(&body)?),
+            Some(BodyFormat::JsonLines) => RequestData::Rows(request::read_lines(&body)?),
             _ => request::read_json(&body)?,
         };
         let (format, media_type) = accepted(headers)?;
@@ -298,7 +298,7 @@ impl Dialect for Invocations {
 mod tests {
     use http::{HeaderMap, HeaderValue, header};
 
-    use crate::api::http::invocations::{Format, accepted};
+    use crate::api::http::invocations::{BodyFormat, accepted};
 
     #[test]
     fn accept_chooses_the_answer() {
@@ -308,23 +308,23 @@ mod tests {
                 HeaderValue::from_str(text).unwrap(),
             )]))
         };
-        assert_eq!(accept("text/csv"), Ok((Format::Csv, "text/csv")));
+        assert_eq!(accept("text/csv"), Ok((BodyFormat::Csv, "text/csv")));
         assert_eq!(
             accept("text/html, application/jsonlines;q=0.9"),
-            Ok((Format::JsonLines, "application/jsonlines"))
+            Ok((BodyFormat::JsonLines, "application/jsonlines"))
         );
         assert_eq!(
             accept("application/x-ndjson"),
-            Ok((Format::JsonLines, "application/x-ndjson"))
+            Ok((BodyFormat::JsonLines, "application/x-ndjson"))
         );
         assert_eq!(
             accept("text/csv;q=0.5, application/json"),
-            Ok((Format::Json, "application/json"))
+            Ok((BodyFormat::Json, "application/json"))
         );
-        assert_eq!(accept("*/*"), Ok((Format::Json, "application/json")));
+        assert_eq!(accept("*/*"), Ok((BodyFormat::Json, "application/json")));
         assert_eq!(
             accepted(&HeaderMap::new()),
-            Ok((Format::Json, "application/json"))
+            Ok((BodyFormat::Json, "application/json"))
         );
         assert!(accept("text/html").is_err());
     }

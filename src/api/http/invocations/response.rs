@@ -4,7 +4,7 @@ use crate::{
     api::{
         http::{
             dialect::EncodedResponse,
-            invocations::{Format, ResponseOptions},
+            invocations::{BodyFormat, ResponseOptions},
             predictions::{
                 cells, output_names, write_columns, write_prediction, write_predictions,
             },
@@ -29,19 +29,19 @@ pub(super) fn write(
     // batch.
     let mut text = Vec::with_capacity(64 + prediction.rows.min(65_536) * 64);
     match (options.format, &options.layout) {
-        (Format::Json, ResponseLayout::Columns) => {
+        (BodyFormat::Json, ResponseLayout::Columns) => {
             text.extend_from_slice(b"{\"predictions\":");
             write_columns(prediction, &mut text)?;
             write_fallback(prediction, &mut text);
             text.push(b'}');
         }
-        (Format::Json, _) => {
+        (BodyFormat::Json, _) => {
             text.extend_from_slice(b"{\"predictions\":");
             write_predictions(prediction, &mut text)?;
             write_fallback(prediction, &mut text);
             text.push(b'}');
         }
-        (Format::JsonLines, _) => {
+        (BodyFormat::JsonLines, _) => {
             check_rows(prediction)?;
             let names = output_names(&prediction.output);
             for row in 0..prediction.rows {
@@ -49,14 +49,14 @@ pub(super) fn write(
                 text.push(b'\n');
             }
         }
-        (Format::Csv, _) => {
+        (BodyFormat::Csv, _) => {
             check_rows(prediction)?;
             let names = output_names(&prediction.output);
             let rows = (0..prediction.rows).map(|row| cells(&prediction.output, &names, row));
             text = csv_table::write_lines(rows);
         }
     }
-    let content_type = if options.format == Format::Csv {
+    let content_type = if options.format == BodyFormat::Csv {
         "text/csv; charset=utf-8"
     } else {
         options.media_type
