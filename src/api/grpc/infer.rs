@@ -14,7 +14,7 @@ use crate::{
         cancellation::CancelGuard,
         failed_request::FailedRequest,
         grpc::{
-            infer_request::{self, InferRequest},
+            infer_request::{self, GrpcInferRequest},
             infer_response::ResponseOptions,
             message_reader::ReceivedMessage,
             message_writer::{CallKind, write},
@@ -86,7 +86,7 @@ pub(super) async fn answer(
 async fn predict(
     frame: &mut CallFrame<'_>,
     headers: &HeaderMap,
-    request: &mut InferRequest,
+    request: &mut GrpcInferRequest,
     kind: CallKind,
 ) -> Result<(Prediction, Vec<Bytes>), FailedRequest> {
     // The names are copied, because both the prediction and the response need them.

@@ -8,7 +8,7 @@ use crate::{
     api::{
         http::{
             dialect::ParsedRequest,
-            v2::{self, request::InferRequest},
+            v2::{self, request::HttpInferRequest},
         },
         refusal::Refusal,
     },
@@ -26,7 +26,7 @@ pub(super) enum RequestData {
     Rows(Input),
     Columns(Input),
     /// Tensors of the Open Inference Protocol in a request of another dialect.
-    Tensors(InferRequest),
+    Tensors(HttpInferRequest),
 }
 
 /// The layout of a response.

@@ -29,7 +29,7 @@ const SHARED_MEMORY: &str = "shared_memory_region";
 
 /// A request whose tensors are not decoded yet.
 #[derive(Debug, Default)]
-pub(super) struct InferRequest {
+pub(super) struct GrpcInferRequest {
     pub model: String,
     /// The requested version. Empty if the server chooses the version.
     pub version: String,
@@ -77,7 +77,7 @@ enum InputError {
 #[error("{0} must be a whole number, not negative")]
 struct NotWholeNumber(&'static str);
 
-pub(super) fn read(request: ModelInferRequest) -> Result<InferRequest, Refusal> {
+pub(super) fn read(request: ModelInferRequest) -> Result<GrpcInferRequest, Refusal> {
     let ModelInferRequest {
         model_name,
         model_version,
@@ -116,7 +116,7 @@ pub(super) fn read(request: ModelInferRequest) -> Result<InferRequest, Refusal> 
     let timeout = whole_number(&parameters, "timeout")
         .map_err(wrong)?
         .filter(|microseconds| *microseconds > 0);
-    Ok(InferRequest {
+    Ok(GrpcInferRequest {
         model: model_name,
         version: model_version,
         id,

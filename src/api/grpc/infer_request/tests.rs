@@ -9,7 +9,7 @@ use prost::Message;
 use crate::{
     api::{
         grpc::{
-            infer_request::{ContentsForm, InferRequest, read},
+            infer_request::{ContentsForm, GrpcInferRequest, read},
             infer_response::write_outputs,
             inference::{
                 InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse,
@@ -79,7 +79,7 @@ fn parameter(choice: ParameterChoice) -> InferParameter {
 }
 
 /// Decodes the tensor for an input of a graph.
-fn tensor(request: &InferRequest) -> Result<Tensor, String> {
+fn tensor(request: &GrpcInferRequest) -> Result<Tensor, String> {
     let [input] = &request.inputs[..] else {
         panic!("one input")
     };

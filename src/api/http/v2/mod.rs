@@ -28,7 +28,7 @@ use crate::{
             exchange::exchange,
             path::target,
             response::refuse_unrouted,
-            v2::request::InferRequest,
+            v2::request::HttpInferRequest,
         },
         oip::{RequestedOutput, error_status},
         refusal::Refusal,
@@ -164,7 +164,7 @@ impl Dialect for V2 {
 /// Converts a request of this dialect, or one inside a request of another dialect. The caller adds
 /// its own options.
 pub(crate) fn into_request<O>(
-    request: InferRequest,
+    request: HttpInferRequest,
     options: impl FnOnce(ResponseOptions) -> O,
 ) -> ParsedRequest<O> {
     let outputs = request

@@ -22,7 +22,7 @@ use crate::{
 
 /// A request whose tensors are not decoded yet.
 #[derive(Debug, Default)]
-pub struct InferRequest {
+pub struct HttpInferRequest {
     pub(crate) id: Option<String>,
     /// The input tensors, in the order in which the body contains them.
     pub inputs: Vec<WireTensor>,
@@ -76,7 +76,7 @@ impl From<Option<Object<Parameters>>> for Parameters {
 
 /// Reads a body. `header_length`: the value of `Inference-Header-Content-Length`, the number of
 /// bytes of JSON before the binary data. 0 means that the whole body is the data of the only input.
-pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, Refusal> {
+pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<HttpInferRequest, Refusal> {
     if header_length == Some(0) {
         return Ok(without_json(body));
     }
@@ -110,7 +110,7 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
         .into_iter()
         .map(|Object(output)| read_output(output));
     let parameters = Parameters::from(document.parameters);
-    Ok(InferRequest {
+    Ok(HttpInferRequest {
         // An empty id is not repeated in the response.
         id: document.id.map(Cow::into_owned).filter(|id| !id.is_empty()),
         inputs,
@@ -127,17 +127,17 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
 
 /// Creates a request from raw data for the only input. The model's signature gives the input's
 /// name, datatype and shape.
-fn without_json(body: &Bytes) -> InferRequest {
+fn without_json(body: &Bytes) -> HttpInferRequest {
     let only = WireTensor {
         name: String::new(),
         datatype: None,
         shape: None,
         elements: Elements::Raw(body.clone()),
     };
-    InferRequest {
+    HttpInferRequest {
         inputs: vec![only],
         binary_output: true,
-        ..InferRequest::default()
+        ..HttpInferRequest::default()
     }
 }
 
@@ -161,11 +161,11 @@ mod tests {
     use bytes::Bytes;
 
     use crate::{
-        api::http::v2::request::{InferRequest, read},
+        api::http::v2::request::{HttpInferRequest, read},
         decode::elements::Elements,
     };
 
-    fn parse(json: &str, data: &[u8], length: Option<usize>) -> Result<InferRequest, String> {
+    fn parse(json: &str, data: &[u8], length: Option<usize>) -> Result<HttpInferRequest, String> {
         let body = Bytes::from([json.as_bytes(), data].concat());
         read(&body, length).map_err(|refusal| refusal.detail)
     }
