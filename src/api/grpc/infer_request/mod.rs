@@ -59,7 +59,7 @@ pub(super) enum ContentsForm {
 
 /// The reason why an input can't be parsed.
 #[derive(Debug, thiserror::Error)]
-enum InputError {
+enum GrpcInputError {
     #[error("there is no datatype {}", shorten(.0))]
     UnknownDatatype(String),
     #[error("shape {0:?} has a negative dimension")]
@@ -150,7 +150,7 @@ fn read_input(mut input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTen
 /// Reads the datatype, the shape and the elements of a tensor. The caller adds the name. The number
 /// of elements is compared with the shape only for typed contents. Raw contents are checked against
 /// the model's signature.
-fn read_tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTensor, InputError> {
+fn read_tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTensor, GrpcInputError> {
     let InferInputTensor {
         name,
         datatype,
@@ -159,16 +159,16 @@ fn read_tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTensor
         ..
     } = input;
     let datatype =
-        DataType::from_protocol_name(&datatype).ok_or(InputError::UnknownDatatype(datatype))?;
+        DataType::from_protocol_name(&datatype).ok_or(GrpcInputError::UnknownDatatype(datatype))?;
     let dims = shape
         .iter()
         .map(|dim| usize::try_from(*dim))
         .collect::<Result<Vec<usize>, _>>();
-    let shape = dims.map_err(|_| InputError::NegativeDimension(shape))?;
-    let count = elements_of(&shape).ok_or(InputError::TooLarge)?;
+    let shape = dims.map_err(|_| GrpcInputError::NegativeDimension(shape))?;
+    let count = elements_of(&shape).ok_or(GrpcInputError::TooLarge)?;
     let contents = contents.filter(|contents| !typed_contents::is_empty(contents));
     let elements = match (raw, contents) {
-        (Some(_), Some(_)) => return Err(InputError::DataTwice),
+        (Some(_), Some(_)) => return Err(GrpcInputError::DataTwice),
         (Some(bytes), None) => Elements::Raw(bytes),
         (None, contents) => typed_contents::read(contents.unwrap_or_default(), datatype, count)?,
     };

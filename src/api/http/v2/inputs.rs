@@ -46,7 +46,7 @@ fn dimensions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u
 
 /// The reason why an input can't be read.
 #[derive(Debug, thiserror::Error)]
-enum InputError {
+enum HttpInputError {
     #[error("has no name")]
     NoName,
     #[error("has no datatype")]
@@ -84,15 +84,16 @@ impl InputReader {
             parameters,
             data,
         } = input;
-        let wrong =
-            |error: InputError| Refusal::malformed(format!("input `{}` {error}", shorten(&name)));
+        let wrong = |error: HttpInputError| {
+            Refusal::malformed(format!("input `{}` {error}", shorten(&name)))
+        };
         let datatype = read_datatype(datatype).map_err(wrong)?;
         // The shape may be missing only in a body without JSON, where it comes from the signature.
         if shape.is_none() {
-            return Err(wrong(InputError::NoShape));
+            return Err(wrong(HttpInputError::NoShape));
         }
         if name.is_empty() {
-            return Err(wrong(InputError::NoName));
+            return Err(wrong(HttpInputError::NoName));
         }
         let parameters = Parameters::from(parameters);
         if parameters.shared_memory_region.is_some() {
@@ -116,16 +117,16 @@ impl InputReader {
         &mut self,
         data: Option<&RawValue>,
         binary_size: Option<usize>,
-    ) -> Result<Elements, InputError> {
+    ) -> Result<Elements, HttpInputError> {
         match (data, binary_size) {
-            (Some(_), Some(_)) => Err(InputError::DataTwice),
-            (None, None) => Err(InputError::NoData),
+            (Some(_), Some(_)) => Err(HttpInputError::DataTwice),
+            (None, None) => Err(HttpInputError::NoData),
             (Some(data), None) => {
                 let text = self.text.slice_ref(data.get().as_bytes());
                 Ok(Elements::Json(text))
             }
             // `split_to` panics if the size is beyond the end.
-            (None, Some(size)) if size > self.binary.len() => Err(InputError::TooFewBytes {
+            (None, Some(size)) if size > self.binary.len() => Err(HttpInputError::TooFewBytes {
                 size,
                 left: self.binary.len(),
             }),
@@ -145,8 +146,8 @@ impl InputReader {
     }
 }
 
-fn read_datatype(name: Option<Cow<'_, str>>) -> Result<DataType, InputError> {
-    let name = name.ok_or(InputError::NoDatatype)?;
+fn read_datatype(name: Option<Cow<'_, str>>) -> Result<DataType, HttpInputError> {
+    let name = name.ok_or(HttpInputError::NoDatatype)?;
     DataType::from_protocol_name(&name)
-        .ok_or_else(|| InputError::UnknownDatatype(name.into_owned()))
+        .ok_or_else(|| HttpInputError::UnknownDatatype(name.into_owned()))
 }
