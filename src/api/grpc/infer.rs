@@ -15,7 +15,7 @@ use crate::{
         failed_request::FailedRequest,
         grpc::{
             infer_request::{self, GrpcInferRequest},
-            infer_response::ResponseOptions,
+            infer_response::GrpcResponseOptions,
             message_reader::ReceivedMessage,
             message_writer::{CallKind, write},
         },
@@ -110,7 +110,7 @@ async fn predict(
         timeout: request.timeout,
     };
     let prediction = frame.predict(query).await?;
-    let options = ResponseOptions {
+    let options = GrpcResponseOptions {
         id: request.id.clone(),
         outputs: std::mem::take(&mut request.outputs),
         form: request.form,

@@ -23,14 +23,14 @@ use crate::{
 };
 
 /// The parts of a request that its response depends on.
-pub(super) struct ResponseOptions {
+pub(super) struct GrpcResponseOptions {
     /// The request id, which the response repeats.
     pub id: String,
     pub outputs: Vec<RequestedOutput>,
     pub form: ContentsForm,
 }
 
-impl ResponseOptions {
+impl GrpcResponseOptions {
     /// Builds the response with these outputs, which are in the order in which they were requested.
     pub(super) fn respond(
         self,

@@ -36,7 +36,7 @@ pub(super) enum ResponseLayout {
     /// One array per output, with the values of all rows.
     Columns,
     /// The layout of the Open Inference Protocol.
-    Tensors(v2::ResponseOptions),
+    Tensors(v2::V2ResponseOptions),
 }
 
 impl RequestData {

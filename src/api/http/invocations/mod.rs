@@ -48,7 +48,7 @@ const CUSTOM_ATTRIBUTES: HeaderName = HeaderName::from_static("x-amzn-sagemaker-
 pub(super) struct Invocations;
 
 /// The parts of a request that its response depends on.
-pub(super) struct ResponseOptions {
+pub(super) struct InvocationsResponseOptions {
     layout: ResponseLayout,
     format: BodyFormat,
     /// The media type of `format` that the caller uses. Three media types mean JSON Lines.
@@ -207,7 +207,7 @@ fn header_of(parameters: Option<&str>) -> Result<Header, Refusal> {
 }
 
 impl Dialect for Invocations {
-    type ResponseOptions = ResponseOptions;
+    type ResponseOptions = InvocationsResponseOptions;
 
     fn protocol(self) -> Protocol {
         Protocol::Invocations
@@ -233,7 +233,7 @@ impl Dialect for Invocations {
         self,
         headers: &HeaderMap,
         body: Bytes,
-    ) -> Result<ParsedRequest<ResponseOptions>, Refusal> {
+    ) -> Result<ParsedRequest<InvocationsResponseOptions>, Refusal> {
         let (kind, parameters) = media_type(headers);
         let data = match format_of(&kind) {
             Some(BodyFormat::Csv) => RequestData::Rows(Input::Table(CsvTable {
@@ -249,7 +249,7 @@ impl Dialect for Invocations {
             negotiation::choose(headers, &[JSON])?;
         }
         let custom_attributes = headers.get(CUSTOM_ATTRIBUTES).cloned();
-        Ok(data.into_request(|layout| ResponseOptions {
+        Ok(data.into_request(|layout| InvocationsResponseOptions {
             layout,
             format,
             media_type,
@@ -259,7 +259,7 @@ impl Dialect for Invocations {
 
     fn encode(
         self,
-        options: &ResponseOptions,
+        options: &InvocationsResponseOptions,
         prediction: &mut Prediction,
     ) -> Result<EncodedResponse, Refusal> {
         let mut response = response::write(options, prediction)?;

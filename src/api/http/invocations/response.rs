@@ -4,7 +4,7 @@ use crate::{
     api::{
         http::{
             dialect::EncodedResponse,
-            invocations::{BodyFormat, ResponseOptions},
+            invocations::{BodyFormat, InvocationsResponseOptions},
             predictions::{
                 cells, output_names, write_columns, write_prediction, write_predictions,
             },
@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(super) fn write(
-    options: &ResponseOptions,
+    options: &InvocationsResponseOptions,
     prediction: &mut Prediction,
 ) -> Result<EncodedResponse, Refusal> {
     if let ResponseLayout::Tensors(options) = &options.layout {

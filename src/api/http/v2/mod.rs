@@ -44,7 +44,7 @@ use crate::{
 pub(crate) struct V2;
 
 /// The parts of a request that its response depends on.
-pub(crate) struct ResponseOptions {
+pub(crate) struct V2ResponseOptions {
     /// The request id, which the response repeats. `None` if the request has none.
     id: Option<String>,
     outputs: Vec<RequestedOutput>,
@@ -116,7 +116,7 @@ async fn refuse_control(State(api): State<Arc<Api>>, request: Request) -> Respon
 }
 
 impl Dialect for V2 {
-    type ResponseOptions = ResponseOptions;
+    type ResponseOptions = V2ResponseOptions;
 
     fn protocol(self) -> Protocol {
         Protocol::V2
@@ -139,14 +139,14 @@ impl Dialect for V2 {
         self,
         headers: &HeaderMap,
         body: Bytes,
-    ) -> Result<ParsedRequest<ResponseOptions>, Refusal> {
+    ) -> Result<ParsedRequest<V2ResponseOptions>, Refusal> {
         let request = request::read(&body, header_length(headers)?)?;
         Ok(into_request(request, |options| options))
     }
 
     fn encode(
         self,
-        options: &ResponseOptions,
+        options: &V2ResponseOptions,
         prediction: &mut Prediction,
     ) -> Result<EncodedResponse, Refusal> {
         response::write(options, prediction)
@@ -165,14 +165,14 @@ impl Dialect for V2 {
 /// its own options.
 pub(crate) fn into_request<O>(
     request: HttpInferRequest,
-    options: impl FnOnce(ResponseOptions) -> O,
+    options: impl FnOnce(V2ResponseOptions) -> O,
 ) -> ParsedRequest<O> {
     let outputs = request
         .outputs
         .iter()
         .map(|output| output.name.clone())
         .collect();
-    let own = ResponseOptions {
+    let own = V2ResponseOptions {
         id: request.id,
         outputs: request.outputs,
         binary_output: request.binary_output,

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::{
     api::{
-        http::{dialect::EncodedResponse, v2::ResponseOptions},
+        http::{dialect::EncodedResponse, v2::V2ResponseOptions},
         oip,
         refusal::Refusal,
     },
@@ -20,7 +20,7 @@ pub(crate) const HEADER_LENGTH: HeaderName =
     HeaderName::from_static("inference-header-content-length");
 
 pub(crate) fn write(
-    options: &ResponseOptions,
+    options: &V2ResponseOptions,
     prediction: &mut Prediction,
 ) -> Result<EncodedResponse, Refusal> {
     let names: Vec<String> = options
@@ -69,7 +69,7 @@ pub(crate) fn write(
 }
 
 /// The approximate length of the JSON. A number takes about eight characters.
-fn text_capacity(options: &ResponseOptions, tensors: &[NamedTensor]) -> usize {
+fn text_capacity(options: &V2ResponseOptions, tensors: &[NamedTensor]) -> usize {
     let is_all_binary = options.binary_output
         && options
             .outputs
@@ -80,7 +80,7 @@ fn text_capacity(options: &ResponseOptions, tensors: &[NamedTensor]) -> usize {
 }
 
 /// Writes the members before `outputs`, without the closing brace.
-fn write_head(options: &ResponseOptions, prediction: &Prediction, text: &mut Vec<u8>) {
+fn write_head(options: &V2ResponseOptions, prediction: &Prediction, text: &mut Vec<u8>) {
     let id = prediction.servable.id();
     // Names and versions contain no characters that JSON escapes.
     text.extend_from_slice(b"{\"model_name\":\"");
