@@ -9,9 +9,9 @@ use crate::{api::refusal::Refusal, error::ErrorCode};
 
 /// The number of requests in flight.
 #[derive(Default)]
-pub(super) struct Inflight(Arc<AtomicUsize>);
+pub(super) struct InflightRequests(Arc<AtomicUsize>);
 
-impl Inflight {
+impl InflightRequests {
     pub(super) fn admit(&self, limit: usize) -> Result<Admission, Refusal> {
         // The count is increased first and compared afterwards, so two concurrent requests can't
         // both get the last slot. A refused request decreases the count when its admission is

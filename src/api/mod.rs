@@ -22,7 +22,7 @@ pub(crate) use accept::ServeOptions;
 
 use crate::{
     api::{
-        admission::{Admission, Inflight},
+        admission::{Admission, InflightRequests},
         context::Context,
         refusal::Refusal,
         request_log::{LoggedRefusal, RequestLogger},
@@ -48,7 +48,7 @@ pub(crate) struct Api {
     pub max_wedged: usize,
     /// A function that returns the number of lines that the log's writer has dropped so far.
     pub dropped_log_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
-    inflight: Inflight,
+    inflight: InflightRequests,
     log: RequestLogger,
 }
 
@@ -74,7 +74,7 @@ impl Api {
             draining: Arc::default(),
             max_wedged: parts.max_wedged,
             dropped_log_lines: parts.dropped_log_lines,
-            inflight: Inflight::default(),
+            inflight: InflightRequests::default(),
             log: RequestLogger::new(parts.request_log),
         })
     }

@@ -114,7 +114,7 @@ impl Predictor {
             servable: None,
             unversioned,
         })?;
-        let _inflight = Inflight::new(&routed.servable);
+        let _inflight = InflightGuard::new(&routed.servable);
         request.answering.set(&routed.servable);
         self.answer(routed, request).await
     }
@@ -342,16 +342,16 @@ fn failure(error: PredictError, servable: &Arc<Servable>) -> Failure {
 }
 
 /// Counts a request as in flight while it exists.
-struct Inflight(Arc<Servable>);
+struct InflightGuard(Arc<Servable>);
 
-impl Inflight {
-    fn new(servable: &Arc<Servable>) -> Inflight {
+impl InflightGuard {
+    fn new(servable: &Arc<Servable>) -> InflightGuard {
         servable.metrics.inflight.inc();
-        Inflight(Arc::clone(servable))
+        InflightGuard(Arc::clone(servable))
     }
 }
 
-impl Drop for Inflight {
+impl Drop for InflightGuard {
     fn drop(&mut self) {
         self.0.metrics.inflight.dec();
     }
