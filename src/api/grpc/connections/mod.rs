@@ -14,7 +14,7 @@ use crate::{
         accept::{ServeOptions, accept},
         grpc::{
             Services,
-            connections::{activity::ConnectionActivity, service::ConnectionService},
+            connections::{activity::ConnectionActivity, service::GrpcConnectionService},
         },
         request_head,
     },
@@ -92,7 +92,7 @@ pub(crate) async fn serve(
                 Duration::ZERO,
             );
         };
-        let connection = Connection {
+        let connection = GrpcConnection {
             services: services.clone(),
             options: options.clone(),
             stop: stopped.clone(),
@@ -105,14 +105,14 @@ pub(crate) async fn serve(
     let _ = slots.acquire_many(all).await;
 }
 
-struct Connection {
+struct GrpcConnection {
     services: Services,
     options: ServeOptions,
     stop: watch::Receiver<bool>,
     _slot: OwnedSemaphorePermit,
 }
 
-impl Connection {
+impl GrpcConnection {
     async fn run(self, mut stream: TcpStream) {
         self.options.metrics.server.connections.inc();
         // Responses are written as a whole. Waiting for more bytes to fill a packet would only
@@ -132,7 +132,7 @@ impl Connection {
 
     async fn serve(&self, stream: TcpStream) {
         let activity = Arc::new(ConnectionActivity::new());
-        let service = ConnectionService {
+        let service = GrpcConnectionService {
             services: self.services.clone(),
             activity: Arc::clone(&activity),
             draining: Arc::clone(&self.options.draining),
@@ -161,9 +161,9 @@ impl Connection {
                 _ = stop.wait_for(|stop| *stop), if leaving.is_none() => true,
                 () = activity.leave.notified(), if leaving.is_none() => true,
                 _ = check.tick() => match self.check(&activity, leaving) {
-                    ConnectionCheck::Close => return,
-                    ConnectionCheck::Leave => true,
-                    ConnectionCheck::Keep => false,
+                    GrpcConnectionCheck::Close => return,
+                    GrpcConnectionCheck::Leave => true,
+                    GrpcConnectionCheck::Keep => false,
                 },
             };
             if leave {
@@ -175,24 +175,28 @@ impl Connection {
 
     /// Compares the activity of the connection with its time limits. `leaving`: the time at which
     /// the server sent GOAWAY to the client.
-    fn check(&self, activity: &ConnectionActivity, leaving: Option<Instant>) -> ConnectionCheck {
+    fn check(
+        &self,
+        activity: &ConnectionActivity,
+        leaving: Option<Instant>,
+    ) -> GrpcConnectionCheck {
         let idle_timeout = self.options.idle_timeout;
         let quiet_for = activity.quiet_for();
         if activity.is_unread() && quiet_for >= idle_timeout.min(UNREAD_TIMEOUT) {
-            return ConnectionCheck::Close;
+            return GrpcConnectionCheck::Close;
         }
         match leaving {
             Some(since) if activity.is_idle() && since.elapsed() >= LEAVE_TIMEOUT => {
-                ConnectionCheck::Close
+                GrpcConnectionCheck::Close
             }
-            None if activity.is_idle() && quiet_for >= idle_timeout => ConnectionCheck::Leave,
-            _ => ConnectionCheck::Keep,
+            None if activity.is_idle() && quiet_for >= idle_timeout => GrpcConnectionCheck::Leave,
+            _ => GrpcConnectionCheck::Keep,
         }
     }
 }
 
 /// The result of checking a connection.
-enum ConnectionCheck {
+enum GrpcConnectionCheck {
     Keep,
     /// Ask the client to close the connection.
     Leave,

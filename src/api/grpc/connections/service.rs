@@ -19,13 +19,13 @@ use crate::api::grpc::{
     connections::activity::{ConnectionActivity, OpenCall, ResponseBody},
 };
 
-pub(super) struct ConnectionService {
+pub(super) struct GrpcConnectionService {
     pub services: Services,
     pub activity: Arc<ConnectionActivity>,
     pub draining: Arc<AtomicBool>,
 }
 
-impl Service<Request<Incoming>> for ConnectionService {
+impl Service<Request<Incoming>> for GrpcConnectionService {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = CallFuture;

@@ -24,7 +24,7 @@ use crate::{
             monitored_stream::MonitoredStream,
             progress::{ConnectionPhase, ConnectionProgress},
             refusal::{refuse_connection, refuse_unparsed},
-            service::ConnectionService,
+            service::HttpConnectionService,
         },
         refusal::Refusal,
         request_head,
@@ -55,7 +55,7 @@ pub(crate) async fn serve(
     let stopped = stop.clone();
     let take = |stream: TcpStream| match Arc::clone(&slots).try_acquire_owned() {
         Ok(slot) => {
-            let connection = Connection {
+            let connection = HttpConnection {
                 router: router.clone(),
                 options: options.clone(),
                 stop: stopped.clone(),
@@ -74,7 +74,7 @@ pub(crate) async fn serve(
     let _ = slots.acquire_many(all).await;
 }
 
-struct Connection {
+struct HttpConnection {
     router: Router,
     options: ServeOptions,
     stop: watch::Receiver<bool>,
@@ -95,7 +95,7 @@ enum ConnectionEnd {
     },
 }
 
-impl Connection {
+impl HttpConnection {
     async fn run(self, stream: TcpStream) {
         let metrics = self.options.metrics.clone();
         metrics.server.connections.inc();
@@ -122,7 +122,7 @@ impl Connection {
     async fn serve(&self, stream: TcpStream) -> ConnectionEnd {
         let progress = Arc::new(ConnectionProgress::new());
         let io = TokioIo::new(MonitoredStream::new(stream, Arc::clone(&progress)));
-        let service = ConnectionService {
+        let service = HttpConnectionService {
             router: self.router.clone(),
             progress: Arc::clone(&progress),
             draining: Arc::clone(&self.options.draining),
@@ -152,9 +152,9 @@ impl Connection {
                 continue;
             }
             match self.check(&progress, stopping) {
-                ConnectionCheck::Keep(next) => check.as_mut().reset(Instant::now() + next),
-                ConnectionCheck::Close => return ConnectionEnd::Closed,
-                ConnectionCheck::TimedOut => {
+                HttpConnectionCheck::Keep(next) => check.as_mut().reset(Instant::now() + next),
+                HttpConnectionCheck::Close => return ConnectionEnd::Closed,
+                HttpConnectionCheck::TimedOut => {
                     let stream = connection.into_parts().io.into_inner();
                     return ConnectionEnd::TimedOut(stream.stream);
                 }
@@ -180,7 +180,7 @@ impl Connection {
     }
 
     /// Compares the phase of the connection with its time limits.
-    fn check(&self, progress: &ConnectionProgress, stopping: bool) -> ConnectionCheck {
+    fn check(&self, progress: &ConnectionProgress, stopping: bool) -> HttpConnectionCheck {
         // A draining server closes each connection with its next response. A connection without a
         // request is closed a moment later: hyper's graceful shutdown would close it at once,
         // although a request may be on its way.
@@ -191,17 +191,19 @@ impl Connection {
         };
         match progress.get() {
             (ConnectionPhase::Head, elapsed) if elapsed >= self.options.read_timeout => {
-                ConnectionCheck::TimedOut
+                HttpConnectionCheck::TimedOut
             }
-            (ConnectionPhase::Idle, elapsed) if elapsed >= idle_timeout => ConnectionCheck::Close,
-            _ if stopping => ConnectionCheck::Keep(STOP_TICK),
-            _ => ConnectionCheck::Keep(self.check_every()),
+            (ConnectionPhase::Idle, elapsed) if elapsed >= idle_timeout => {
+                HttpConnectionCheck::Close
+            }
+            _ if stopping => HttpConnectionCheck::Keep(STOP_TICK),
+            _ => HttpConnectionCheck::Keep(self.check_every()),
         }
     }
 }
 
 /// The result of checking a connection.
-enum ConnectionCheck {
+enum HttpConnectionCheck {
     /// The next check is due after this time.
     Keep(Duration),
     Close,

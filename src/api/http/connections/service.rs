@@ -27,14 +27,14 @@ use crate::{
 };
 
 /// Routes requests, and updates the phase of the connection.
-pub(super) struct ConnectionService {
+pub(super) struct HttpConnectionService {
     pub router: Router,
     pub progress: Arc<ConnectionProgress>,
     pub draining: Arc<AtomicBool>,
     pub metrics: Metrics,
 }
 
-impl hyper::service::Service<Request<Incoming>> for ConnectionService {
+impl hyper::service::Service<Request<Incoming>> for HttpConnectionService {
     type Response = Response;
     type Error = Infallible;
     type Future = ResponseFuture;
