@@ -33,7 +33,7 @@ pub(crate) use fallback::{FallbackConfig, FallbackOn, FallbackTo};
 pub(crate) use listen::{AddressError, Listen, OptionalListen};
 pub(crate) use model::{ModelConfig, Oip};
 pub(crate) use model_settings::ModelSettings;
-pub(crate) use models::{ModelsConfig, Promote};
+pub(crate) use models::{ModelsConfig, PromotePolicy};
 pub(crate) use platform::Platform;
 pub(crate) use runtime::{BatchingConfig, CostConfig, MAX_THREADS, RuntimeConfig};
 pub(crate) use server::ServerConfig;
@@ -268,7 +268,7 @@ fn deserialize(table: Table) -> Result<Config, InvalidKey> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, Promote, RequestLog, document};
+    use crate::config::{Config, PromotePolicy, RequestLog, document};
 
     fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
         let directory = tempfile::tempdir().unwrap();
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(config.server.max_inflight, 7);
         assert_eq!(config.server.listen.port(), 9);
         assert_eq!(config.models.required, ["churn", "digits"]);
-        assert_eq!(config.models.promote, Promote::Newest);
+        assert_eq!(config.models.promote, PromotePolicy::Newest);
         assert_eq!(config.telemetry.request_log, RequestLog::Rate(0.5));
         assert_eq!(
             load("[telemetry]\nrequest_log = 0.25", &[])

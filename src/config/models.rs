@@ -28,7 +28,7 @@ pub(crate) struct ModelsConfig {
     /// "": a new version answers only under its own route until a rollout. "newest": a verified
     /// version becomes stable automatically if it is newer than all versions before it and breaks
     /// no caller.
-    pub promote: Promote,
+    pub promote: PromotePolicy,
     /// Interval between two scans of the models directory.
     pub poll_seconds: f64,
     /// If true, graphs without a manifest (NAME/1/model.onnx, as in a Triton repository) are not
@@ -51,7 +51,7 @@ pub(crate) struct ModelsConfig {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub(crate) enum Promote {
+pub(crate) enum PromotePolicy {
     /// A new version does not become stable without a decision of an operator.
     #[default]
     #[serde(rename = "")]
@@ -66,7 +66,7 @@ impl Default for ModelsConfig {
             root: PathBuf::from("models"),
             default: String::new(),
             required: Vec::new(),
-            promote: Promote::Never,
+            promote: PromotePolicy::Never,
             poll_seconds: 2.0,
             require_manifest: false,
             keep_versions: 2,

@@ -3,7 +3,7 @@
 
 use crate::{
     actor::Actor,
-    config::Promote,
+    config::PromotePolicy,
     id::Version,
     journal::{
         DecisionDraft,
@@ -22,7 +22,7 @@ impl Operator {
         let Some(stable) = model.state.stable.clone() else {
             return;
         };
-        if self.settings.models.promote != Promote::Newest
+        if self.settings.models.promote != PromotePolicy::Newest
             || model.state.rollout.is_some()
             || self.settings.pinned.contains_key(model.name.as_str())
         {

@@ -42,30 +42,30 @@ pub(super) struct Args {
 #[derive(Subcommand)]
 enum RolloutOrder {
     /// Start a rollout to another version
-    Start(Start),
+    Start(StartArgs),
     /// Show the rollout, and whether a rollback would work
     ///
     /// Without MODEL, shows all models.
-    Status(Show),
+    Status(StatusArgs),
     /// Keep the rollout at its step until `rollout resume`
-    Pause(Reasoned),
+    Pause(ReasonedArgs),
     /// Continue a paused rollout
     ///
     /// If the judge paused the rollout because predictions differ, `resume` accepts the difference
     /// for the current step.
-    Resume(Reasoned),
+    Resume(ReasonedArgs),
     /// Approve a rollout as the second operator
     ///
     /// Needed if the plan has `approve = true`, or if the package declares a high risk.
-    Approve(Reasoned),
+    Approve(ReasonedArgs),
     /// End the rollout; the stable version answers all requests
-    Abort(Abort),
+    Abort(AbortArgs),
     /// Make the candidate the stable version now
-    Promote(Promote),
+    Promote(PromoteArgs),
 }
 
 #[derive(clap::Args)]
-struct Start {
+struct StartArgs {
     /// Name of the model
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
@@ -97,7 +97,7 @@ struct Start {
 }
 
 #[derive(clap::Args)]
-struct Show {
+struct StatusArgs {
     /// Name of the model
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: Option<ModelName>,
@@ -107,7 +107,7 @@ struct Show {
 }
 
 #[derive(clap::Args)]
-struct Reasoned {
+struct ReasonedArgs {
     /// Name of the model
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
@@ -117,7 +117,7 @@ struct Reasoned {
 }
 
 #[derive(clap::Args)]
-struct Abort {
+struct AbortArgs {
     /// Name of the model
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
@@ -127,7 +127,7 @@ struct Abort {
 }
 
 #[derive(clap::Args)]
-struct Promote {
+struct PromoteArgs {
     /// Name of the model
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
@@ -182,7 +182,7 @@ fn decide(
     )
 }
 
-fn show_status(args: &Args, show: &Show) -> anyhow::Result<CommandOutcome> {
+fn show_status(args: &Args, show: &StatusArgs) -> anyhow::Result<CommandOutcome> {
     let client = Client::new(&args.server, show.model.as_ref())?;
     if show.watch {
         return watch::run(&client, show.model.as_ref(), args.json);
@@ -263,7 +263,7 @@ fn effect(status: &ModelStatus, action: Action) -> String {
     }
 }
 
-fn begin(args: &Args, start: &Start) -> anyhow::Result<CommandOutcome> {
+fn begin(args: &Args, start: &StartArgs) -> anyhow::Result<CommandOutcome> {
     let body = StartRequest {
         to: start.to.clone(),
         plan: start.plan.as_deref().map(plan_choice).transpose()?,
