@@ -16,7 +16,7 @@ use crate::{
         CommandOutcome, ConfigArgs,
         compat::{
             tables::{evaluated, left_out, measured, profiled, verdict},
-            version::{Opener, Version},
+            version::{OpenedVersion, Opener},
         },
     },
     compat::{
@@ -79,7 +79,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         .zip(new.profile.as_ref())
         .map(|(old, new)| compare_profiles(old, new));
     if args.json {
-        let side = |version: &Version| json!({"name": version.name, "digest": version.digest, "measured": version.measured});
+        let side = |version: &OpenedVersion| json!({"name": version.name, "digest": version.digest, "measured": version.measured});
         let document = json!({
             "old": side(&old),
             "new": side(&new),

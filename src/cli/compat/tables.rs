@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use crate::{
-    cli::{compat::version::Version, measure::Measured},
+    cli::{compat::version::OpenedVersion, measure::Measured},
     compat::{
         Compatibility, CompatibilityReport, Severity,
         evaluation::{ComparedFeature, ComparedMetric, Evaluations, FeatureSummary},
@@ -14,8 +14,8 @@ use crate::{
 // Writing to a String does not fail, so the results of `writeln!` below are ignored.
 
 pub(super) fn verdict(
-    old: &Version,
-    new: &Version,
+    old: &OpenedVersion,
+    new: &OpenedVersion,
     report: &CompatibilityReport,
     reason: Option<&str>,
 ) -> String {

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A version on disk.
-pub(super) struct Version {
+pub(super) struct OpenedVersion {
     pub(super) name: String,
     pub(super) digest: String,
     package: Option<ModelPackage>,
@@ -44,7 +44,7 @@ pub(super) struct Opener<'a> {
 impl Opener<'_> {
     /// Runs the load gate for a version, and then opens it. The graph is opened in this process
     /// only after the version passed the gate.
-    pub(super) fn version(&mut self, directory: &Path) -> anyhow::Result<Version> {
+    pub(super) fn version(&mut self, directory: &Path) -> anyhow::Result<OpenedVersion> {
         let bare = bare::id_of(directory)
             .filter(|id| bare::is_bare(directory, id))
             .map(|id| BareGraph::open(directory, &id))
@@ -97,7 +97,7 @@ impl Opener<'_> {
             Ok(text) => Some(serde_json::from_str(&text).context("profile.json")?),
             Err(_) => None,
         };
-        Ok(Version {
+        Ok(OpenedVersion {
             name: id.to_string(),
             digest: passed.digest,
             graph,
@@ -112,7 +112,7 @@ impl Opener<'_> {
     }
 }
 
-impl Version {
+impl OpenedVersion {
     pub(super) fn side(&self) -> ComparedVersion<'_> {
         ComparedVersion {
             parts: self.package.as_ref().map(|package| &package.parts),
