@@ -112,12 +112,12 @@ impl Slot {
 
 /// One thread that watches the workers of all versions.
 pub(crate) struct Supervisor {
-    watched: Arc<Watched>,
+    watched: Arc<WatchedWorkers>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
-struct Watched {
+struct WatchedWorkers {
     /// The references are weak, so that a worker that ended leaves the list.
     slots: Mutex<Vec<Weak<Slot>>>,
     stopped: Mutex<bool>,
@@ -126,7 +126,7 @@ struct Watched {
 
 impl Supervisor {
     pub(crate) fn start() -> std::io::Result<Supervisor> {
-        let watched = Arc::new(Watched::default());
+        let watched = Arc::new(WatchedWorkers::default());
         let of_thread = Arc::clone(&watched);
         let thread = thread::Builder::new()
             .name("supervisor".to_owned())
@@ -165,7 +165,7 @@ impl Drop for Supervisor {
     }
 }
 
-fn watch(watched: &Watched) {
+fn watch(watched: &WatchedWorkers) {
     let mut stopped = watched
         .stopped
         .lock()

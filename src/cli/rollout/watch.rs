@@ -34,7 +34,7 @@ const ENDS: [Action; 4] = [
 
 /// The watched rollouts: for each model, the rollout's id and the last entry at which the rollout
 /// was running.
-type Watched = BTreeMap<String, (String, u64)>;
+type WatchedRollouts = BTreeMap<String, (String, u64)>;
 
 pub(super) fn run(
     client: &Client,
@@ -46,7 +46,7 @@ pub(super) fn run(
         json,
         shown: None,
     };
-    let mut watched: Option<Watched> = None;
+    let mut watched: Option<WatchedRollouts> = None;
     let mut outcome = CommandOutcome::Done;
     let mut unreachable_since: Option<Instant> = None;
     loop {
@@ -66,7 +66,7 @@ pub(super) fn run(
         let watched = match &mut watched {
             Some(watched) => watched,
             None => {
-                let now: Watched = models.iter().filter_map(running).collect();
+                let now: WatchedRollouts = models.iter().filter_map(running).collect();
                 // If no rollout is in progress, the operator may mean the last one.
                 if let (true, Some(model)) = (now.is_empty(), model) {
                     return Ok(last_end(client, model, json)?);
@@ -109,7 +109,7 @@ fn running(status: &ModelStatus) -> Option<(String, (String, u64))> {
 fn report_ends(
     client: &Client,
     models: &[ModelStatus],
-    watched: &mut Watched,
+    watched: &mut WatchedRollouts,
     json: bool,
 ) -> Result<CommandOutcome, ClientError> {
     let mut outcome = CommandOutcome::Done;
