@@ -6,7 +6,7 @@ use crate::{
         decoder::{DecodeResult, DecodeStep, Decoder},
         malformed::MalformedRequest,
     },
-    schema::{Node, Types, columns::Column},
+    schema::{SchemaNode, Types, columns::Column},
 };
 
 /// The dimensions of a regular array. `None` if the inner arrays have different shapes, or if an
@@ -14,7 +14,7 @@ use crate::{
 type RegularShape = Option<Vec<usize>>;
 
 impl<'a> Decoder<'a> {
-    pub(super) fn array(&mut self, node: &'a Node) -> DecodeResult<()> {
+    pub(super) fn array(&mut self, node: &'a SchemaNode) -> DecodeResult<()> {
         let start = self.cursor.position();
         if !node.types.has(Types::ARRAY) {
             // The array is skipped, so that the other values of the instance are checked, too.
@@ -51,7 +51,7 @@ impl<'a> Decoder<'a> {
     /// are appended to `sink`.
     fn elements(
         &mut self,
-        node: &'a Node,
+        node: &'a SchemaNode,
         sink: &mut Option<Vec<f64>>,
     ) -> DecodeResult<RegularShape> {
         self.deepen()?;
@@ -99,7 +99,7 @@ impl<'a> Decoder<'a> {
         }))
     }
 
-    fn check_length(&mut self, node: &Node, count: usize) {
+    fn check_length(&mut self, node: &SchemaNode, count: usize) {
         if count < node.min_items {
             self.fault_without_value(
                 "minItems",
@@ -120,7 +120,7 @@ impl<'a> Decoder<'a> {
     #[inline]
     fn element(
         &mut self,
-        child: &'a Node,
+        child: &'a SchemaNode,
         sink: &mut Option<Vec<f64>>,
     ) -> DecodeResult<RegularShape> {
         let kind = self.cursor.peek()?;

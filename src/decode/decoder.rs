@@ -10,7 +10,7 @@ use crate::{
         row_origin::RowOrigin,
     },
     schema::{
-        Node, Schema, Types,
+        Schema, SchemaNode, Types,
         columns::{Column, Columns},
         fault::Fault,
     },
@@ -188,7 +188,7 @@ impl<'a> Decoder<'a> {
         base: usize,
         index: usize,
         name: &'a str,
-        node: &'a Node,
+        node: &'a SchemaNode,
     ) -> DecodeResult<()> {
         if let Some(seen) = self.seen.get_mut(base + index) {
             *seen = true;
@@ -203,7 +203,7 @@ impl<'a> Decoder<'a> {
     /// Validates one value and writes it to its column. Every column gets exactly one entry per
     /// accepted instance.
     #[inline]
-    pub(super) fn value(&mut self, node: &'a Node) -> DecodeResult<()> {
+    pub(super) fn value(&mut self, node: &'a SchemaNode) -> DecodeResult<()> {
         let kind = self.cursor.peek()?;
         let start = self.cursor.position();
         match kind {
@@ -251,7 +251,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Whether the field may be null or absent.
-    fn may_be_left_out(&self, node: &Node) -> bool {
+    fn may_be_left_out(&self, node: &SchemaNode) -> bool {
         node.column
             .and_then(|column| self.schema.columns().get(column))
             .is_some_and(|spec| spec.nullable)
@@ -311,7 +311,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Writes the missing value to the columns of a node that is absent or null.
-    pub(super) fn missing(&mut self, node: &Node) {
+    pub(super) fn missing(&mut self, node: &SchemaNode) {
         if !self.faults.is_empty() {
             // The request is refused, so nobody reads the columns. Without this check, a body of
             // thousands of empty instances would allocate an entry per column and instance.

@@ -7,13 +7,13 @@ use crate::{
         row_origin::RowOrigin,
     },
     schema::{
-        Node, Types,
+        SchemaNode, Types,
         fault::{Fault, MAX_FAULTS, shorten, token},
     },
 };
 
 impl Decoder<'_> {
-    pub(super) fn wrong_type(&mut self, node: &Node, given: JsonKind, start: usize) {
+    pub(super) fn wrong_type(&mut self, node: &SchemaNode, given: JsonKind, start: usize) {
         // The node accepts integers, so a number is refused only because it has a fraction.
         let given = if given == JsonKind::Number && node.types.has(Types::INTEGER) {
             "number with a fraction"
@@ -31,7 +31,13 @@ impl Decoder<'_> {
 
     /// Reports a violated rule, together with the value unless the field is personal (`x-pii`).
     #[cold]
-    pub(super) fn fault(&mut self, node: &Node, keyword: &'static str, rule: String, start: usize) {
+    pub(super) fn fault(
+        &mut self,
+        node: &SchemaNode,
+        keyword: &'static str,
+        rule: String,
+        start: usize,
+    ) {
         // A body may violate a rule in thousands of rows. The message of a fault that is only
         // counted is not formatted.
         if self.faults.len() >= MAX_FAULTS {

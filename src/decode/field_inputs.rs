@@ -7,7 +7,7 @@ use crate::{
         decoder::{DecodeResult, DecodeStep, Decoder},
         malformed::MalformedRequest,
     },
-    schema::{ColumnSpec, Node, columns::ColumnKind, fault::shorten},
+    schema::{ColumnSpec, SchemaNode, columns::ColumnKind, fault::shorten},
 };
 
 impl<'a> Decoder<'a> {
@@ -78,7 +78,12 @@ impl<'a> Decoder<'a> {
     }
 
     /// Decodes the values of one field in all rows.
-    fn field(&mut self, spec: &'a ColumnSpec, node: &'a Node, rows: usize) -> DecodeResult<()> {
+    fn field(
+        &mut self,
+        spec: &'a ColumnSpec,
+        node: &'a SchemaNode,
+        rows: usize,
+    ) -> DecodeResult<()> {
         let wrong_count = |count: &str| {
             Err(MalformedRequest::InputValueCount {
                 name: spec.name.clone(),

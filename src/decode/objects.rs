@@ -9,13 +9,13 @@ use crate::{
         malformed::MalformedRequest,
     },
     schema::{
-        Node, ObjectNode, Types,
+        ObjectNode, SchemaNode, Types,
         fault::{MAX_ECHO, MAX_FAULTS, shorten, token},
     },
 };
 
 impl<'a> Decoder<'a> {
-    pub(super) fn object(&mut self, node: &'a Node) -> DecodeResult<()> {
+    pub(super) fn object(&mut self, node: &'a SchemaNode) -> DecodeResult<()> {
         let start = self.cursor.position();
         if !node.types.has(Types::OBJECT) {
             self.skip()?;
@@ -30,7 +30,7 @@ impl<'a> Decoder<'a> {
 
     fn members(
         &mut self,
-        node: &'a Node,
+        node: &'a SchemaNode,
         object: &'a ObjectNode,
         start: usize,
     ) -> DecodeResult<()> {
@@ -138,7 +138,7 @@ impl<'a> Decoder<'a> {
         self.seen.truncate(base);
     }
 
-    fn unknown_member(&mut self, node: &Node, object: &ObjectNode, name: &str) {
+    fn unknown_member(&mut self, node: &SchemaNode, object: &ObjectNode, name: &str) {
         if self.faults.len() >= MAX_FAULTS {
             self.more += 1;
             return;

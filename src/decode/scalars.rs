@@ -11,7 +11,7 @@ use crate::{
         malformed::MalformedRequest,
     },
     schema::{
-        Node, Types,
+        SchemaNode, Types,
         columns::Column,
         exact::{Exact, is_multiple},
         formats,
@@ -23,7 +23,7 @@ const MAX_LISTED_CHOICES: usize = 12;
 
 impl<'a> Decoder<'a> {
     #[inline]
-    pub(super) fn number(&mut self, node: &'a Node) -> DecodeResult<f64> {
+    pub(super) fn number(&mut self, node: &'a SchemaNode) -> DecodeResult<f64> {
         let start = self.cursor.position();
         let value = self.cursor.number()?;
         // JSON Schema counts 1.0 as an integer.
@@ -63,7 +63,7 @@ impl<'a> Decoder<'a> {
 
     /// Compares exactly, in decimal. Called only if doubles may round: see [`is_within_bounds`].
     #[cold]
-    fn check_bounds(&mut self, node: &'a Node, value: Exact, start: usize) {
+    fn check_bounds(&mut self, node: &'a SchemaNode, value: Exact, start: usize) {
         let order = |bound: Option<Exact>| bound.map(|bound| value.compare(bound));
         let bounds = [
             (
@@ -113,7 +113,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    pub(super) fn string(&mut self, node: &'a Node) -> DecodeResult<()> {
+    pub(super) fn string(&mut self, node: &'a SchemaNode) -> DecodeResult<()> {
         let start = self.cursor.position();
         // The buffer is taken out of `self`, because the string borrows it while `self` is changed.
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -127,7 +127,7 @@ impl<'a> Decoder<'a> {
 
     /// Reads `{"b64": "..."}`. A field of bytes gets the decoded bytes. Any other field gets the
     /// UTF-8 string that they encode.
-    pub(super) fn b64(&mut self, node: &'a Node) -> DecodeResult<()> {
+    pub(super) fn b64(&mut self, node: &'a SchemaNode) -> DecodeResult<()> {
         let malformed = || DecodeAbort::from(MalformedRequest::Base64);
         let start = self.cursor.position();
         if !self.cursor.enter(b'}')?
@@ -166,7 +166,7 @@ impl<'a> Decoder<'a> {
         found
     }
 
-    pub(super) fn checked_string(&mut self, node: &'a Node, value: &str, start: usize) {
+    pub(super) fn checked_string(&mut self, node: &'a SchemaNode, value: &str, start: usize) {
         if !node.types.has(Types::STRING) {
             self.wrong_type(node, JsonKind::String, start);
             return;
@@ -196,7 +196,7 @@ impl<'a> Decoder<'a> {
     }
 
     #[inline]
-    fn check_string_rules(&mut self, node: &'a Node, value: &str, start: usize) {
+    fn check_string_rules(&mut self, node: &'a SchemaNode, value: &str, start: usize) {
         // A character takes one to four bytes, so the number of bytes is enough to check most
         // lengths.
         if value.len() > node.max_length || value.len() < node.min_length.saturating_mul(4) {
@@ -248,7 +248,7 @@ impl<'a> Decoder<'a> {
     /// Checks `enum` and `const`. Their values may have any type, so they are compared as JSON
     /// values.
     #[cold]
-    pub(super) fn check_listed(&mut self, node: &Node, start: usize) {
+    pub(super) fn check_listed(&mut self, node: &SchemaNode, start: usize) {
         // The cursor has already accepted the text, so this does not fail.
         let Ok(value) = serde_json::from_slice::<Value>(self.cursor.slice(start)) else {
             return;
@@ -265,7 +265,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    fn not_listed(&mut self, node: &Node, start: usize) {
+    fn not_listed(&mut self, node: &SchemaNode, start: usize) {
         let known = node.enumeration.as_deref().unwrap_or_default();
         let mut list: Vec<String> = known
             .iter()
@@ -292,7 +292,7 @@ impl<'a> Decoder<'a> {
 /// also means that doubles can't decide: they distinguish all numbers of 15 digits below 1e15, but
 /// not above.
 #[inline]
-fn is_within_bounds(node: &Node, value: f64) -> bool {
+fn is_within_bounds(node: &SchemaNode, value: f64) -> bool {
     value.abs() < 1e15
         && node.minimum.is_none_or(|bound| value >= bound.value)
         && node.maximum.is_none_or(|bound| value <= bound.value)

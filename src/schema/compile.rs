@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::schema::{
-    ColumnSpec, Node, ObjectNode, Pii, SchemaError, Types,
+    ColumnSpec, ObjectNode, Pii, SchemaError, SchemaNode, Types,
     columns::{ColumnId, ColumnKind},
     fault::{pointer_to, token},
     keywords::Keywords,
@@ -57,7 +57,7 @@ impl NodePlace {
     }
 
     /// The place of the property `name` of the object `node`.
-    fn property(&self, name: &str, node: &Node, required: bool) -> NodePlace {
+    fn property(&self, name: &str, node: &SchemaNode, required: bool) -> NodePlace {
         let field = self.field.as_ref().map(|field| {
             if self.depth == 0 {
                 name.to_owned()
@@ -98,7 +98,7 @@ impl SchemaCompiler {
         &mut self,
         document: &Value,
         place: &NodePlace,
-    ) -> Result<Node, SchemaError> {
+    ) -> Result<SchemaNode, SchemaError> {
         if place.depth > MAX_DEPTH {
             return place.fail("", "nested too deeply");
         }
@@ -106,7 +106,7 @@ impl SchemaCompiler {
         let pii = keywords.pii()?;
         let enumeration = keywords.enumeration()?;
         let constant = keywords.get("const").cloned();
-        let mut node = Node {
+        let mut node = SchemaNode {
             types: keywords.types()?,
             choices: enumeration.as_deref().and_then(strings),
             plain: enumeration.is_none() && constant.is_none(),
@@ -125,7 +125,7 @@ impl SchemaCompiler {
             min_items: keywords.count("minItems", 0)?,
             max_items: keywords.count("maxItems", usize::MAX)?,
             pii: pii != Pii::None,
-            ..Node::anything()
+            ..SchemaNode::anything()
         };
         check_ranges(&node, place)?;
         let bounds = [
@@ -166,7 +166,7 @@ impl SchemaCompiler {
     fn object(
         &mut self,
         keywords: &Keywords<'_>,
-        node: &Node,
+        node: &SchemaNode,
         place: &NodePlace,
     ) -> Result<ObjectNode, SchemaError> {
         let additional = keywords.additional_properties()?;
@@ -199,7 +199,7 @@ impl SchemaCompiler {
     }
 
     /// Adds the column of a node. Returns `None` if the node has no column.
-    fn column(&mut self, node: &Node, place: &NodePlace, pii: Pii) -> Option<ColumnId> {
+    fn column(&mut self, node: &SchemaNode, place: &NodePlace, pii: Pii) -> Option<ColumnId> {
         let name = place.field.clone().filter(|name| !name.is_empty())?;
         let kind = column_kind(node)?;
         let (array_shape, array_dims) = if kind.is_array() {
@@ -222,7 +222,7 @@ impl SchemaCompiler {
     }
 }
 
-fn check_ranges(node: &Node, place: &NodePlace) -> Result<(), SchemaError> {
+fn check_ranges(node: &SchemaNode, place: &NodePlace) -> Result<(), SchemaError> {
     if node.min_length > node.max_length {
         return place.fail("maxLength", "is below its minimum");
     }
@@ -260,7 +260,7 @@ fn strings(values: &[Value]) -> Option<Vec<String>> {
 
 /// The kind of the column that can store all values of a node. `None` if the values have several
 /// types or are objects.
-fn column_kind(node: &Node) -> Option<ColumnKind> {
+fn column_kind(node: &SchemaNode) -> Option<ColumnKind> {
     match narrowed_types(node) & !Types::NULL {
         Types::BOOLEAN => Some(ColumnKind::Boolean),
         Types::INTEGER => Some(ColumnKind::Integer),
@@ -277,7 +277,7 @@ fn column_kind(node: &Node) -> Option<ColumnKind> {
 
 /// The types of a node, narrowed to those of its `enum` and `const`. A schema such as `{"enum":
 /// ["a", "b"]}` has no `type`.
-fn narrowed_types(node: &Node) -> u8 {
+fn narrowed_types(node: &SchemaNode) -> u8 {
     let mut narrowed = node.types.0;
     if !node.plain {
         let values = node.enumeration.iter().flatten().chain(&node.constant);
@@ -305,9 +305,9 @@ fn type_bit(value: &Value) -> u8 {
 }
 
 /// Whether the innermost elements of an array have only these types.
-fn holds_only(node: &Node, elements: u8) -> bool {
+fn holds_only(node: &SchemaNode, elements: u8) -> bool {
     // An element that may be null can't be part of a tensor, so it does not fit.
-    let fits = |node: &Node| match node.types.0 {
+    let fits = |node: &SchemaNode| match node.types.0 {
         Types::ARRAY => holds_only(node, elements),
         bits => bits & !elements == 0,
     };
@@ -315,7 +315,7 @@ fn holds_only(node: &Node, elements: u8) -> bool {
 }
 
 /// The dimensions of an array of any nesting. `None` for a dimension without a fixed size.
-fn dims(node: &Node) -> Vec<Option<usize>> {
+fn dims(node: &SchemaNode) -> Vec<Option<usize>> {
     let mut all = vec![(node.min_items == node.max_items).then_some(node.min_items)];
     all.extend(
         node.items
@@ -328,7 +328,7 @@ fn dims(node: &Node) -> Vec<Option<usize>> {
 }
 
 /// The shape of an array. `None` unless all dimensions are fixed.
-fn fixed_shape(node: &Node) -> Option<Vec<usize>> {
+fn fixed_shape(node: &SchemaNode) -> Option<Vec<usize>> {
     if node.types.0 != Types::ARRAY {
         return Some(Vec::new());
     }

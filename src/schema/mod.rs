@@ -12,7 +12,7 @@ pub(crate) mod normalize;
 
 use serde_json::Value;
 
-pub(crate) use self::node::{Node, ObjectNode, Types};
+pub(crate) use self::node::{ObjectNode, SchemaNode, Types};
 use crate::schema::{
     columns::{ColumnId, ColumnKind},
     compile::{NodePlace, SchemaCompiler},
@@ -65,7 +65,7 @@ pub struct ColumnSpec {
 /// The compiled schema of one instance.
 #[derive(Debug)]
 pub struct Schema {
-    pub(crate) root: Node,
+    pub(crate) root: SchemaNode,
     columns: Vec<ColumnSpec>,
     document: Value,
 }
@@ -119,7 +119,7 @@ impl Schema {
     }
 
     /// The node whose values are written to a column.
-    pub(crate) fn node(&self, column: ColumnId) -> Option<&Node> {
+    pub(crate) fn node(&self, column: ColumnId) -> Option<&SchemaNode> {
         self.root.find_column(column)
     }
 
@@ -161,7 +161,7 @@ impl Schema {
             .is_some_and(|node| node.types.0 & !Types::NULL == Types::ARRAY)
     }
 
-    fn top_level(&self, field: &str) -> Option<&Node> {
+    fn top_level(&self, field: &str) -> Option<&SchemaNode> {
         self.root
             .object
             .as_ref()?

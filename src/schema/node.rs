@@ -1,4 +1,4 @@
-//! `Node`: one compiled subschema.
+//! `SchemaNode`: one compiled subschema.
 
 use regex::Regex;
 use serde_json::Value;
@@ -43,9 +43,9 @@ impl Types {
     }
 }
 
-/// The rules for one value. The defaults of [`Node::anything`] accept every value.
+/// The rules for one value. The defaults of [`SchemaNode::anything`] accept every value.
 #[derive(Debug)]
-pub(crate) struct Node {
+pub(crate) struct SchemaNode {
     pub types: Types,
     pub enumeration: Option<Vec<Value>>,
     pub constant: Option<Value>,
@@ -63,8 +63,8 @@ pub(crate) struct Node {
     pub format: Option<StringFormat>,
     /// Whether the string contains bytes as base64.
     pub base64: bool,
-    pub prefix_items: Vec<Node>,
-    pub items: Option<Box<Node>>,
+    pub prefix_items: Vec<SchemaNode>,
+    pub items: Option<Box<SchemaNode>>,
     pub min_items: usize,
     pub max_items: usize,
     pub object: Option<ObjectNode>,
@@ -80,10 +80,10 @@ pub(crate) struct Node {
     pub small_bounds: bool,
 }
 
-impl Node {
+impl SchemaNode {
     /// The node of the schema `{}`.
-    pub(crate) fn anything() -> Node {
-        Node {
+    pub(crate) fn anything() -> SchemaNode {
+        SchemaNode {
             types: Types(Types::ALL),
             enumeration: None,
             constant: None,
@@ -112,7 +112,7 @@ impl Node {
     }
 
     /// The node of a column: this node, or a node below it in objects.
-    pub(super) fn find_column(&self, column: ColumnId) -> Option<&Node> {
+    pub(super) fn find_column(&self, column: ColumnId) -> Option<&SchemaNode> {
         if self.column == Some(column) {
             return Some(self);
         }
@@ -130,7 +130,7 @@ impl Node {
 /// The rules for the members of an object.
 #[derive(Debug)]
 pub(crate) struct ObjectNode {
-    pub properties: Vec<(String, Node)>,
+    pub properties: Vec<(String, SchemaNode)>,
     /// The names of the properties in quotes, like in JSON. Empty for a name that needs an escape.
     pub quoted: Vec<Vec<u8>>,
     /// Indices of the required properties.

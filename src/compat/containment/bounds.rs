@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use serde_json::Value;
 
 use crate::schema::{
-    Node, Types,
+    SchemaNode, Types,
     exact::{Exact, is_multiple},
     formats::StringFormat,
 };
@@ -23,7 +23,7 @@ const MAX_RANGE: i128 = 1000;
 
 /// All values of a node that accepts only a few. `None` means that it accepts too many values, or
 /// strings, arrays or objects.
-pub(super) fn all_values(node: &Node) -> Option<Vec<Value>> {
+pub(super) fn all_values(node: &SchemaNode) -> Option<Vec<Value>> {
     let mut values = Vec::new();
     if node.types.has(Types::NULL) {
         values.push(Value::Null);
@@ -52,7 +52,7 @@ pub(super) fn all_values(node: &Node) -> Option<Vec<Value>> {
 }
 
 /// The lengths of the node's shortest and longest string, in code points.
-pub(super) fn text_lengths(node: &Node) -> (usize, usize) {
+pub(super) fn text_lengths(node: &SchemaNode) -> (usize, usize) {
     let (shortest, longest) = match node.format {
         None => (0, usize::MAX),
         Some(StringFormat::Date) => (10, 10),
@@ -63,13 +63,13 @@ pub(super) fn text_lengths(node: &Node) -> (usize, usize) {
 }
 
 /// Whether the node accepts whole numbers only.
-pub(super) fn is_integral(node: &Node) -> bool {
+pub(super) fn is_integral(node: &SchemaNode) -> bool {
     // A multiple of a whole step is a whole number, even if the type allows fractions.
     !node.types.has(Types::NUMBER) || node.multiple_of.is_some_and(|step| step.whole().is_some())
 }
 
 /// The smallest whole number within the node's bounds.
-fn lowest(node: &Node) -> Option<Exact> {
+fn lowest(node: &SchemaNode) -> Option<Exact> {
     let bounds = [
         node.minimum.map(Exact::ceil),
         node.exclusive_minimum.map(|bound| bound.floor().shift(1)),
@@ -78,7 +78,7 @@ fn lowest(node: &Node) -> Option<Exact> {
 }
 
 /// The largest whole number within the node's bounds.
-fn highest(node: &Node) -> Option<Exact> {
+fn highest(node: &SchemaNode) -> Option<Exact> {
     let bounds = [
         node.maximum.map(Exact::floor),
         node.exclusive_maximum.map(|bound| bound.ceil().shift(-1)),
@@ -87,7 +87,7 @@ fn highest(node: &Node) -> Option<Exact> {
 }
 
 /// Whether the node's bounds exclude every number.
-pub(super) fn has_no_number(node: &Node) -> bool {
+pub(super) fn has_no_number(node: &SchemaNode) -> bool {
     let at_least = |low: Option<Exact>, high: Option<Exact>| {
         low.zip(high)
             .is_some_and(|(low, high)| low.compare(high).is_ge())
@@ -104,7 +104,7 @@ pub(super) fn has_no_number(node: &Node) -> bool {
 }
 
 /// Whether every number of the node is at least `bound`, or above it if `exclusive`.
-pub(super) fn is_above(node: &Node, bound: Exact, exclusive: bool) -> bool {
+pub(super) fn is_above(node: &SchemaNode, bound: Exact, exclusive: bool) -> bool {
     let reaches = |low: Exact| {
         if exclusive {
             low.compare(bound).is_gt()
@@ -121,7 +121,7 @@ pub(super) fn is_above(node: &Node, bound: Exact, exclusive: bool) -> bool {
 }
 
 /// Whether every number of the node is at most `bound`, or below it if `exclusive`.
-pub(super) fn is_below(node: &Node, bound: Exact, exclusive: bool) -> bool {
+pub(super) fn is_below(node: &SchemaNode, bound: Exact, exclusive: bool) -> bool {
     let reaches = |high: Exact| {
         if exclusive {
             high.compare(bound).is_lt()
@@ -137,7 +137,7 @@ pub(super) fn is_below(node: &Node, bound: Exact, exclusive: bool) -> bool {
 }
 
 /// Whether every number of the node has at most the magnitude `limit`.
-pub(super) fn is_within(node: &Node, limit: f64) -> bool {
+pub(super) fn is_within(node: &SchemaNode, limit: f64) -> bool {
     let of = |value: f64| Exact::read(value, b"");
     is_above(node, of(-limit), false) && is_below(node, of(limit), false)
 }
@@ -147,7 +147,7 @@ pub(super) fn is_within(node: &Node, limit: f64) -> bool {
 /// The decoder divides whole numbers beyond 2^53 exactly by a whole step. For any other step it
 /// divides the digits of the number's double. A proof for one kind of step is not valid for the
 /// other.
-pub(super) fn has_only_multiples(node: &Node, step: Exact) -> bool {
+pub(super) fn has_only_multiples(node: &SchemaNode, step: Exact) -> bool {
     // A step that divides 1 divides every whole number.
     let divides_one = is_multiple(Exact::read(1.0, b""), step);
     // Each number of the node is a multiple of the node's own step. If that step is a multiple of
@@ -173,7 +173,7 @@ pub(super) fn has_large_number(value: &Value) -> bool {
 
 /// Whether a node that accepts a large number also accepts every number that a comparison of
 /// doubles takes for the same number.
-pub(super) fn accepts_equal_numbers(node: &Node, value: &Value) -> bool {
+pub(super) fn accepts_equal_numbers(node: &SchemaNode, value: &Value) -> bool {
     let fits = node.types.has(Types::NUMBER)
         || value.as_f64().is_none_or(|value| value.abs() < MAX_INTEGER);
     let listed = match (&node.enumeration, &node.constant) {

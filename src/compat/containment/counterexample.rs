@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     compat::containment::{bounds::MAX_DISTINCT, node_checker::NodeChecker, node_ref::NodeRef},
-    schema::Node,
+    schema::SchemaNode,
 };
 
 /// Maximum length of a string that is tried.
@@ -69,7 +69,7 @@ fn candidates(wider: NodeRef<'_>, narrower: NodeRef<'_>) -> Vec<Value> {
     values
 }
 
-fn push_numbers_near_bounds(node: &Node, steps: &[f64], numbers: &mut Vec<f64>) {
+fn push_numbers_near_bounds(node: &SchemaNode, steps: &[f64], numbers: &mut Vec<f64>) {
     let bounds = [
         node.minimum,
         node.maximum,
@@ -98,7 +98,7 @@ fn push_numbers_near_bounds(node: &Node, steps: &[f64], numbers: &mut Vec<f64>) 
     }
 }
 
-fn texts_near_bounds(node: &Node) -> impl Iterator<Item = Value> {
+fn texts_near_bounds(node: &SchemaNode) -> impl Iterator<Item = Value> {
     let lengths = [
         node.min_length,
         node.min_length.saturating_sub(1),

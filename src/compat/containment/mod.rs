@@ -31,7 +31,7 @@ use crate::{
         node_ref::{NodeRef, required},
     },
     schema::{
-        Node, Schema, Types,
+        Schema, SchemaNode, Types,
         columns::ColumnKind,
         fault::{shorten, token},
     },
@@ -93,7 +93,7 @@ impl fmt::Display for Gap {
 /// proves that `wider` accepts all of them.
 pub fn contains(wider: &Schema, narrower: &Schema) -> Vec<Gap> {
     let mut search = Search {
-        anything: Node::anything(),
+        anything: SchemaNode::anything(),
         gaps: Vec::new(),
     };
     search.compare_nodes(NodeRef::root(wider), NodeRef::root(narrower), String::new());
@@ -105,7 +105,7 @@ static EMPTY: Value = Value::Null;
 
 struct Search {
     /// The node of a member or an element that the narrower schema does not declare.
-    anything: Node,
+    anything: SchemaNode,
     gaps: Vec<Gap>,
 }
 
@@ -392,7 +392,7 @@ impl Search {
             Some(narrower) => self.compare_nodes(wider, narrower, pointer),
             None => {
                 // The node is taken out of `self`, because the recursion borrows `self` mutably.
-                let anything = std::mem::replace(&mut self.anything, Node::anything());
+                let anything = std::mem::replace(&mut self.anything, SchemaNode::anything());
                 self.compare_nodes(
                     wider,
                     NodeRef {

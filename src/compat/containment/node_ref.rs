@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     compat::containment::{bounds, bounds::has_large_number, node_checker::NodeChecker},
-    schema::{Node, ObjectNode, Schema, Types, columns::ColumnKind},
+    schema::{ObjectNode, Schema, SchemaNode, Types, columns::ColumnKind},
 };
 
 /// A node of a schema, with the schema and the JSON document of the node.
@@ -12,7 +12,7 @@ use crate::{
 pub(super) struct NodeRef<'a> {
     /// The schema of the node. `None` for a node that accepts any value.
     pub schema: Option<&'a Schema>,
-    pub node: &'a Node,
+    pub node: &'a SchemaNode,
     pub document: &'a Value,
 }
 
