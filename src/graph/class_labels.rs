@@ -1,7 +1,7 @@
 //! Labels of classes that the graph itself contains, in ZipMap and the classifiers of `ai.onnx.ml`.
 
 use crate::graph::{
-    model::{Graph, Model, Node},
+    model::{Graph, GraphNode, Model},
     wire::put_bytes,
 };
 
@@ -205,7 +205,7 @@ fn zipmap_labels(graph: &Graph<'_>, name: &str) -> Option<Vec<ClassLabel>> {
 }
 
 /// The labels in a node's attributes. Empty if the node has no labels.
-pub(crate) fn labels_of(node: &Node<'_>) -> Vec<ClassLabel> {
+pub(crate) fn labels_of(node: &GraphNode<'_>) -> Vec<ClassLabel> {
     let texts = node
         .attributes
         .get("classlabels_strings")

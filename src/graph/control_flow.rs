@@ -7,7 +7,7 @@ use std::{
 
 use crate::graph::{
     flow::{Flow, Mixing, TracedTensor},
-    model::{Graph, Node, opset_of},
+    model::{Graph, GraphNode, opset_of},
     rules,
     walk::{GraphWalk, Scope, mixed},
 };
@@ -18,7 +18,7 @@ impl<'a> GraphWalk<'_, 'a> {
     /// rows. Any other node is assumed to mix rows.
     pub(super) fn control_flow(
         &mut self,
-        node: &Node<'a>,
+        node: &GraphNode<'a>,
         inputs: &[Option<TracedTensor>],
         scope: &Scope<'_, 'a>,
         depth: usize,
@@ -79,7 +79,7 @@ impl<'a> GraphWalk<'_, 'a> {
     /// The outputs of an `If`, from following both of its branches.
     fn branches(
         &mut self,
-        node: &Node<'a>,
+        node: &GraphNode<'a>,
         graphs: &[Rc<Graph<'a>>],
         scope: &Scope<'_, 'a>,
         depth: usize,
@@ -107,7 +107,7 @@ impl<'a> GraphWalk<'_, 'a> {
 }
 
 /// The output of an `If` whose branches give the tensors `a` and `b`.
-fn either(node: &Node<'_>, a: Option<TracedTensor>, b: Option<TracedTensor>) -> TracedTensor {
+fn either(node: &GraphNode<'_>, a: Option<TracedTensor>, b: Option<TracedTensor>) -> TracedTensor {
     match (a, b) {
         (Some(a), Some(b)) if a.flow == b.flow => {
             let dims = if a.dims == b.dims { a.dims } else { None };
@@ -130,7 +130,7 @@ fn either(node: &Node<'_>, a: Option<TracedTensor>, b: Option<TracedTensor>) -> 
 
 /// Whether a Scan of operator set 9 or later iterates over the rows. In earlier sets, its dimension
 /// 0 was a batch.
-fn scans_rows(node: &Node<'_>, inputs: &[Option<TracedTensor>]) -> bool {
+fn scans_rows(node: &GraphNode<'_>, inputs: &[Option<TracedTensor>]) -> bool {
     let scanned =
         usize::try_from(node.int("num_scan_inputs").unwrap_or_default()).unwrap_or_default();
     let axes = node.ints("scan_input_axes").unwrap_or_default();

@@ -3,7 +3,7 @@
 
 use crate::graph::{
     Edited,
-    model::{Model, Node},
+    model::{GraphNode, Model},
     wire::{Content, Fields, Malformed, first, put_bytes, put_varint, rewritten},
 };
 
@@ -46,7 +46,7 @@ pub fn replaced(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
     }))
 }
 
-fn needs_own_locale(node: &Node<'_>) -> bool {
+fn needs_own_locale(node: &GraphNode<'_>) -> bool {
     let language = node.text("locale").unwrap_or_default().to_ascii_lowercase();
     OWN_CASE_RULES
         .iter()

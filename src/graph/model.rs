@@ -22,7 +22,7 @@ pub struct Model<'a> {
 /// A graph of a model (`GraphProto`), with the parts that the analysis needs.
 #[derive(Debug, Default)]
 pub struct Graph<'a> {
-    pub(crate) nodes: Vec<Node<'a>>,
+    pub(crate) nodes: Vec<GraphNode<'a>>,
     pub(crate) initializers: Vec<(&'a str, Constant<'a>)>,
     pub(crate) inputs: Vec<ValueInfo<'a>>,
     /// The outputs, in the order of the graph.
@@ -37,7 +37,7 @@ pub(crate) struct Function<'a> {
     pub name: &'a str,
     pub inputs: Vec<&'a str>,
     pub outputs: Vec<&'a str>,
-    pub nodes: Vec<Node<'a>>,
+    pub nodes: Vec<GraphNode<'a>>,
     pub opsets: Vec<(&'a str, i64)>,
     /// Distinguishes functions with the same name.
     pub overload: &'a str,
@@ -46,7 +46,7 @@ pub(crate) struct Function<'a> {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Node<'a> {
+pub(crate) struct GraphNode<'a> {
     pub op: &'a str,
     pub domain: &'a str,
     pub overload: &'a str,
@@ -127,7 +127,7 @@ pub(crate) fn opset_of(opsets: &[(&str, i64)], domain: &str) -> i64 {
         .map_or(1, |(_, version)| *version)
 }
 
-impl Node<'_> {
+impl GraphNode<'_> {
     /// The type and the name of the node, for messages: `Softmax "attention/softmax"`.
     pub(crate) fn describe(&self) -> String {
         match (self.name, self.outputs.first()) {

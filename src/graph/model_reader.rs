@@ -3,7 +3,9 @@
 //! The field numbers come from onnx.proto3, and never change.
 
 use crate::graph::{
-    model::{Attribute, Constant, Dimension, Function, Graph, Model, Node, ValueInfo, ValueKind},
+    model::{
+        Attribute, Constant, Dimension, Function, Graph, GraphNode, Model, ValueInfo, ValueKind,
+    },
     wire::{self, Content, Fields, Malformed, WireField},
 };
 
@@ -146,8 +148,8 @@ fn function(bytes: &[u8]) -> Result<Function<'_>, Malformed> {
     Ok(function)
 }
 
-fn node(bytes: &[u8], depth: usize) -> Result<Node<'_>, Malformed> {
-    let mut node = Node::default();
+fn node(bytes: &[u8], depth: usize) -> Result<GraphNode<'_>, Malformed> {
+    let mut node = GraphNode::default();
     for field in Fields(bytes) {
         let field = field?;
         match (field.number, field.content) {

@@ -9,7 +9,7 @@ use std::{
 use crate::graph::{
     flow::{Element, Flow, Mixing, MixingReason, TracedTensor},
     model::{
-        Attribute, Constant, Dimension, Function, Graph, Model, Node, ValueInfo, ValueKind,
+        Attribute, Constant, Dimension, Function, Graph, GraphNode, Model, ValueInfo, ValueKind,
         opset_of,
     },
     rules,
@@ -146,7 +146,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
 
     fn nodes(
         &mut self,
-        nodes: &[Node<'a>],
+        nodes: &[GraphNode<'a>],
         declared: &HashMap<&str, &ValueInfo<'a>>,
         scope: &mut Scope<'_, 'a>,
         depth: usize,
@@ -192,7 +192,12 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
     }
 
     /// Computes the outputs of a node.
-    fn node(&mut self, node: &Node<'a>, scope: &Scope<'_, 'a>, depth: usize) -> Vec<TracedTensor> {
+    fn node(
+        &mut self,
+        node: &GraphNode<'a>,
+        scope: &Scope<'_, 'a>,
+        depth: usize,
+    ) -> Vec<TracedTensor> {
         let count = node.outputs.len();
         let inputs: Vec<Option<TracedTensor>> = node
             .inputs
@@ -275,7 +280,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
     /// Follows the body of a model's function with the values and attributes of the calling node.
     fn call(
         &mut self,
-        node: &Node<'a>,
+        node: &GraphNode<'a>,
         function: &Function<'a>,
         inputs: &[Option<TracedTensor>],
         scope: &Scope<'_, 'a>,
@@ -305,7 +310,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
             .filter(|name| !inner.values.contains_key(name))
             .collect();
         // Each call gets its own copy, because attributes differ from call to call.
-        let body: Vec<Node<'a>> = function
+        let body: Vec<GraphNode<'a>> = function
             .nodes
             .iter()
             .map(|inner| instantiate(inner, node, function, &absent))
@@ -327,11 +332,11 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
 
 /// A copy of a node in a function's body, with the inputs and attributes of the calling node.
 fn instantiate<'a>(
-    inner: &Node<'a>,
-    caller: &Node<'a>,
+    inner: &GraphNode<'a>,
+    caller: &GraphNode<'a>,
     function: &Function<'a>,
     absent: &HashSet<&str>,
-) -> Node<'a> {
+) -> GraphNode<'a> {
     let mut node = inner.clone();
     node.inputs
         .iter_mut()
@@ -354,7 +359,7 @@ fn instantiate<'a>(
 }
 
 /// The flow of the outputs of a node that mixes rows, or may mix them.
-pub(super) fn mixed(node: &Node<'_>, kind: Mixing, effect: &str) -> Flow {
+pub(super) fn mixed(node: &GraphNode<'_>, kind: Mixing, effect: &str) -> Flow {
     Flow::Mixed(Rc::new(MixingReason {
         op: node.op.to_owned(),
         node: node.describe(),

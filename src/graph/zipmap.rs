@@ -4,7 +4,7 @@
 use crate::graph::{
     Edited,
     class_labels::{self, labels_of},
-    model::{Graph, Model, Node, ValueInfo, ValueKind},
+    model::{Graph, GraphNode, Model, ValueInfo, ValueKind},
     wire::{Malformed, first, put_bytes, put_varint, rewritten},
 };
 
@@ -27,7 +27,7 @@ pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
             .iter()
             .any(|output| output.name == name && output.kind != ValueKind::Tensor)
     };
-    let maps: Vec<&Node<'_>> = graph
+    let maps: Vec<&GraphNode<'_>> = graph
         .nodes
         .iter()
         .filter(|node| {
@@ -77,7 +77,7 @@ pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
 }
 
 /// The node that replaces the ZipMap. It passes the ZipMap's input to the output's name.
-fn identity(map: &Node<'_>) -> Vec<u8> {
+fn identity(map: &GraphNode<'_>) -> Vec<u8> {
     let mut node = Vec::new();
     put_bytes(
         1,
@@ -95,7 +95,7 @@ fn identity(map: &Node<'_>) -> Vec<u8> {
 }
 
 /// The declaration of the output as `float32[any, labels]`.
-fn scores(map: &Node<'_>) -> Vec<u8> {
+fn scores(map: &GraphNode<'_>) -> Vec<u8> {
     let mut width = Vec::new();
     let labels = labels_of(map).len();
     if labels > 0 {

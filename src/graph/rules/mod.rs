@@ -20,7 +20,7 @@ mod slices;
 use crate::{
     graph::{
         flow::{Flow, Mixing, TracedTensor},
-        model::Node,
+        model::GraphNode,
         size::Size,
         walk::{GraphWalk, mixed},
     },
@@ -33,7 +33,7 @@ pub(super) const DRAWS_RANDOM_NUMBERS: &str = "draws random numbers, which no ru
 /// One call of an operator. None of its inputs is mixed.
 pub(super) struct OperatorCall<'c, 'a> {
     pub walk: &'c GraphWalk<'c, 'a>,
-    pub node: &'c Node<'a>,
+    pub node: &'c GraphNode<'a>,
     pub inputs: &'c [Option<TracedTensor>],
     pub opset: i64,
 }
@@ -51,7 +51,7 @@ pub(super) const UNKNOWN: RowEffect = RowEffect(Mixing::Unknown, NOT_KNOWN);
 /// Applies the rule of a node's operator, and returns the outputs of the node.
 pub(super) fn apply<'a>(
     walk: &GraphWalk<'_, 'a>,
-    node: &Node<'a>,
+    node: &GraphNode<'a>,
     inputs: &[Option<TracedTensor>],
     opset: i64,
 ) -> Vec<TracedTensor> {
@@ -108,7 +108,7 @@ fn with_row_count(value: TracedTensor) -> TracedTensor {
 }
 
 /// Whether the operator draws random numbers, or may do so depending on its third input.
-pub(super) fn draws_random_numbers(node: &Node<'_>) -> bool {
+pub(super) fn draws_random_numbers(node: &GraphNode<'_>) -> bool {
     match node.op {
         "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike"
         | "Multinomial" | "Bernoulli" => true,
