@@ -29,7 +29,7 @@
 //! observers: rollout evidence, samples for rehearsals, shadow copies. A new observer requires no
 //! change on the path.
 //!
-//! `api::call` does the work around the path for every protocol: deadline, threads, timing,
+//! `api::call_frame` does the work around the path for every protocol: deadline, threads, timing,
 //! metrics, log. `api::http::exchange` adds the parts that all dialects over HTTP share: limits,
 //! decompression, headers. A dialect only parses and encodes. Decode, preprocess and postprocess
 //! are skipped for a graph without a schema, and for a request that names an explicit version and

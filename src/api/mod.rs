@@ -3,6 +3,7 @@
 mod accept;
 mod admission;
 mod call;
+mod call_frame;
 mod cancellation;
 mod context;
 mod decompress;

@@ -10,7 +10,7 @@ use http::HeaderMap;
 
 use crate::{
     api::{
-        call::{CallFrame, ModelQuery},
+        call_frame::{CallFrame, ModelQuery},
         cancellation::CancelGuard,
         failed_request::FailedRequest,
         grpc::{

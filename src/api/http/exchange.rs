@@ -9,7 +9,8 @@ use http::{HeaderMap, header};
 use crate::{
     api::{
         Api,
-        call::{Call, CallFrame, ModelQuery},
+        call::Call,
+        call_frame::{CallFrame, ModelQuery},
         cancellation::CancelGuard,
         context::Context,
         decompress::decompress,
