@@ -84,7 +84,7 @@ impl ObjectMembers<'_> {
 
 /// A value that must be an object in JSON. Serde alone also accepts a list of the values of its
 /// members.
-pub struct Object<T>(pub T);
+pub(crate) struct Object<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {

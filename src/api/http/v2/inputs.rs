@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::{Number, value::RawValue};
 
 use crate::{
-    api::{http::v2::request::Parameters, refusal::Refusal},
+    api::{http::v2::parameters::Parameters, refusal::Refusal},
     decode::{
         elements::{Elements, WireTensor},
         json_object::Object,

@@ -2,6 +2,7 @@
 
 pub(crate) mod documents;
 mod inputs;
+mod parameters;
 pub mod request;
 pub(crate) mod response;
 

@@ -7,7 +7,10 @@ use serde::Deserialize;
 
 use crate::{
     api::{
-        http::v2::inputs::{InputDocument, InputReader},
+        http::v2::{
+            inputs::{InputDocument, InputReader},
+            parameters::Parameters,
+        },
         oip::RequestedOutput,
         refusal::Refusal,
     },
@@ -51,27 +54,6 @@ struct OutputDocument<'a> {
     name: Cow<'a, str>,
     #[serde(default)]
     parameters: Option<Object<Parameters>>,
-}
-
-/// The known parameters of a request, an input or an output. Unknown parameters are ignored.
-#[derive(Default, Deserialize)]
-pub struct Parameters {
-    pub(crate) binary_data_size: Option<usize>,
-    binary_data: Option<bool>,
-    binary_data_output: Option<bool>,
-    classification: Option<usize>,
-    priority: Option<u64>,
-    /// The timeout in microseconds. 0 means no limit.
-    timeout: Option<u64>,
-    pub(crate) shared_memory_region: Option<String>,
-}
-
-impl From<Option<Object<Parameters>>> for Parameters {
-    fn from(parameters: Option<Object<Parameters>>) -> Parameters {
-        parameters
-            .map(|Object(parameters)| parameters)
-            .unwrap_or_default()
-    }
 }
 
 /// Reads a body. `header_length`: the value of `Inference-Header-Content-Length`, the number of
