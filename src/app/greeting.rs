@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     api::http,
-    app::server::Addresses,
+    app::listeners::Addresses,
     registry::{Registry, ServedModel, Snapshot, not_ready},
 };
 

@@ -1,14 +1,26 @@
 //! Listeners: binds their addresses before anything else starts.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 
 use crate::{
-    app::Addresses,
     config::{AdminConfig, Config, Listen},
     error::text_with_sources,
     security::tokens::Operators,
 };
+
+/// The addresses at which a server can be reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// The address for HTTP.
+    pub data: SocketAddr,
+    /// The address for gRPC. `None` if gRPC is disabled.
+    pub grpc: Option<SocketAddr>,
+    /// The address of the admin API. `None` if the admin API is disabled.
+    pub admin: Option<SocketAddr>,
+}
 
 pub(super) struct Listeners {
     pub data: TcpListener,

@@ -15,8 +15,9 @@ use std::{
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+pub use listeners::Addresses;
 pub(crate) use listeners::listening_faults;
-pub use server::{Addresses, RunningServer, ServerParts};
+pub use server::{RunningServer, ServerParts};
 
 use crate::{
     app::{server::BoundServer, signals::Signals},

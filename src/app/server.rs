@@ -19,7 +19,7 @@ use crate::{
     app::{
         core::Core,
         greeting::greet,
-        listeners::{Listeners, operators},
+        listeners::{Addresses, Listeners, operators},
         network_threads,
         signals::Signals,
         trial,
@@ -115,17 +115,6 @@ pub struct RunningServer {
     stop: watch::Sender<bool>,
     connections: JoinSet<()>,
     network: Runtime,
-}
-
-/// The addresses at which a server can be reached.
-#[derive(Clone, Copy, Debug)]
-pub struct Addresses {
-    /// The address for HTTP.
-    pub data: SocketAddr,
-    /// The address for gRPC. `None` if gRPC is disabled.
-    pub grpc: Option<SocketAddr>,
-    /// The address of the admin API. `None` if the admin API is disabled.
-    pub admin: Option<SocketAddr>,
 }
 
 impl RunningServer {
