@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Maximum length of a request's `id` in characters. The id is part of the response and the log.
-pub(super) const MAX_ID: usize = 128;
+const MAX_ID: usize = 128;
 
 impl Decoder<'_> {
     /// Decodes a whole body. Returns the request id, and whether the body was one instance.
@@ -80,7 +80,7 @@ impl Decoder<'_> {
         }
         let id = self.cursor.string(&mut self.scratch)?;
         if id.chars().count() > MAX_ID {
-            return Err(MalformedRequest::IdTooLong.into());
+            return Err(MalformedRequest::IdTooLong { limit: MAX_ID }.into());
         }
         Ok(id.to_owned())
     }

@@ -1,7 +1,5 @@
 //! `MalformedRequest`: why a body is not a request. The messages contain no values of the request.
 
-use crate::decode::envelope::MAX_ID;
-
 /// A rule for the layout of a request that a body breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message says what it means")]
@@ -32,8 +30,8 @@ pub enum MalformedRequest {
     InstancesEmpty,
     #[error("the member \"id\" must be a string")]
     IdNotString,
-    #[error("the member \"id\" may have at most {MAX_ID} characters")]
-    IdTooLong,
+    #[error("the member \"id\" may have at most {limit} characters")]
+    IdTooLong { limit: usize },
     #[error("more than {limit} instances in one request")]
     TooManyInstances { limit: usize },
     #[error("more than {limit} rows in one request")]
