@@ -13,7 +13,7 @@ use crate::{
         pool::Pool,
         queue::{BatchPolicy, Job, JobResult, Urgency, drop_dead, enqueue},
         supervisor::Supervisor,
-        worker,
+        worker_threads,
     },
     metrics::EngineMetrics,
     tensor::Tensors,
@@ -58,7 +58,7 @@ impl Batcher {
         });
         let batcher = Batcher { pool };
         for engine in engines {
-            worker::spawn(&batcher.pool, engine)?;
+            worker_threads::spawn(&batcher.pool, engine)?;
         }
         Ok(batcher)
     }

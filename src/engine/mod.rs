@@ -17,6 +17,7 @@ pub(crate) mod retention;
 pub(crate) mod runtime_message;
 pub(crate) mod supervisor;
 mod worker;
+mod worker_threads;
 
 use std::sync::Arc;
 

@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -13,7 +12,6 @@ use crate::{
         error::NO_WORKER,
         queue::{BatchPolicy, Job},
         supervisor::Supervisor,
-        worker,
     },
     metrics::EngineMetrics,
 };
@@ -107,57 +105,8 @@ impl Pool {
         }
     }
 
-    /// Records that the supervisor abandoned a worker, and starts a replacement.
-    pub(super) fn abandon_worker(self: &Arc<Pool>) {
-        let mut state = self.lock();
-        state.alive = state.alive.saturating_sub(1);
-        state.hung += 1;
-        state.abandoned_at.push_back(Instant::now());
-        let hung = state.hung;
-        // A hung worker keeps its thread, its session and its core. Without this limit, a model
-        // that always hangs would use the whole machine.
-        let replace = hung <= (self.workers * 2) as isize;
-        state.starting += usize::from(replace);
-        drop(state);
-        // The metric keeps its published name.
-        self.metrics.wedged_workers.inc();
-        tracing::error!(model = %self.name, hung, "an engine worker hangs in its run and was abandoned");
-        if !replace {
-            tracing::error!(model = %self.name, hung, "too many engine workers hang: no replacement is started");
-            self.fail_jobs_if_dead();
-            return;
-        }
-        // This code runs on the supervisor's thread, which watches all models, so it must not wait
-        // for a load.
-        let pool = Arc::clone(self);
-        let spawned = thread::Builder::new()
-            .name("replace-worker".to_owned())
-            .spawn(move || pool.start_replacement());
-        if let Err(error) = spawned {
-            tracing::error!(model = %self.name, error = %error, "no thread for a replacement worker");
-            self.lock().starting -= 1;
-            self.fail_jobs_if_dead();
-        }
-    }
-
-    fn start_replacement(self: &Arc<Pool>) {
-        let started = self
-            .factory
-            .make()
-            .map_err(|error| error.to_string())
-            .and_then(|engine| worker::spawn(self, engine).map_err(|error| error.to_string()));
-        self.lock().starting -= 1;
-        match started {
-            Ok(()) => tracing::warn!(model = %self.name, "a replacement engine worker started"),
-            Err(error) => {
-                tracing::error!(model = %self.name, error, "no replacement engine worker");
-                self.fail_jobs_if_dead();
-            }
-        }
-    }
-
     /// Fails the waiting jobs if no worker is left that could answer them.
-    fn fail_jobs_if_dead(&self) {
+    pub(super) fn fail_jobs_if_dead(&self) {
         let mut state = self.lock();
         if !state.is_dead() {
             return;

@@ -2,8 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, MutexGuard, PoisonError, Weak, atomic::Ordering},
-    thread,
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -46,36 +45,13 @@ enum Task {
     ReleaseMemory,
 }
 
-/// Starts a worker thread and registers it with the supervisor.
-pub(super) fn spawn(pool: &Arc<Pool>, engine: Box<dyn Engine>) -> std::io::Result<()> {
-    let weak: Weak<Pool> = Arc::downgrade(pool);
-    let on_abandon = move || {
-        if let Some(pool) = weak.upgrade() {
-            pool.abandon_worker();
-        }
-    };
-    let slot = Slot::new(engine.interrupt(), Box::new(on_abandon));
-    let worker = Worker {
-        pool: Arc::clone(pool),
-        engine,
-        slot: Arc::clone(&slot),
-    };
-    // The worker is counted before its thread runs: a job that is submitted in between must not be
-    // refused.
-    pool.lock().alive += 1;
-    let spawned = thread::Builder::new()
-        .name(format!("engine-{}", pool.name))
-        .spawn(move || worker.work());
-    if let Err(error) = spawned {
-        pool.lock().alive -= 1;
-        return Err(error);
-    }
-    pool.supervisor.add(&slot);
-    Ok(())
-}
-
 impl Worker {
-    fn work(mut self) {
+    pub(super) fn new(pool: Arc<Pool>, engine: Box<dyn Engine>, slot: Arc<Slot>) -> Worker {
+        Worker { pool, engine, slot }
+    }
+
+    /// Runs jobs until the batcher closes or the supervisor abandons the worker.
+    pub(super) fn work(mut self) {
         while let Some(task) = self.next_task() {
             let jobs = match task {
                 Task::Run(jobs) => jobs,
@@ -87,7 +63,7 @@ impl Worker {
             let outcome = self.run(jobs);
             self.engine.release_after_run();
             if let Err(Abandoned) = outcome {
-                // `Pool::abandon_worker` already removed this worker from the workers that are
+                // `abandon_worker` already removed this worker from the workers that are
                 // alive.
                 self.pool.lock().hung -= 1;
                 self.pool.metrics.wedged_workers.dec();
