@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    compat::containment::{bounds::MAX_DISTINCT, node_checker::NodeChecker, node_ref::NodeRef},
+    compat::containment::{bounds::MAX_DISTINCT, node_ref::NodeRef},
     schema::SchemaNode,
 };
 
@@ -17,7 +17,7 @@ pub(super) fn counterexample(
     narrower: NodeRef<'_>,
     keyword: &str,
 ) -> Option<Value> {
-    let (inner, outer) = (NodeChecker::new(narrower), NodeChecker::new(wider));
+    let (inner, outer) = (narrower.checker(), wider.checker());
     let refuses = |value: &Value| {
         let refusals = outer.refusals(value);
         refusals.contains(&keyword) || matches!(keyword, "enum" | "const") && !refusals.is_empty()

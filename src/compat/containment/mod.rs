@@ -27,7 +27,6 @@ use crate::{
             is_above, is_below, is_integral, is_within, text_lengths,
         },
         counterexample::counterexample,
-        node_checker::NodeChecker,
         node_ref::{NodeRef, required},
     },
     schema::{
@@ -229,7 +228,7 @@ impl Search {
         values: &[&Value],
         pointer: String,
     ) {
-        let (inner, outer) = (NodeChecker::new(narrower), NodeChecker::new(wider));
+        let (inner, outer) = (narrower.checker(), wider.checker());
         let may_be_refused = |value: &&&Value| {
             (inner.accepts_somewhere(value) || has_large_number(value))
                 && !(outer.accepts_everywhere(value)

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use crate::{
-    compat::containment::node_ref::NodeRef,
     decode::{DecodeError, DecodeLimits, decode_instance},
     schema::Schema,
 };
@@ -27,13 +26,8 @@ pub(super) struct NodeChecker {
 }
 
 impl NodeChecker {
-    pub(super) fn new(at: NodeRef<'_>) -> NodeChecker {
-        let any = json!({});
-        let document = if at.schema.is_none() {
-            &any
-        } else {
-            at.document
-        };
+    /// Creates a checker. `document`: the node as JSON Schema.
+    pub(super) fn new(document: &Value) -> NodeChecker {
         // A document that can't be compiled alone gives neither a proof nor a counterexample. The
         // gap stays unproved.
         let compile = |value: Value| {

@@ -1,6 +1,6 @@
 //! `NodeRef`: a node of one of the two schemas.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     compat::containment::{bounds, bounds::has_large_number, node_checker::NodeChecker},
@@ -112,12 +112,20 @@ impl<'a> NodeRef<'a> {
         types
     }
 
+    /// Creates the checker of the node.
+    pub(super) fn checker(self) -> NodeChecker {
+        match self.schema {
+            Some(_) => NodeChecker::new(self.document),
+            None => NodeChecker::new(&json!({})),
+        }
+    }
+
     /// Whether it is certain that the node accepts no value.
     pub(super) fn accepts_nothing(self) -> bool {
         let Some(values) = self.listed() else {
             return self.possible_types() == 0;
         };
-        let checker = NodeChecker::new(self);
+        let checker = self.checker();
         // A large number that the node refuses may equal another number that it accepts.
         !values
             .into_iter()
