@@ -3,7 +3,7 @@
 //! Keys that have no effect here are reported as ignored, so that nobody relies on them.
 
 use crate::{
-    package::triton_text::{self, TextField, TextValue},
+    package::triton_text::{self, Result, TextField, TextValue, TritonConfigError},
     tensor::{DataType, Dim, Shape},
 };
 
@@ -68,18 +68,6 @@ impl Default for VersionPolicy {
         VersionPolicy::Latest(1)
     }
 }
-
-/// A line of the configuration that can't be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {detail}")]
-pub struct TritonConfigError {
-    /// The line of the text, from 1.
-    pub line: usize,
-    /// The rule that the line breaks.
-    pub detail: String,
-}
-
-pub(super) type Result<T> = std::result::Result<T, TritonConfigError>;
 
 impl ConfigTensor {
     /// The complete shape in the graph, including the first dimension of rows.

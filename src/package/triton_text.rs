@@ -1,8 +1,18 @@
 //! Parses protobuf's text format, in which Triton's configurations are written.
 
-use std::cell::Cell;
+/// A line of the configuration that can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {detail}")]
+pub struct TritonConfigError {
+    /// The line of the text, from 1.
+    pub line: usize,
+    /// The rule that the line breaks.
+    pub detail: String,
+}
 
-use crate::package::triton_config::{Result, TritonConfigError};
+pub(super) type Result<T> = std::result::Result<T, TritonConfigError>;
+
+use std::cell::Cell;
 
 /// Bounds the recursion of the parser. Triton's own messages nest 4 deep.
 const MAX_DEPTH: usize = 32;
