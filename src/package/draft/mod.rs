@@ -17,6 +17,7 @@ mod outputs;
 mod properties;
 mod question;
 mod sample_field;
+mod sample_rows;
 
 use serde_json::{Map, Value, json};
 
@@ -77,7 +78,7 @@ pub(crate) fn draft(
     signature: &Signature,
     sources: &DraftSources<'_>,
 ) -> Result<Draft, DraftError> {
-    let fields = sample_field::fields(sources.rows)?;
+    let fields = sample_rows::read_fields(sources.rows)?;
     let mut notes = Vec::new();
     let (properties, inputs) = if fields.is_empty() {
         notes.push("no sample was given: fields are named as the graph's inputs; --sample makes a better draft".to_owned());

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{package::draft::DraftError, schema::formats, transform::image};
+use crate::{schema::formats, transform::image};
 
 pub(super) struct SampleField<'a> {
     pub name: &'a str,
@@ -24,48 +24,6 @@ pub(super) enum FieldKind {
     /// An image in base64. The image steps do not read all its formats.
     Image,
     Mixed,
-}
-
-/// The fields of the rows, in the order of their first appearance.
-pub(super) fn fields(rows: &[Value]) -> Result<Vec<SampleField<'_>>, DraftError> {
-    let mut fields: Vec<SampleField<'_>> = Vec::new();
-    for (index, row) in rows.iter().enumerate() {
-        let members = row
-            .as_object()
-            .ok_or(DraftError::RowNotAnObject { row: index + 1 })?;
-        for (name, value) in members {
-            let at = match fields.iter().position(|field| field.name == name) {
-                Some(at) => at,
-                None => {
-                    fields.push(SampleField {
-                        name,
-                        values: Vec::new(),
-                        nullable: false,
-                        in_every_row: true,
-                    });
-                    fields.len() - 1
-                }
-            };
-            if let Some(field) = fields.get_mut(at) {
-                if value.is_null() {
-                    field.nullable = true
-                } else {
-                    field.values.push(value)
-                }
-            }
-        }
-    }
-    for field in &mut fields {
-        field.in_every_row = rows.iter().all(|row| row.get(field.name).is_some());
-        // A row without the field gives the graph null, like an explicit null.
-        field.nullable |= !field.in_every_row;
-    }
-    match fields.iter().find(|field| field.values.is_empty()) {
-        Some(empty) => Err(DraftError::AlwaysNull {
-            field: empty.name.to_owned(),
-        }),
-        None => Ok(fields),
-    }
 }
 
 impl SampleField<'_> {
