@@ -1,5 +1,10 @@
 //! Parses protobuf's text format, in which Triton's configurations are written.
 
+use std::cell::Cell;
+
+/// Bounds the recursion of the parser. Triton's own messages nest 4 deep.
+const MAX_DEPTH: usize = 32;
+
 /// A line of the configuration that can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {detail}")]
@@ -11,11 +16,6 @@ pub struct TritonConfigError {
 }
 
 pub(super) type Result<T> = std::result::Result<T, TritonConfigError>;
-
-use std::cell::Cell;
-
-/// Bounds the recursion of the parser. Triton's own messages nest 4 deep.
-const MAX_DEPTH: usize = 32;
 
 /// Parses a complete file.
 pub(super) fn parse(text: &str) -> Result<Vec<TextField>> {
