@@ -24,14 +24,6 @@ use crate::{
     transform::fields,
 };
 
-/// Limits for requests over the network. A request beyond them is refused before memory is
-/// allocated for it. The limit on the size of the body bounds everything else.
-pub(super) const LIMITS: DecodeLimits = DecodeLimits {
-    max_instances: 65_536,
-    max_depth: 64,
-    max_array_values: 64 << 20,
-};
-
 /// Options for decoding a request.
 pub(super) struct DecodeOptions<'a> {
     /// The names of the outputs that the caller requests.

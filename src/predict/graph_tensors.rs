@@ -7,7 +7,7 @@ use crate::{
     decode::elements::WireTensor,
     metrics::Stage,
     predict::{
-        PredictError, decode::LIMITS, prediction::Timing, prepared::Prepared, tensor_names::list,
+        PredictError, input::LIMITS, prediction::Timing, prepared::Prepared, tensor_names::list,
     },
     registry::servable::Servable,
     schema::fault::{Fault, MAX_FAULTS, shorten},

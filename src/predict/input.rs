@@ -4,12 +4,21 @@ use bytes::Bytes;
 
 use crate::{
     decode::{
+        DecodeLimits,
         csv_table::CsvTable,
         elements::{Elements, WireTensor},
         json_rows::JsonRows,
     },
     registry::servable::Servable,
     tensor::DataType,
+};
+
+/// Limits for requests over the network. A request beyond them is refused before memory is
+/// allocated for it. The limit on the size of the body bounds everything else.
+pub(super) const LIMITS: DecodeLimits = DecodeLimits {
+    max_instances: 65_536,
+    max_depth: 64,
+    max_array_values: 64 << 20,
 };
 
 #[derive(Debug)]

@@ -96,7 +96,7 @@ impl Predictor {
             offload: Offload::new(cores),
             observers: all.into(),
             compatibility: CompatibilityCache::default(),
-            limits: decode::LIMITS,
+            limits: input::LIMITS,
         })
     }
 
