@@ -30,13 +30,6 @@ use crate::{
 /// until the deadline.
 const RESERVED_FRACTION: u32 = 4;
 
-/// The version that answered instead of the assigned one, and the reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fallback {
-    pub to: String,
-    pub reason: FallbackOn,
-}
-
 /// The kind of failure. `None` if there is no fallback for this error.
 pub(super) fn fallback_reason(error: &PredictError) -> Option<FallbackOn> {
     match error {

@@ -31,9 +31,8 @@ use std::{
 
 pub(crate) use crate::engine::queue::Priority;
 pub(crate) use error::PredictError;
-pub(crate) use fallback::Fallback;
 pub(crate) use input::Input;
-pub(crate) use prediction::{Failure, ModelOutput, Prediction, Timing};
+pub(crate) use prediction::{Failure, Fallback, ModelOutput, Prediction, Timing};
 pub(crate) use request::{AnsweringVersion, PredictRequest};
 pub(crate) use run::WINDOW_PER_WORKER;
 

@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    config::FallbackOn,
     id::PredictionId,
     metrics::{RequestMetrics, Stage},
-    predict::{PredictError, fallback::Fallback},
+    predict::PredictError,
     registry::servable::Servable,
     tensor::{Data, Tensors},
     transform::{
@@ -26,6 +27,13 @@ pub(crate) struct Prediction {
     pub timing: Timing,
     /// The fallback that answered. `None` if the assigned version answered.
     pub fallback: Option<Fallback>,
+}
+
+/// The version that answered instead of the assigned one, and the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fallback {
+    pub to: String,
+    pub reason: FallbackOn,
 }
 
 /// The output of a model.
