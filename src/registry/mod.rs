@@ -18,6 +18,7 @@ mod source;
 pub(crate) mod traffic;
 pub(crate) mod trial;
 pub(crate) mod version_label;
+mod version_state;
 mod watch;
 
 use std::{
@@ -32,7 +33,8 @@ pub(crate) use commander::{Commander, ControlError, Order};
 pub(crate) use gate_cache::GateCache;
 pub(crate) use ignored::{IgnoredPath, IgnoredReason};
 pub(crate) use served_model::ServedModel;
-pub(crate) use snapshot::{Snapshot, VersionState, VersionStatus, not_ready};
+pub(crate) use snapshot::{Snapshot, not_ready};
+pub(crate) use version_state::{VersionState, VersionStatus};
 pub(crate) use watch::{Adopter, Watch, WatchParts};
 
 use crate::{
