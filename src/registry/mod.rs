@@ -2,6 +2,7 @@
 
 mod commander;
 pub(crate) mod decision;
+mod directories;
 pub mod gate;
 mod gate_cache;
 mod ignored;
@@ -10,6 +11,7 @@ pub(crate) mod loader;
 pub(crate) mod package_copies;
 mod reconcile;
 pub(crate) mod request_samples;
+mod root_fault;
 pub(crate) mod route;
 pub(crate) mod servable;
 mod served_model;
@@ -136,7 +138,7 @@ impl Registry {
 /// Paths in the models directory that look like models but are not served. Contains the directory
 /// itself if it is probably the wrong one.
 pub(crate) fn ignored(root: &Path) -> Vec<IgnoredPath> {
-    ignored::of(root, &source::list(root))
+    root_fault::ignored_paths(root, &source::list(root))
 }
 
 /// The directories `NAME/VERSION` below `root`.

@@ -10,7 +10,10 @@ use std::{
 
 use crate::{
     id::{ModelName, Version},
-    registry::ignored::{IgnoredPath, looks_like_version},
+    registry::{
+        directories::directories,
+        ignored::{IgnoredPath, looks_like_version},
+    },
 };
 
 /// Maximum depth below a version's directory that the fingerprint includes.
@@ -99,30 +102,6 @@ fn is_alias(directory: &Path) -> bool {
         Some(target.parent()? == parent)
     };
     directory.is_symlink() && is_sibling().unwrap_or(false)
-}
-
-/// The names and paths of the directories in `parent`. If `depth` is above 0, a missing parent is
-/// treated as empty: it may have been removed after its own parent was listed.
-pub(super) fn directories(parent: &Path, depth: usize) -> io::Result<Vec<(String, PathBuf)>> {
-    let mut found = Vec::new();
-    let entries = match fs_err::read_dir(parent) {
-        Err(error) if depth > 0 && error.kind() == io::ErrorKind::NotFound => return Ok(found),
-        entries => entries?,
-    };
-    for entry in entries {
-        let path = entry?.path();
-        let name = path
-            .file_name()
-            // A name that is not UTF-8 is neither a model nor a version.
-            .and_then(|name| name.to_str())
-            .map(str::to_owned);
-        if let Some(name) = name.filter(|name| !name.starts_with('.'))
-            && path.is_dir()
-        {
-            found.push((name, path));
-        }
-    }
-    Ok(found)
 }
 
 /// The directory of a version, with its current fingerprint.

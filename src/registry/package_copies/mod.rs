@@ -27,6 +27,7 @@ use crate::{
     journal::entry::VersionRef,
     package::{bare::ModelFiles, manifest},
     registry::{
+        directories::directories,
         integrity::{IntegrityChecks, check_without_hashes},
         package_copies::files::{CopyReader, check_room, install, sync_directory},
         servable::Contents,
@@ -215,7 +216,7 @@ impl PackageCopies {
         let Some(parent) = self.root.as_ref().map(|root| root.join(name.as_str())) else {
             return false;
         };
-        let Ok(copies) = source::directories(&parent, 1) else {
+        let Ok(copies) = directories(&parent, 1) else {
             return false;
         };
         let mut removed = false;
@@ -248,7 +249,7 @@ impl PackageCopies {
 
     fn sweep(&self) {
         let Some(root) = &self.root else { return };
-        for (_, model) in source::directories(root, 1).unwrap_or_default() {
+        for (_, model) in directories(root, 1).unwrap_or_default() {
             let entries = fs_err::read_dir(&model)
                 .into_iter()
                 .flatten()

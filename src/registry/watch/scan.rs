@@ -7,7 +7,8 @@ use crate::{
     package::bare,
     registry::{
         IgnoredReason,
-        ignored::{self, IgnoredPath},
+        ignored::IgnoredPath,
+        root_fault::ignored_paths,
         source::{self, FoundDirectory, Listing},
         watch::{
             RegistryLoop,
@@ -22,7 +23,7 @@ impl RegistryLoop {
         self.scans += 1;
         let root = &self.parts.models.root;
         let listing = source::list(root);
-        let mut ignored = ignored::of(root, &listing);
+        let mut ignored = ignored_paths(root, &listing);
         match listing {
             Ok(listing) => {
                 if self.listing_failed {
