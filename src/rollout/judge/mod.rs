@@ -3,6 +3,7 @@
 
 mod comparison;
 mod guard;
+mod guard_reports;
 mod measurement;
 mod wording;
 
