@@ -4,7 +4,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::schema::{
-    Pii, SchemaError, Types, compile::NodePlace, exact::Exact, formats::StringFormat,
+    Pii, SchemaError, Types, exact::Exact, formats::StringFormat, node_place::NodePlace,
 };
 
 /// The supported keywords. Unknown keywords are rejected: an ignored rule would be worse than no

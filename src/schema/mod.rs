@@ -8,6 +8,7 @@ pub(crate) mod fault;
 pub(crate) mod formats;
 mod keywords;
 mod node;
+mod node_place;
 pub(crate) mod normalize;
 
 use serde_json::Value;
@@ -15,8 +16,9 @@ use serde_json::Value;
 pub(crate) use self::node::{ObjectNode, SchemaNode, Types};
 use crate::schema::{
     columns::{ColumnId, ColumnKind},
-    compile::{NodePlace, SchemaCompiler},
+    compile::SchemaCompiler,
     fault::{pointer_to, token},
+    node_place::NodePlace,
 };
 
 /// A rule for schemas that a document violates, and the place of the violation.
