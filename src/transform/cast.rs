@@ -5,7 +5,7 @@ use half::{bf16, f16};
 use crate::{
     tensor::{Data, DataType},
     transform::{
-        field_plan::FieldSource,
+        field_source::FieldSource,
         row_fault::{RowFault, push_fault},
     },
 };

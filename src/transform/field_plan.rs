@@ -5,6 +5,7 @@ use crate::{
     schema::columns::{ColumnId, ColumnKind},
     tensor::{fit, signature::TensorSpec},
     transform::{
+        field_source::FieldSource,
         image::ImageSteps,
         steps::{NumericStep, TextStep},
         table_column::TableColumn,
@@ -51,17 +52,6 @@ pub(super) enum FieldPlan {
         source: FieldSource,
         steps: ImageSteps,
     },
-}
-
-/// The field of a plan, and its name in messages.
-#[derive(Clone, Debug)]
-pub(super) struct FieldSource {
-    pub(super) column: ColumnId,
-    /// The field in the pointer of a fault.
-    pub(super) field: String,
-    /// The name in messages: `` `age` ``, or `` `a` / `b` `` for a derived column.
-    pub(super) name: String,
-    pub(super) pii: bool,
 }
 
 impl FieldPlan {

@@ -8,6 +8,7 @@ mod date_parts;
 pub(crate) mod declaration;
 mod derived;
 pub mod field_plan;
+mod field_source;
 pub mod fields;
 pub(crate) mod image;
 pub mod outputs;

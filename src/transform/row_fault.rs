@@ -1,6 +1,6 @@
 //! `RowFault`: a value in a row that can't become part of a tensor.
 
-use crate::{schema::fault::MAX_FAULTS, transform::field_plan::FieldSource};
+use crate::{schema::fault::MAX_FAULTS, transform::field_source::FieldSource};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowFault {

@@ -6,7 +6,7 @@ use crate::{
     schema::columns::{ArrayRow, Column, ColumnId, ColumnKind, Columns, Spans},
     transform::{
         derived::Operation,
-        field_plan::FieldSource,
+        field_source::FieldSource,
         row_fault::{NOT_POSITIVE, RowFault, push_fault},
         steps::{CategoryEncoding, NumericStep, TextStep},
     },

@@ -3,7 +3,8 @@
 use crate::transform::{
     compile::InputCompiler,
     declaration::DeclarationError,
-    field_plan::{FieldPlan, FieldSource},
+    field_plan::FieldPlan,
+    field_source::FieldSource,
     image::{ImageStep, ImageSteps},
     steps::{Layout, PreprocessStep},
 };

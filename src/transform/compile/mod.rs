@@ -15,7 +15,8 @@ use crate::{
     transform::{
         declaration::DeclarationError,
         derived::{MEMBERS, unknown_member},
-        field_plan::{FieldPlan, FieldSource, FieldSpec, shape_fits},
+        field_plan::{FieldPlan, FieldSpec, shape_fits},
+        field_source::FieldSource,
         steps::PreprocessStep,
         table_column::TableColumn,
     },

@@ -5,7 +5,8 @@ use crate::{
     tensor::{Data, DataType, Tensor, signature::TensorSpec},
     transform::{
         cast::cast,
-        field_plan::{FieldPlan, FieldSource, shape_fits},
+        field_plan::{FieldPlan, shape_fits},
+        field_source::FieldSource,
         image::ImageSteps,
         row_fault::{NOT_POSITIVE, RowFault, push_fault},
         steps::{NumericStep, TextStep},
