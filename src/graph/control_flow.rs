@@ -6,10 +6,10 @@ use std::{
 };
 
 use crate::graph::{
-    flow::{Flow, Mixing, TracedTensor},
+    flow::{Flow, Mixing, TracedTensor, mixed},
     model::{Graph, GraphNode, opset_of},
     rules,
-    walk::{GraphWalk, Scope, mixed},
+    walk::{GraphWalk, Scope},
 };
 
 impl<'a> GraphWalk<'_, 'a> {

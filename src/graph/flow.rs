@@ -2,7 +2,10 @@
 
 use std::rc::Rc;
 
-use crate::graph::size::Size;
+use crate::graph::{
+    model::{Constant, GraphNode},
+    size::Size,
+};
 
 /// How a tensor depends on the rows that share a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,5 +142,33 @@ impl TracedTensor {
             }
         };
         self.elements.as_ref()?.iter().map(number).collect()
+    }
+}
+
+/// The flow of the outputs of a node that mixes rows, or may mix them.
+pub(super) fn mixed(node: &GraphNode<'_>, kind: Mixing, effect: &str) -> Flow {
+    Flow::Mixed(Rc::new(MixingReason {
+        op: node.op.to_owned(),
+        node: node.describe(),
+        effect: effect.to_owned(),
+        kind,
+    }))
+}
+
+/// The tensor of a constant in the file.
+pub(super) fn constant_tensor(constant: &Constant<'_>) -> TracedTensor {
+    let dims = constant
+        .dims
+        .iter()
+        .map(|dim| u64::try_from(*dim).ok().map(Size::fixed))
+        .collect();
+    TracedTensor {
+        flow: Flow::Same,
+        dims,
+        elements: constant
+            .ints
+            .as_ref()
+            .map(|ints| Rc::new(ints.iter().map(|int| Element::Int(*int)).collect())),
+        reals: constant.reals.clone().map(Rc::new),
     }
 }

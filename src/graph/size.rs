@@ -1,6 +1,8 @@
 //! `Size`: the size of a dimension, as a product of a number, the number of rows, and unknown
 //! sizes.
 
+use std::cell::Cell;
+
 /// Maximum number of symbols in a product. Longer products do not occur in shapes. The limit bounds
 /// the memory for a hostile graph.
 const MAX_SYMBOLS: usize = 32;
@@ -90,6 +92,26 @@ impl Size {
         sizes
             .into_iter()
             .try_fold(Size::fixed(1), |product, size| product.times(size))
+    }
+}
+
+/// Creates unknown sizes. Each has a new symbol.
+#[derive(Default)]
+pub(super) struct UnknownSizes {
+    next_symbol: Cell<u32>,
+}
+
+impl UnknownSizes {
+    /// A new unknown size that does not depend on the number of rows.
+    pub(super) fn fresh(&self) -> Size {
+        let symbol = self.next_symbol.get();
+        self.next_symbol.set(symbol + 1);
+        Size::symbol(symbol)
+    }
+
+    /// Returns `rank` new unknown sizes.
+    pub(super) fn fresh_dims(&self, rank: usize) -> Vec<Size> {
+        (0..rank).map(|_| self.fresh()).collect()
     }
 }
 

@@ -7,13 +7,12 @@ use std::{
 };
 
 use crate::graph::{
-    flow::{Element, Flow, Mixing, MixingReason, TracedTensor},
+    flow::{Flow, Mixing, MixingReason, TracedTensor, constant_tensor, mixed},
     model::{
-        Attribute, Constant, Dimension, Function, Graph, GraphNode, Model, ValueInfo, ValueKind,
-        opset_of,
+        Attribute, Dimension, Function, Graph, GraphNode, Model, ValueInfo, ValueKind, opset_of,
     },
     rules,
-    size::Size,
+    size::{Size, UnknownSizes},
 };
 
 /// Maximum nesting of calls and graphs that is followed. Each level is a recursion.
@@ -45,7 +44,7 @@ pub(super) struct GraphWalk<'m, 'a> {
     functions: HashMap<(&'a str, &'a str, &'a str), &'m Function<'a>>,
     /// The sizes of named dimensions, by name.
     named: HashMap<&'a str, Size>,
-    next_symbol: Cell<u32>,
+    pub(super) unknown_sizes: UnknownSizes,
     visited_nodes: Cell<usize>,
     /// The graph's name for the dimension of rows. `None` if it has no name.
     rows_name: Option<&'a str>,
@@ -60,22 +59,10 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
         GraphWalk {
             functions: functions.collect(),
             named: HashMap::new(),
-            next_symbol: Cell::new(0),
+            unknown_sizes: UnknownSizes::default(),
             visited_nodes: Cell::new(0),
             rows_name,
         }
-    }
-
-    /// A new unknown size that does not depend on the number of rows.
-    pub(super) fn fresh(&self) -> Size {
-        let symbol = self.next_symbol.get();
-        self.next_symbol.set(symbol + 1);
-        Size::symbol(symbol)
-    }
-
-    /// Returns `rank` new unknown sizes.
-    pub(super) fn fresh_dims(&self, rank: usize) -> Vec<Size> {
-        (0..rank).map(|_| self.fresh()).collect()
     }
 
     /// The size of a dimension other than the dimension of rows. Dimensions with the same name have
@@ -83,10 +70,10 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
     fn size(&mut self, dim: &Dimension<'a>) -> Size {
         match dim {
             Dimension::Fixed(size) => Size::fixed(*size as u64),
-            Dimension::Free => self.fresh(),
+            Dimension::Free => self.unknown_sizes.fresh(),
             Dimension::Named(name) => {
                 // The symbol is created before the lookup, because both borrow `self`.
-                let fresh = self.fresh();
+                let fresh = self.unknown_sizes.fresh();
                 self.named.entry(name).or_insert(fresh).clone()
             }
         }
@@ -184,7 +171,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
                     Size::ROWS
                 }
                 // The dimension of rows may contain several values per row.
-                _ if axis == Some(index) => Size::ROWS.times(&self.fresh())?,
+                _ if axis == Some(index) => Size::ROWS.times(&self.unknown_sizes.fresh())?,
                 dim => self.size(dim),
             });
         }
@@ -254,7 +241,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
         }
         // The meaning of some operators differs between operator sets.
         let opset = opset_of(scope.opsets, node.domain);
-        let mut values = rules::apply(self, node, &inputs, opset);
+        let mut values = rules::apply(&self.unknown_sizes, node, &inputs, opset);
         // A rule may know fewer outputs than the node has.
         values.resize_with(count.max(values.len()), || {
             TracedTensor::new(mixed(node, Mixing::Unknown, rules::NOT_KNOWN), None)
@@ -356,32 +343,4 @@ fn instantiate<'a>(
         .filter_map(|(name, attribute)| Some((*name, resolve(attribute)?)))
         .collect();
     node
-}
-
-/// The flow of the outputs of a node that mixes rows, or may mix them.
-pub(super) fn mixed(node: &GraphNode<'_>, kind: Mixing, effect: &str) -> Flow {
-    Flow::Mixed(Rc::new(MixingReason {
-        op: node.op.to_owned(),
-        node: node.describe(),
-        effect: effect.to_owned(),
-        kind,
-    }))
-}
-
-/// The tensor of a constant in the file.
-pub(super) fn constant_tensor(constant: &Constant<'_>) -> TracedTensor {
-    let dims = constant
-        .dims
-        .iter()
-        .map(|dim| u64::try_from(*dim).ok().map(Size::fixed))
-        .collect();
-    TracedTensor {
-        flow: Flow::Same,
-        dims,
-        elements: constant
-            .ints
-            .as_ref()
-            .map(|ints| Rc::new(ints.iter().map(|int| Element::Int(*int)).collect())),
-        reals: constant.reals.clone().map(Rc::new),
-    }
 }

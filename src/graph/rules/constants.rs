@@ -3,12 +3,11 @@
 use std::rc::Rc;
 
 use crate::graph::{
-    flow::{Element, Flow, Mixing, TracedTensor},
+    flow::{Element, Flow, Mixing, TracedTensor, constant_tensor},
     rules::{
         OperatorCall, RowEffect, RuleResult, UNKNOWN, shapes::FROM_BATCH, sizes::MAX_ELEMENTS,
     },
     size::Size,
-    walk::constant_tensor,
 };
 
 impl OperatorCall<'_, '_> {

@@ -74,7 +74,7 @@ impl OperatorCall<'_, '_> {
     /// rank.
     pub(super) fn example(&self) -> RuleResult {
         let value = self.examples()?;
-        let mut dims = self.walk.fresh_dims(self.rank(value)?);
+        let mut dims = self.unknown_sizes.fresh_dims(self.rank(value)?);
         if let (Some(first), Some(own)) = (dims.first_mut(), value.dim(0)) {
             *first = own.clone();
         }
@@ -148,7 +148,7 @@ impl OperatorCall<'_, '_> {
     fn max_pool(&self) -> RuleResult {
         let mut values = self.example()?;
         if self.node.outputs.len() > 1 {
-            let flow = crate::graph::walk::mixed(
+            let flow = crate::graph::flow::mixed(
                 self.node,
                 Mixing::Proved,
                 "returns indices that count through all rows",
@@ -187,7 +187,7 @@ impl OperatorCall<'_, '_> {
             (Some(0), Some(0)) if value.dim(0) == grid.dim(0) => {}
             _ => return Err(UNKNOWN),
         }
-        let mut dims = self.walk.fresh_dims(self.rank(value)?);
+        let mut dims = self.unknown_sizes.fresh_dims(self.rank(value)?);
         if let (Some(first), Some(own)) = (dims.first_mut(), value.dim(0)) {
             *first = own.clone();
         }
@@ -210,7 +210,7 @@ impl OperatorCall<'_, '_> {
             None => Some(axis),
             Some(axes) => axes.ok_or(UNKNOWN)?.iter().position(|known| *known == axis),
         };
-        let mut dims = self.walk.fresh_dims(rank);
+        let mut dims = self.unknown_sizes.fresh_dims(rank);
         let own = value.dim(axis).ok_or(UNKNOWN)?;
         *dims.get_mut(axis).ok_or(UNKNOWN)? = own.clone();
         let resized = Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))]);

@@ -19,10 +19,9 @@ mod slices;
 
 use crate::{
     graph::{
-        flow::{Flow, Mixing, TracedTensor},
+        flow::{Flow, Mixing, TracedTensor, mixed},
         model::GraphNode,
-        size::Size,
-        walk::{GraphWalk, mixed},
+        size::{Size, UnknownSizes},
     },
     tensor::from_end,
 };
@@ -32,7 +31,7 @@ pub(super) const DRAWS_RANDOM_NUMBERS: &str = "draws random numbers, which no ru
 
 /// One call of an operator. None of its inputs is mixed.
 pub(super) struct OperatorCall<'c, 'a> {
-    pub walk: &'c GraphWalk<'c, 'a>,
+    pub unknown_sizes: &'c UnknownSizes,
     pub node: &'c GraphNode<'a>,
     pub inputs: &'c [Option<TracedTensor>],
     pub opset: i64,
@@ -50,13 +49,13 @@ pub(super) const UNKNOWN: RowEffect = RowEffect(Mixing::Unknown, NOT_KNOWN);
 
 /// Applies the rule of a node's operator, and returns the outputs of the node.
 pub(super) fn apply<'a>(
-    walk: &GraphWalk<'_, 'a>,
+    unknown_sizes: &UnknownSizes,
     node: &GraphNode<'a>,
     inputs: &[Option<TracedTensor>],
     opset: i64,
 ) -> Vec<TracedTensor> {
     let call = OperatorCall {
-        walk,
+        unknown_sizes,
         node,
         inputs,
         opset,
@@ -236,6 +235,6 @@ impl OperatorCall<'_, '_> {
     }
 
     pub(super) fn fresh(&self) -> Size {
-        self.walk.fresh()
+        self.unknown_sizes.fresh()
     }
 }

@@ -91,7 +91,7 @@ impl OperatorCall<'_, '_> {
             }
         }
         let rank = self.rank(query)?;
-        let mut dims = self.walk.fresh_dims(rank);
+        let mut dims = self.unknown_sizes.fresh_dims(rank);
         if let Some(first) = dims.first_mut() {
             *first = own.clone();
         }
@@ -99,7 +99,7 @@ impl OperatorCall<'_, '_> {
         let mut values = vec![first];
         // The other outputs are keys, values and scores, with the rows along their first dimension.
         for _ in 1..self.node.outputs.len() {
-            let mut dims = self.walk.fresh_dims(4);
+            let mut dims = self.unknown_sizes.fresh_dims(4);
             if let Some(first) = dims.first_mut() {
                 *first = own.clone();
             }
