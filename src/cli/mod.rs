@@ -30,6 +30,7 @@ mod rollout;
 mod sample;
 mod serve;
 mod staging;
+mod stored_journal;
 mod suggestion;
 mod verify;
 

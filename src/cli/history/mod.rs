@@ -2,12 +2,10 @@
 //! whether the journal was altered.
 
 mod entry_text;
-mod stored;
+mod listing;
 mod verify;
 
 use std::path::PathBuf;
-
-pub(crate) use stored::{StoredJournal, fetch, read};
 
 use crate::{
     admin::{requests::ReasonRequest, status::ModelStatus},
@@ -16,6 +14,7 @@ use crate::{
         client::{self, Client, ServerArgs},
         paint::Paint,
         rollout::status,
+        stored_journal::{fetch, read},
     },
     id::ModelName,
 };

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     cli::{
         CommandOutcome,
-        history::stored::{InvalidEntry, StoredJournal},
+        stored_journal::{InvalidEntry, StoredJournal},
     },
     id::ModelName,
 };

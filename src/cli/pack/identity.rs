@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use crate::{
     cli::{
         client::{Client, ServerArgs},
-        history,
         pack::Args,
+        stored_journal,
     },
     config::Config,
     id::{ModelId, ModelName, Version},
@@ -90,14 +90,14 @@ pub(super) fn known_digests(
     let local = config
         .state
         .directory()
-        .and_then(|state| history::read(&state, name.as_str()).ok());
+        .and_then(|state| stored_journal::read(&state, name.as_str()).ok());
     let client = Client::new(server, Some(name)).ok();
-    let running = client.and_then(|client| history::fetch(&client, name.as_str(), 1).ok());
+    let running = client.and_then(|client| stored_journal::fetch(&client, name.as_str(), 1).ok());
     let mut state = ModelState::default();
     for entry in local
         .iter()
         .chain(&running)
-        .flat_map(history::StoredJournal::entries)
+        .flat_map(stored_journal::StoredJournal::entries)
     {
         // Even an entry that contradicts the others contains digests of versions.
         let _ = state.apply(&entry);

@@ -12,9 +12,9 @@ use crate::{
     cli::{
         CommandOutcome,
         client::{Answer, Client, ClientError},
-        history,
         paint::{Paint, is_terminal},
         rollout::{path, status::fingerprint, statuses, text},
+        stored_journal,
     },
     id::ModelName,
     journal::entry::{Action, Entry},
@@ -176,7 +176,7 @@ fn end(
     seq: u64,
     json: bool,
 ) -> Result<CommandOutcome, ClientError> {
-    let journal = history::fetch(client, &status.model, seq + 1)?;
+    let journal = stored_journal::fetch(client, &status.model, seq + 1)?;
     if let Some(entry) = journal.entries().find(|entry| ENDS.contains(&entry.action)) {
         return Ok(report(&entry, json));
     }
@@ -199,7 +199,7 @@ fn end(
 
 /// Reports the end of the model's last rollout, if there was one.
 fn last_end(client: &Client, model: &ModelName, json: bool) -> Result<CommandOutcome, ClientError> {
-    let journal = history::fetch(client, model.as_str(), 1)?;
+    let journal = stored_journal::fetch(client, model.as_str(), 1)?;
     let mut ended = None;
     let mut running = false;
     for entry in journal.entries() {
