@@ -4,9 +4,9 @@
 //! A reader ignores unknown members, so that a newer server can add some. A missing member is an
 //! error, even if its value may be null: otherwise a renamed member would be read as null.
 
+pub(crate) mod error_document;
 pub(crate) mod history;
 pub(crate) mod models;
-pub(crate) mod refusal;
 pub(crate) mod requests;
 pub(crate) mod rollout;
 pub(crate) mod start;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     actor::Actor,
-    admin::{nullable, refusal::Suggestion, rollout::RolloutStatus},
+    admin::{error_document::Suggestion, nullable, rollout::RolloutStatus},
     journal::entry::{Action, VersionRef},
     rollout::state::DecisionRecord,
 };

@@ -7,7 +7,7 @@ use serde_json::Value;
 use ureq::{Agent, Body, http::Response};
 
 use crate::{
-    admin::refusal::{ErrorDocument, Suggestion},
+    admin::error_document::{ErrorDocument, Suggestion},
     cli::suggestion::command,
     id::{ModelName, Version},
 };

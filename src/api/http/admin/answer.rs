@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::{
-    admin::refusal::ErrorDocument,
+    admin::error_document::ErrorDocument,
     api::{
         context::Context,
         http::{admin::hint::hint, content_encoding, response::write_error_headers},

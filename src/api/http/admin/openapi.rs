@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     admin::{
+        error_document::ErrorDocument,
         history::History,
         models::Readiness,
-        refusal::ErrorDocument,
         requests::{PromoteRequest, ReasonRequest, RollbackRequest, StartRequest},
         start::DryRun,
         status::{ModelStatus, ModelStatuses},
