@@ -18,8 +18,8 @@ use tower::Service;
 use crate::{
     api::{
         http::connections::{
+            connection_refusal::refuse_head,
             progress::{ConnectionPhase, ConnectionProgress},
-            refusal::refuse_head,
         },
         request_head,
     },

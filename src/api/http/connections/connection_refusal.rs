@@ -120,7 +120,10 @@ mod tests {
     use http::HeaderMap;
 
     use crate::{
-        api::{context::Context, http::connections::refusal::response_text, refusal::Refusal},
+        api::{
+            context::Context, http::connections::connection_refusal::response_text,
+            refusal::Refusal,
+        },
         error::ErrorCode,
     };
 
