@@ -1,9 +1,9 @@
 //! The connections of an HTTP listener. Their number and their time are limited, unlike with
 //! `axum::serve`.
 
+mod connection_progress;
 mod connection_refusal;
 mod monitored_stream;
-mod progress;
 mod service;
 
 use std::{sync::Arc, time::Duration};
@@ -21,9 +21,9 @@ use crate::{
     api::{
         accept::{ServeOptions, accept},
         http::connections::{
+            connection_progress::{ConnectionPhase, ConnectionProgress},
             connection_refusal::{refuse_connection, refuse_unparsed},
             monitored_stream::MonitoredStream,
-            progress::{ConnectionPhase, ConnectionProgress},
             service::HttpConnectionService,
         },
         refusal::Refusal,

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::api::{
-    http::connections::progress::{ConnectionPhase, ConnectionProgress},
+    http::connections::connection_progress::{ConnectionPhase, ConnectionProgress},
     request_head,
 };
 

@@ -18,8 +18,8 @@ use tower::Service;
 use crate::{
     api::{
         http::connections::{
+            connection_progress::{ConnectionPhase, ConnectionProgress},
             connection_refusal::refuse_head,
-            progress::{ConnectionPhase, ConnectionProgress},
         },
         request_head,
     },

@@ -66,7 +66,7 @@ fn phase_of(state: u64) -> ConnectionPhase {
 mod tests {
     use std::time::Duration;
 
-    use crate::api::http::connections::progress::{ConnectionPhase, ConnectionProgress};
+    use crate::api::http::connections::connection_progress::{ConnectionPhase, ConnectionProgress};
 
     #[test]
     fn progress_has_a_phase() {
