@@ -1,7 +1,7 @@
 //! `GateTrial`: runs the load gate in another process, because a model file can make the runtime
 //! hang, crash or exhaust the memory.
 
-mod progress;
+mod gate_progress;
 mod reporter;
 
 use std::{
@@ -21,7 +21,7 @@ use crate::{
     package::PackageError,
     registry::{
         gate::{Batching, GateOptions, PassedCheck},
-        trial::progress::Progress,
+        trial::gate_progress::GateProgress,
     },
 };
 
@@ -89,7 +89,7 @@ impl GateTrial {
         };
         let mut child = self.start(directory, options).map_err(no_child)?;
         let messages = read_messages(&mut child).map_err(no_child)?;
-        let mut progress = Progress::default();
+        let mut progress = GateProgress::default();
         let outcome = self.follow(&messages, &mut progress, report);
         if matches!(outcome, Some(Err(_))) {
             let _ = child.kill();
@@ -124,7 +124,7 @@ impl GateTrial {
     fn follow(
         &self,
         messages: &mpsc::Receiver<TrialMessage>,
-        progress: &mut Progress,
+        progress: &mut GateProgress,
         report: &mut dyn FnMut(PassedCheck),
     ) -> Option<Result<TrialResult, PackageError>> {
         let deadline = Instant::now() + self.timeout + KILL_DELAY;
@@ -182,7 +182,7 @@ fn read_messages(child: &mut Child) -> std::io::Result<mpsc::Receiver<TrialMessa
     Ok(messages)
 }
 
-fn crashed(progress: &Progress, status: Option<ExitStatus>) -> PackageError {
+fn crashed(progress: &GateProgress, status: Option<ExitStatus>) -> PackageError {
     let status = status.map_or_else(|| "unknown status".to_owned(), |status| status.to_string());
     let detail = format!("{} ended the gate's process ({status})", progress.doing());
     PackageError::new("crash", progress.file(), detail)

@@ -12,13 +12,13 @@ use crate::{
     package::PackageError,
     registry::{
         gate::PassedCheck,
-        trial::{TrialMessage, TrialResult, progress::Progress},
+        trial::{TrialMessage, TrialResult, gate_progress::GateProgress},
     },
 };
 
 #[derive(Clone)]
 pub(crate) struct Reporter {
-    progress: Arc<Mutex<Progress>>,
+    progress: Arc<Mutex<GateProgress>>,
 }
 
 impl Reporter {
@@ -74,7 +74,7 @@ impl Reporter {
         passed
     }
 
-    fn progress(&self) -> MutexGuard<'_, Progress> {
+    fn progress(&self) -> MutexGuard<'_, GateProgress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

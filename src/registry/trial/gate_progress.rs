@@ -1,14 +1,14 @@
-//! `Progress`: the current check of the gate, for the message about a check that never ends.
+//! `GateProgress`: the current check of the gate, for the message about a check that never ends.
 
 use std::time::Duration;
 
 #[derive(Clone, Default)]
-pub(super) struct Progress {
+pub(super) struct GateProgress {
     /// The name of the last check that passed. Empty before the first one.
     last: String,
 }
 
-impl Progress {
+impl GateProgress {
     pub(super) fn passed(&mut self, check: &str) {
         check.clone_into(&mut self.last);
     }
