@@ -6,7 +6,7 @@ use crate::{
     admin::start::DecisionEvidence,
     cli::{
         paint::{Paint, Style, count, short},
-        rollout::{plan::describe_step, progress::error_share},
+        rollout::{plan::describe_step, progress_text::error_share},
     },
     journal::entry::{Action, Entry},
     rollout::{

@@ -4,7 +4,7 @@
 mod dry_run;
 mod guards;
 pub(super) mod plan;
-pub(super) mod progress;
+pub(super) mod progress_text;
 pub(super) mod status;
 mod watch;
 
@@ -241,7 +241,7 @@ fn effect(status: &ModelStatus, action: Action) -> String {
         .map(|stable| stable.version.as_str())
         .unwrap_or_default();
     let rollout = status.rollout.as_ref();
-    let candidates = rollout.map(progress::versions).unwrap_or_default();
+    let candidates = rollout.map(progress_text::versions).unwrap_or_default();
     let step = rollout
         .map(|rollout| format!("step {} of {}", rollout.step + 1, rollout.steps))
         .unwrap_or_default();

@@ -7,7 +7,7 @@ use crate::{
     admin::{rollout::RolloutPhase, status::ModelStatus},
     cli::{
         paint::{Paint, Style, ago, short},
-        rollout::progress,
+        rollout::progress_text,
         suggestion::command,
     },
 };
@@ -57,7 +57,7 @@ pub(crate) fn print(status: &ModelStatus, paint: Paint) -> String {
         let _ = writeln!(text, "  {title} {value}");
     }
     match &status.rollout {
-        Some(rollout) => progress::print(status, rollout, paint, &mut text),
+        Some(rollout) => progress_text::print(status, rollout, paint, &mut text),
         None => {
             let title = paint.paint(Style::Dim, "rollout  ");
             let _ = writeln!(text, "  {title} none");
