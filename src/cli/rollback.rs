@@ -8,7 +8,7 @@ use crate::{
         CommandOutcome,
         client::{self, Client, ServerArgs},
         paint::{Paint, Style},
-        rollout::status,
+        rollout::status_text,
     },
     id::ModelName,
     journal::entry::VersionRef,
@@ -74,6 +74,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         "{name}: rolled back {change} in {} ms ({entry}); {to} answers from now on\n",
         elapsed.as_millis()
     );
-    say!("{}", status::print(&status, paint).trim_end());
+    say!("{}", status_text::print(&status, paint).trim_end());
     Ok(CommandOutcome::Done)
 }

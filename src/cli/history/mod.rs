@@ -13,7 +13,7 @@ use crate::{
         CommandOutcome,
         client::{self, Client, ServerArgs},
         paint::Paint,
-        rollout::status,
+        rollout::status_text,
         stored_journal::{fetch, read},
     },
     id::ModelName,
@@ -98,6 +98,9 @@ fn repair(args: &Args) -> anyhow::Result<CommandOutcome> {
         args.model,
         status.seq
     );
-    say!("{}", status::print(&status, Paint::stdout()).trim_end());
+    say!(
+        "{}",
+        status_text::print(&status, Paint::stdout()).trim_end()
+    );
     Ok(CommandOutcome::Done)
 }

@@ -5,7 +5,7 @@ mod dry_run;
 mod guards;
 pub(super) mod plan;
 pub(super) mod progress_text;
-pub(super) mod status;
+pub(super) mod status_text;
 mod watch;
 
 use std::path::Path;
@@ -215,7 +215,7 @@ fn text(statuses: &[ModelStatus], paint: Paint) -> String {
     }
     let texts: Vec<String> = statuses
         .iter()
-        .map(|status| status::print(status, paint))
+        .map(|status| status_text::print(status, paint))
         .collect();
     texts.join("\n").trim_end().to_owned()
 }
@@ -230,7 +230,10 @@ fn report(args: &Args, answer: &Answer) -> anyhow::Result<CommandOutcome> {
     if let Some(last) = &status.last {
         say!("{} (entry {})\n", effect(&status, last.action), last.seq);
     }
-    say!("{}", status::print(&status, Paint::stdout()).trim_end());
+    say!(
+        "{}",
+        status_text::print(&status, Paint::stdout()).trim_end()
+    );
     Ok(CommandOutcome::Done)
 }
 

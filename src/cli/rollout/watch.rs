@@ -13,7 +13,7 @@ use crate::{
         CommandOutcome,
         client::{Answer, Client, ClientError},
         paint::{Paint, is_terminal},
-        rollout::{path, status::fingerprint, statuses, text},
+        rollout::{path, status_text::fingerprint, statuses, text},
         stored_journal,
     },
     id::ModelName,

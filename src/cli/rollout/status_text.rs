@@ -193,7 +193,7 @@ mod tests {
         admin::status::ModelStatus,
         cli::{
             paint::Paint,
-            rollout::status::{self, fingerprint},
+            rollout::status_text::{self, fingerprint},
         },
         clock,
         rollout::plan::RolloutPlan,
@@ -243,7 +243,7 @@ mod tests {
 
     fn print(document: serde_json::Value) -> String {
         let status: ModelStatus = serde_json::from_value(document).unwrap();
-        status::print(&status, Paint::OFF)
+        status_text::print(&status, Paint::OFF)
     }
 
     #[test]
