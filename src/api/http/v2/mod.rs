@@ -1,7 +1,7 @@
 //! The Open Inference Protocol v2 over HTTP, with Triton's extensions.
 
 pub(crate) mod documents;
-mod inputs;
+mod input_reader;
 mod parameters;
 pub mod request;
 pub(crate) mod response;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::{
     api::{
         http::v2::{
-            inputs::{InputDocument, InputReader},
+            input_reader::{InputDocument, InputReader},
             parameters::Parameters,
         },
         oip::RequestedOutput,
