@@ -2,8 +2,8 @@
 
 mod documents;
 mod draft_check;
+mod draft_inputs;
 mod graph_file;
-mod inputs;
 
 use std::{
     fmt::Write,
@@ -18,8 +18,8 @@ use crate::{
         init::{
             documents::{card, write_draft},
             draft_check::{check_golden, remaining_guesses, try_draft},
+            draft_inputs::{DraftInputs, golden_lines, read_inputs},
             graph_file::{DraftGraph, read_graph},
-            inputs::{DraftInputs, golden_lines, read_inputs},
         },
         pack::Packer,
         staging::Staging,
