@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     cli::{
-        init::{documents::pretty, draft_inputs::DraftInputs, graph_file::DraftGraph},
+        init::{draft_files::pretty, draft_inputs::DraftInputs, graph_file::DraftGraph},
         pack::{self, Packer, Sealed},
     },
     decode::{DecodeError, decode_instance},

@@ -1,7 +1,7 @@
 //! `predictd init`: drafts a package from a graph and sample rows.
 
-mod documents;
 mod draft_check;
+mod draft_files;
 mod draft_inputs;
 mod graph_file;
 
@@ -16,8 +16,8 @@ use crate::{
     cli::{
         CommandOutcome, ConfigArgs,
         init::{
-            documents::{card, write_draft},
             draft_check::{check_golden, remaining_guesses, try_draft},
+            draft_files::{card, write_draft},
             draft_inputs::{DraftInputs, golden_lines, read_inputs},
             graph_file::{DraftGraph, read_graph},
         },
