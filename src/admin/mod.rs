@@ -6,7 +6,7 @@
 
 pub(crate) mod error_document;
 pub(crate) mod history;
-pub(crate) mod models;
+pub(crate) mod readiness;
 pub(crate) mod requests;
 pub(crate) mod rollout;
 pub(crate) mod start;

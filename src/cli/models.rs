@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    admin::models::{IgnoredDirectory, ModelReadiness, Readiness, VersionReadiness},
+    admin::readiness::{IgnoredDirectory, ModelReadiness, Readiness, VersionReadiness},
     cli::{
         CommandOutcome,
         client::{Client, ServerArgs},

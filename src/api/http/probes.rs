@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    admin::models::{IgnoredDirectory, ModelReadiness, NotReady, Readiness, VersionReadiness},
+    admin::readiness::{IgnoredDirectory, ModelReadiness, NotReady, Readiness, VersionReadiness},
     api::{
         Api,
         context::Context,

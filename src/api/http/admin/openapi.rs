@@ -14,7 +14,7 @@ use crate::{
     admin::{
         error_document::ErrorDocument,
         history::History,
-        models::Readiness,
+        readiness::Readiness,
         requests::{PromoteRequest, ReasonRequest, RollbackRequest, StartRequest},
         start::DryRun,
         status::{ModelStatus, ModelStatuses},
