@@ -9,7 +9,7 @@ mod dialect;
 mod docs;
 mod exchange;
 mod invocations;
-mod models;
+mod model_documents;
 mod negotiation;
 mod openapi;
 mod path;
@@ -53,9 +53,12 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
             "/models/{name}/versions/{version}/predict",
             post(predict::one_version),
         )
-        .route("/models", get(models::list))
-        .route("/models/{name}", get(models::model))
-        .route("/models/{name}/versions/{version}", get(models::version))
+        .route("/models", get(model_documents::list))
+        .route("/models/{name}", get(model_documents::model))
+        .route(
+            "/models/{name}/versions/{version}",
+            get(model_documents::version),
+        )
         .route("/livez", get(probes::live))
         .route("/readyz", get(probes::ready))
         .route("/healthz", get(probes::ready))
