@@ -1,8 +1,8 @@
 //! `GET /openapi.json`: an OpenAPI 3.1 document with the schemas of each served model, and with
 //! working examples.
 
-mod examples;
 mod operations;
+mod request_examples;
 mod schemas;
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 
-pub(crate) use examples::examples;
+pub(crate) use request_examples::examples;
 
 use crate::{
     api::{Api, http::response::json_document},

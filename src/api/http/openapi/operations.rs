@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     api::http::openapi::{
-        examples::{SEVERAL, examples},
+        request_examples::{SEVERAL, examples},
         schemas::reference,
     },
     error::ErrorCode,
