@@ -10,9 +10,9 @@ macro_rules! say {
 
 mod check;
 mod client;
+mod command_examples;
 mod compat;
 mod completions;
-mod examples;
 mod gate;
 mod health;
 mod history;
@@ -170,7 +170,7 @@ impl ConfigArgs {
 
 /// The whole command line.
 fn command_line() -> clap::Command {
-    examples::add(Cli::command())
+    command_examples::add(Cli::command())
 }
 
 /// The command line without the commands that only predictd itself starts.

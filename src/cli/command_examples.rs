@@ -279,7 +279,7 @@ fn text(path: &str) -> String {
 mod tests {
     use clap::Command;
 
-    use crate::cli::{command_line, examples::EXAMPLES, visible};
+    use crate::cli::{command_examples::EXAMPLES, command_line, visible};
 
     #[test]
     fn examples_are_command_lines() {
