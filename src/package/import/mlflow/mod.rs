@@ -7,7 +7,7 @@
 )]
 
 mod columns;
-mod examples;
+mod input_example;
 
 use serde_json::{Value, json};
 
@@ -90,7 +90,7 @@ pub(crate) fn import(
     let mut drafted = draft(signature, &DraftSources::default())
         .map_err(|error| PackageError::new("schema", MODEL_FILE, error.to_string()))?;
     let mut rows = example
-        .map(|example| examples::rows(example, columns.as_deref(), signature))
+        .map(|example| input_example::rows(example, columns.as_deref(), signature))
         .unwrap_or_default();
     let mut preprocessing = None;
     if let Some(columns) = &columns {
@@ -99,7 +99,7 @@ pub(crate) fn import(
     }
     let input = &mut drafted.schema["input"];
     for row in &mut rows {
-        examples::unwrap_scalars(row, &input["properties"]);
+        input_example::unwrap_scalars(row, &input["properties"]);
     }
     // MLflow has no title, and the draft's title asks a person to write one.
     input["title"] = json!(format!("Input of {}", id.name));
