@@ -1,7 +1,7 @@
 //! `Postprocess`: from the outputs of the graph to the fields of the response.
 
+mod arithmetic;
 mod compile;
-mod numeric;
 mod output_field;
 mod step;
 

@@ -10,7 +10,7 @@ use crate::{
         outputs::{Json, Numbers, OutputColumn},
         postprocess::{
             OutputFault,
-            numeric::{argmax, map_each, map_rows, round, softmax, threshold, to_column, top_k},
+            arithmetic::{argmax, map_each, map_rows, round, softmax, threshold, to_column, top_k},
             step::CompiledStep,
         },
     },
