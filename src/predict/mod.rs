@@ -14,11 +14,11 @@ mod input;
 mod intake;
 mod locate;
 mod offload;
+mod predict_request;
 mod prediction;
 mod prepared;
 mod preprocess;
 mod rehearsal_samples;
-mod request;
 mod rollout_evidence;
 mod run;
 mod shadow;
@@ -32,8 +32,8 @@ use std::{
 pub(crate) use crate::engine::queue::Priority;
 pub(crate) use error::PredictError;
 pub(crate) use input::Input;
+pub(crate) use predict_request::{AnsweringVersion, PredictRequest};
 pub(crate) use prediction::{Failure, Fallback, ModelOutput, Prediction, Timing};
-pub(crate) use request::{AnsweringVersion, PredictRequest};
 pub(crate) use run::WINDOW_PER_WORKER;
 
 use crate::{
