@@ -124,7 +124,9 @@ impl ChangedClasses<'_> {
             (!labels.is_empty()).then(|| shorten(&labels.join(", ")))
         };
         match (missing(self.new, self.old), missing(self.old, self.new)) {
-            (None, None) => "callers who read a class by its position, in a tensor or as an index, would read the wrong class".to_owned(),
+            (None, None) => "callers who read a class by its position, in a tensor or as an \
+                             index, would read the wrong class"
+                .to_owned(),
             (Some(added), None) => format!("today's callers don't expect {added}"),
             (None, Some(gone)) => format!("today's callers would never get {gone}"),
             (Some(added), Some(gone)) => {

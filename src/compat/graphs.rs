@@ -44,7 +44,8 @@ pub(super) fn compare_graphs(old: &Signature, new: &Signature, differences: &mut
             Severity::Breaking,
             "graph",
             "",
-            "has its tensors in another order: callers who read them by position would read the wrong tensor",
+            "has its tensors in another order: callers who read them by position would read the \
+             wrong tensor",
         ));
     }
 }

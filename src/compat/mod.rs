@@ -118,7 +118,8 @@ pub(crate) fn compare(
             Severity::Breaking,
             "graph",
             "",
-            "has fields now instead of the graph's tensors: requests of today's callers would get 422",
+            "has fields now instead of the graph's tensors: requests of today's callers would get \
+             422",
         )),
     }
     report(differences, overrides)

@@ -346,8 +346,10 @@ fn preprocessing_may_refuse_values_that_the_schema_accepts() {
     let report = versions(&old, &new, false, &[]);
     assert_eq!(report.verdict, Compatibility::Breaking, "{report:?}");
     assert!(
-        lines(&report)[0]
-            .starts_with("breaking: preprocessing /plan is accepted by the schema and refused by the preprocessing"),
+        lines(&report)[0].starts_with(
+            "breaking: preprocessing /plan is accepted by the schema and refused by the \
+             preprocessing"
+        ),
         "{report:?}"
     );
     let report = versions(&new, &old, false, &[]);

@@ -322,7 +322,8 @@ mod tests {
             ("PREDICTD_TELEMETRY__REQUEST_LOG", "0.5"),
         ];
         let config = load(
-            "[server]\nmax_inflight = 3\nlisten = \"[::1]:9\"\n[model.churn]\nversion = \"1.0.0\"\nbatching.max_delay_us = 5\n",
+            "[server]\nmax_inflight = 3\nlisten = \"[::1]:9\"\n[model.churn]\nversion = \"1.0.0\"\n\
+             batching.max_delay_us = 5\n",
             &variables,
         )
         .unwrap();

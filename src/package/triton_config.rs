@@ -361,9 +361,11 @@ mod tests {
 
     #[test]
     fn a_reshaped_tensor_has_the_graphs_shape() {
-        let config =
-            parse("output [ { name: \"label\" dims: [ 1 ] reshape { shape: [ ] } }, { name: \"p\" dims: 4 reshape: { shape: [2, 2] } } ]")
-                .unwrap();
+        let config = parse(
+            "output [ { name: \"label\" dims: [ 1 ] reshape { shape: [ ] } }, { name: \"p\" dims: \
+             4 reshape: { shape: [2, 2] } } ]",
+        )
+        .unwrap();
         assert_eq!(config.outputs[0].shape(8).to_string(), "[-1]");
         assert_eq!(config.outputs[1].shape(0).to_string(), "[2, 2]");
         assert_eq!(config.ignored, ["output.reshape"]);

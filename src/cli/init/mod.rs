@@ -166,7 +166,10 @@ fn draft_package(graph: &DraftGraph, inputs: &DraftInputs) -> anyhow::Result<Dra
         anyhow::anyhow!("nothing was drafted: {}", error.to_string().trim_end())
     })?;
     let removed = graph.maps.iter().map(|(output, _)| {
-        format!("the ZipMap for the output \"{output}\" was removed from the graph; the numbers and their labels are the same")
+        format!(
+            "the ZipMap for the output \"{output}\" was removed from the graph; the numbers and \
+             their labels are the same"
+        )
     });
     drafted.notes.extend(removed);
     Ok(drafted)

@@ -90,7 +90,8 @@ fn phase(rollout: &RolloutStatus) -> (String, Style) {
     match (rollout.phase, &rollout.why) {
         (RolloutPhase::Running, _) => ("running".to_owned(), Style::Good),
         (RolloutPhase::AtRest, _) => (
-            "AT REST: candidates get no traffic until the journal is repaired, which ends the rollout"
+            "AT REST: candidates get no traffic until the journal is repaired, which ends the \
+             rollout"
                 .to_owned(),
             Style::Bad,
         ),

@@ -72,7 +72,8 @@ pub(super) fn draft_inputs(
         fields => {
             let (columns, hint) = drafter.columns_of_all_fields(spec, fields)?;
             notes.push(format!(
-                "the columns of {} are in the order of the sample's fields; the training data must have the same order",
+                "the columns of {} are in the order of the sample's fields; the training data \
+                 must have the same order",
                 spec.name
             ));
             let dtype = json!(spec.datatype.numpy_name());

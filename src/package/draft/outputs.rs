@@ -89,8 +89,9 @@ fn note_labelled_lists(
         let keys: Vec<String> = labels.iter().map(label_text).collect();
         let (schema, keys) = (map_schema(&keys), keys.join(", "));
         notes.push(format!(
-            "`{field}` holds values for the labels {keys}; for answers by label put into preprocessing.json \"outputs\": {with_maps}, \
-             and into schema.json /output/properties/{field}: {schema}"
+            "`{field}` holds values for the labels {keys}; for answers by label put into \
+             preprocessing.json \"outputs\": {with_maps}, and into schema.json \
+             /output/properties/{field}: {schema}"
         ));
     }
 }

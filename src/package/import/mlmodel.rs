@@ -323,9 +323,27 @@ mod tests {
     #[test]
     fn a_file_of_mlflow_is_read() {
         let model = MlModel::parse(
-            "artifact_path: model\nflavors:\n  onnx:\n    code: null\n    data: model.onnx\n    onnx_version: 1.16.1\n    providers:\n    - CUDAExecutionProvider\n    \
-             - CPUExecutionProvider\n  python_function:\n    data: model.onnx\n    loader_module: mlflow.onnx\nmlflow_version: 2.14.1\nmodel_uuid: 0f\nrun_id: 7e\n\
-             signature:\n  inputs: '[{\"type\": \"double\", \"name\": \"a\", \"required\": true}]'\n  outputs: null\n  params: null\nutc_time_created: '2026-11-20 08:15:30.123456'\n",
+            r#"artifact_path: model
+flavors:
+  onnx:
+    code: null
+    data: model.onnx
+    onnx_version: 1.16.1
+    providers:
+    - CUDAExecutionProvider
+    - CPUExecutionProvider
+  python_function:
+    data: model.onnx
+    loader_module: mlflow.onnx
+mlflow_version: 2.14.1
+model_uuid: 0f
+run_id: 7e
+signature:
+  inputs: '[{"type": "double", "name": "a", "required": true}]'
+  outputs: null
+  params: null
+utc_time_created: '2026-11-20 08:15:30.123456'
+"#,
         )
         .unwrap();
         assert_eq!(model.flavors.names, ["onnx", "python_function"]);

@@ -71,14 +71,18 @@ impl AnswerCheck<'_> {
         for source in untouched {
             let because = match self.report.output(source.output) {
                 Some(OutputRows::Axis(axis)) => format!(
-                    "has its rows along dimension {axis}: begin its output steps with `take` (one index of an axis) or \
-                     `transpose`, so that its first dimension goes over the rows, or export one output for each"
+                    "has its rows along dimension {axis}: begin its output steps with `take` (one \
+                     index of an axis) or `transpose`, so that its first dimension goes over the \
+                     rows, or export one output for each"
                 ),
                 Some(OutputRows::Without) => {
-                    "has no dimension of rows: leave it out of the outputs, or export the model without it".to_owned()
+                    "has no dimension of rows: leave it out of the outputs, or export the model \
+                     without it"
+                        .to_owned()
                 }
                 Some(OutputRows::Mixed(reason)) if reason.kind == Mixing::DataDependent => format!(
-                    "has not one value for each row: {} {}; serve it as a bare repository over a tensor protocol",
+                    "has not one value for each row: {} {}; serve it as a bare repository over a \
+                     tensor protocol",
                     reason.node, reason.effect
                 ),
                 _ => continue,

@@ -207,7 +207,10 @@ impl RegistryLoop {
         // logged again.
         tracked.checked_fingerprint = found.fingerprint;
         tracked.warning = check_same_files(servable, found).err().map(|error| {
-            format!("the files of this version were changed and are refused, the loaded ones stay in use: {error}")
+            format!(
+                "the files of this version were changed and are refused, the loaded ones stay in \
+                 use: {error}"
+            )
         });
         if let Some(warning) = &tracked.warning {
             tracing::error!(model = %name, version = %version, warning, "a loaded version was overwritten");

@@ -121,7 +121,8 @@ impl RegistryLoop {
         }
         tracked.arriving = Some(CopyProgress::observe(before, found.fingerprint, now));
         tracked.state = VersionState::Incomplete {
-            missing: "a graph without a manifest that is new; the next scan checks whether its file is complete"
+            missing: "a graph without a manifest that is new; the next scan checks whether its \
+                      file is complete"
                 .to_owned(),
         };
         true

@@ -175,7 +175,10 @@ fn as_good() {
         (Verdict::Inconclusive, None)
     );
     assert!(
-        judgement.text.starts_with("inconclusive at step 2 (5 %) after 2.78 h: not yet shown to be as good: error rate 0.6 %"),
+        judgement.text.starts_with(
+            "inconclusive at step 2 (5 %) after 2.78 h: not yet shown to be as good: error rate \
+             0.6 %"
+        ),
         "{}",
         judgement.text
     );
@@ -329,9 +332,10 @@ fn predictions_that_differ_ask_a_person() {
         (judgement.verdict, judgement.guard),
         (Verdict::Inconclusive, Some(GuardMetric::Disagreement))
     );
-    assert!(
-        judgement.text.starts_with("inconclusive at step 1 (shadow 50 %) after 1000 pairs: pairs that differ 30 %, budget 10 % (e")
-    );
+    assert!(judgement.text.starts_with(
+        "inconclusive at step 1 (shadow 50 %) after 1000 pairs: pairs that differ 30 %, budget 10 \
+         % (e"
+    ));
     // An operator accepted the violation.
     let candidates = [CANDIDATE.to_owned()];
     let differs = pairs(1000, 300);
@@ -541,11 +545,10 @@ fn no_room_for_further_keys() {
     };
     assert_eq!(full(599.0).verdict, Verdict::Hold);
     assert_eq!(full(600.0).verdict, Verdict::Inconclusive);
-    assert!(
-        full(600.0)
-            .text
-            .starts_with("inconclusive at step 2 (5 %): the limit of tracked keys is reached; not yet shown to be as good: error rate 0.61 %")
-    );
+    assert!(full(600.0).text.starts_with(
+        "inconclusive at step 2 (5 %): the limit of tracked keys is reached; not yet shown to be \
+         as good: error rate 0.61 %"
+    ));
 }
 
 #[test]

@@ -31,9 +31,19 @@ const GENERIC_NAMES: [&str; 3] = ["model", "artifacts", "data"];
 /// The flavor `onnx`, which is the only one that is served.
 pub(crate) fn flavor(model: &MlModel) -> Result<&OnnxFlavor, PackageError> {
     model.flavors.onnx.as_ref().ok_or_else(|| {
-        let names = if model.flavors.names.is_empty() { "none".to_owned() } else { model.flavors.names.join(", ") };
-        let advice = "convert it (skl2onnx.to_onnx, torch.onnx.export, onnxmltools) and log the result with mlflow.onnx.log_model";
-        PackageError::new("mlflow", mlmodel::FILE, format!("expected the flavor onnx, found {names}; {advice}")).at("/flavors")
+        let names = if model.flavors.names.is_empty() {
+            "none".to_owned()
+        } else {
+            model.flavors.names.join(", ")
+        };
+        let advice = "convert it (skl2onnx.to_onnx, torch.onnx.export, onnxmltools) and log the \
+                      result with mlflow.onnx.log_model";
+        PackageError::new(
+            "mlflow",
+            mlmodel::FILE,
+            format!("expected the flavor onnx, found {names}; {advice}"),
+        )
+        .at("/flavors")
     })
 }
 

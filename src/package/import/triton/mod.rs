@@ -200,7 +200,9 @@ fn server_settings(name: &str, config: &TritonConfig) -> Vec<String> {
     }
     if config.version_policy != VersionPolicy::default() {
         left.push(
-            "`version_policy`: every version was imported; in predictd.toml, `models.keep_versions` says how many are loaded".to_owned(),
+            "`version_policy`: every version was imported; in predictd.toml, \
+             `models.keep_versions` says how many are loaded"
+                .to_owned(),
         );
     }
     left
