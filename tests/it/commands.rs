@@ -111,15 +111,50 @@ fn pack_is_reproducible_and_rejects_packages_that_fail_the_gate() {
     let before = manifest();
     let steps = fs_err::read_to_string(path.join("preprocessing.json")).unwrap();
     let broken: &[(&str, String, &str)] = &[
-        ("preprocessing.json", steps.replacen("\"std\": 20.98258882", "\"std\": 0", 1), "preprocessing.json /inputs/features/columns/0/steps/0: std must be a number other than 0"),
-        ("preprocessing.json", steps.replace("tenure_months", "tenure_month"), "did you mean \"tenure_months\"?"),
-        ("preprocessing.json", steps.replacen("standard_scale", "standardise", 1), "unknown step"),
-        ("preprocessing.json", steps.replacen("\"two-year\"", "\"one-year\"", 1), "occurs twice"),
-        ("preprocessing.json", steps.replacen("\"mean\": 25.07899", "\"mean\": 26.07899", 1), "golden.jsonl line"),
-        ("preprocessing.json", steps.replacen("float32", "float64", 1), "the graph takes float32"),
+        (
+            "preprocessing.json",
+            steps.replacen("\"std\": 20.98258882", "\"std\": 0", 1),
+            "preprocessing.json /inputs/features/columns/0/steps/0: std must be a number other \
+             than 0",
+        ),
+        (
+            "preprocessing.json",
+            steps.replace("tenure_months", "tenure_month"),
+            "did you mean \"tenure_months\"?",
+        ),
+        (
+            "preprocessing.json",
+            steps.replacen("standard_scale", "standardise", 1),
+            "unknown step",
+        ),
+        (
+            "preprocessing.json",
+            steps.replacen("\"two-year\"", "\"one-year\"", 1),
+            "occurs twice",
+        ),
+        (
+            "preprocessing.json",
+            steps.replacen("\"mean\": 25.07899", "\"mean\": 26.07899", 1),
+            "golden.jsonl line",
+        ),
+        (
+            "preprocessing.json",
+            steps.replacen("float32", "float64", 1),
+            "the graph takes float32",
+        ),
         ("schema.json", "{}".to_owned(), "schema.json /input"),
-        ("schema.json", "{\"input\": {\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"number\", \"minimun\": 1}}, \"additionalProperties\": false}}".to_owned(), "minimun"),
-        ("golden.jsonl", "{\"input\": {}, \"output\": {}}\n".to_owned(), "the input is refused by the schema"),
+        (
+            "schema.json",
+            "{\"input\": {\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"number\", \
+             \"minimun\": 1}}, \"additionalProperties\": false}}"
+                .to_owned(),
+            "minimun",
+        ),
+        (
+            "golden.jsonl",
+            "{\"input\": {}, \"output\": {}}\n".to_owned(),
+            "the input is refused by the schema",
+        ),
         ("model.onnx", "not a model".to_owned(), "model.onnx"),
         ("serving.json", "{\"batch\": 1}".to_owned(), "serving.json"),
     ];

@@ -79,7 +79,10 @@ fn an_added_output_is_forward_only() {
     assert_eq!(
         lines,
         ["/lower_10", "/upper_90"].map(|pointer| {
-            format!("forward-only: output {pointer} is new: callers who begin to read it would miss it after a rollback")
+            format!(
+                "forward-only: output {pointer} is new: callers who begin to read it would miss \
+                 it after a rollback"
+            )
         })
     );
     let (code, _, lines) = compat(("diabetes", "1.1.0"), ("diabetes", "1.0.0"), &[]);

@@ -75,8 +75,13 @@ fn a_request_in_flight_is_finished() {
     let body = example_input("diabetes", "1.0.0").to_string();
     let (first, second) = body.split_at(20);
     let mut stream = std::net::TcpStream::connect(server.addresses.data).unwrap();
-    write!(stream, "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{first}", body.len())
-        .unwrap();
+    write!(
+        stream,
+        "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{first}",
+        body.len()
+    )
+    .unwrap();
     wait_until("the connection is open", || {
         server.metric("predictd_open_connections") >= 1.0
     });

@@ -189,7 +189,8 @@ fn overload_is_shed_and_probes_answer() {
             let body = "{\"x\": 1e12}";
             write!(
                 stream,
-                "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                 content-length: {}\r\n\r\n{body}",
                 body.len()
             )
             .unwrap();
@@ -234,7 +235,8 @@ fn a_full_queue_answers_503_and_requests_of_callers_that_hung_up_are_not_run() {
         let body = format!("{{\"x\": {x}}}");
         write!(
             stream,
-            "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
             body.len()
         )
         .unwrap();
@@ -494,8 +496,9 @@ fn text_that_may_come_from_a_personal_value_is_not_logged() {
     .unwrap();
     write_manifest(&directory, "table", "1.0.0");
     let server = Server::start(models.path(), &[]);
-    let examples =
-        server.get_json("/openapi.json")["paths"]["/models/table/predict"]["post"]["requestBody"]["content"]["application/json"].clone();
+    let document = server.get_json("/openapi.json");
+    let operation = &document["paths"]["/models/table/predict"]["post"];
+    let examples = &operation["requestBody"]["content"]["application/json"];
     let one = &examples["examples"]["one"]["value"];
     assert!(
         one["x"].is_number() && *one != json!({"x": 1}),

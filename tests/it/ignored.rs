@@ -199,12 +199,39 @@ fn ignored_with_advice() -> (TempDir, Vec<(&'static str, String)>) {
     install_package(models.path(), "churn", "1.0.0");
     fs_err::rename(place("churn/1.0.0"), place("churn/v1")).unwrap();
     let advice = vec![
-        ("flat", format!("manifest.json says digits 1.0.0: move them to {}/", place("digits/1.0.0").display())),
-        ("churn/v1", format!("manifest.json says churn 1.0.0: move it to {}/", place("churn/1.0.0").display())),
-        ("loose", "move them to 1/ (weights.onnx to 1/model.onnx)".to_owned()),
-        ("other/1", "contains weights.onnx, but only model.onnx is served: rename it".to_owned()),
-        ("tf/1", "contains saved_model.pb, but only ONNX is served: export the model to model.onnx".to_owned()),
-        ("triton/1", "only model.onnx is served (default_model_filename of config.pbtxt is not supported): rename it".to_owned()),
+        (
+            "flat",
+            format!(
+                "manifest.json says digits 1.0.0: move them to {}/",
+                place("digits/1.0.0").display()
+            ),
+        ),
+        (
+            "churn/v1",
+            format!(
+                "manifest.json says churn 1.0.0: move it to {}/",
+                place("churn/1.0.0").display()
+            ),
+        ),
+        (
+            "loose",
+            "move them to 1/ (weights.onnx to 1/model.onnx)".to_owned(),
+        ),
+        (
+            "other/1",
+            "contains weights.onnx, but only model.onnx is served: rename it".to_owned(),
+        ),
+        (
+            "tf/1",
+            "contains saved_model.pb, but only ONNX is served: export the model to model.onnx"
+                .to_owned(),
+        ),
+        (
+            "triton/1",
+            "only model.onnx is served (default_model_filename of config.pbtxt is not supported): \
+             rename it"
+                .to_owned(),
+        ),
     ];
     (models, advice)
 }

@@ -82,7 +82,10 @@ fn requests_are_counted_by_model_and_version() {
         "encode",
     ] {
         assert_eq!(
-            server.metric(&format!("predictd_stage_duration_seconds_count{{model=\"churn\",stage=\"{stage}\",version=\"1.1.0\"}}")),
+            server.metric(&format!(
+                "predictd_stage_duration_seconds_count{{model=\"churn\",stage=\"{stage}\",\
+                 version=\"1.1.0\"}}"
+            )),
             3.0,
             "{stage}"
         );
@@ -129,7 +132,8 @@ fn information_about_the_build_and_the_versions_is_exposed() {
     );
     for bucket in ["0.0001", "10"] {
         assert!(text.contains(&format!(
-            "predictd_request_duration_seconds_bucket{{model=\"churn\",protocol=\"predict\",version=\"1.1.0\",le=\"{bucket}\"}}"
+            "predictd_request_duration_seconds_bucket{{model=\"churn\",protocol=\"predict\",\
+             version=\"1.1.0\",le=\"{bucket}\"}}"
         )));
     }
 }

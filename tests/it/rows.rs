@@ -31,7 +31,10 @@ fn a_graph_with_one_scale_for_all_rows_is_not_batched() {
     let (code, text) = pack(&directory, &["--licence", "MIT"]);
     assert_eq!(code, 0, "{text}");
     assert!(
-        text.contains("not batched: DynamicQuantizeLinear \"quantize\" takes one scale from the values of all rows (output \"y\")"),
+        text.contains(
+            "not batched: DynamicQuantizeLinear \"quantize\" takes one scale from the values of \
+             all rows (output \"y\")"
+        ),
         "{text}"
     );
     // The declaration that rows are independent is refuted with an example.
@@ -39,7 +42,10 @@ fn a_graph_with_one_scale_for_all_rows_is_not_batched() {
     let (code, text) = pack(&directory, &["--licence", "MIT"]);
     assert_eq!(code, 1, "{text}");
     assert!(
-        text.contains("serving.json /batching/independent_rows: says that rows are independent, but a row has another answer in a batch with"),
+        text.contains(
+            "serving.json /batching/independent_rows: says that rows are independent, but a row \
+             has another answer in a batch with"
+        ),
         "{text}"
     );
     fs_err::remove_file(directory.join("serving.json")).unwrap();

@@ -153,14 +153,25 @@ impl Step {
         let body = match (&self.body, &self.json, &self.head, data) {
             (None, None, None, None) => return Ok(None),
             (Some(text), None, None, None) => text.clone().into_bytes(),
-            (None, Some(json), None, None) => serde_json::to_vec(json).map_err(|e| e.to_string())?,
+            (None, Some(json), None, None) => {
+                serde_json::to_vec(json).map_err(|e| e.to_string())?
+            }
             (None, None, None, Some(data)) => data,
             (None, None, Some(head), Some(data)) => {
                 headers.insert(HEADER_LENGTH, HeaderValue::from(head.len()));
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+                headers.insert(
+                    CONTENT_TYPE,
+                    HeaderValue::from_static("application/octet-stream"),
+                );
                 return Ok(Some([head.as_bytes(), &data].concat()));
             }
-            _ => return Err("has more than one of body, json, and data with or without head; or head without data".to_owned()),
+            _ => {
+                return Err(
+                    "has more than one of body, json, and data with or without head; or head \
+                     without data"
+                        .to_owned(),
+                );
+            }
         };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(Some(body))

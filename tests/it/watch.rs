@@ -164,7 +164,10 @@ fn an_overwritten_version_is_rejected_and_the_loaded_one_answers() {
     });
     assert!(warning.contains("refused"), "{warning}");
     assert_eq!(
-        server.metric("predictd_model_loads_total{model=\"diabetes\",outcome=\"refused\",reason=\"overwritten\",version=\"1.0.0\"}"),
+        server.metric(
+            "predictd_model_loads_total{model=\"diabetes\",outcome=\"refused\",\
+             reason=\"overwritten\",version=\"1.0.0\"}"
+        ),
         1.0
     );
     let answer: Value = server
@@ -203,7 +206,10 @@ fn a_rejected_version_is_reported_and_other_versions_answer() {
             .contains("line 1")
     );
     assert_eq!(
-        server.metric("predictd_model_loads_total{model=\"diabetes\",outcome=\"refused\",reason=\"golden\",version=\"1.2.0\"}"),
+        server.metric(
+            "predictd_model_loads_total{model=\"diabetes\",outcome=\"refused\",reason=\"golden\",\
+             version=\"1.2.0\"}"
+        ),
         1.0
     );
     assert_eq!(
@@ -352,7 +358,10 @@ fn a_copy_that_stops_growing_is_rejected_until_it_continues() {
         "{reason}"
     );
     assert_eq!(
-        server.metric("predictd_model_loads_total{model=\"churn\",outcome=\"refused\",reason=\"incomplete\",version=\"3.0.0\"}"),
+        server.metric(
+            "predictd_model_loads_total{model=\"churn\",outcome=\"refused\",\
+             reason=\"incomplete\",version=\"3.0.0\"}"
+        ),
         1.0
     );
     let directory = models.path().join("churn/3.0.0");

@@ -48,7 +48,8 @@ fn send_bytewise(server: &ServerClient, path: &str, header: &str, body: &str) ->
     let mut stream = TcpStream::connect(server.addresses.data).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut request = format!(
-        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{header}: numbers\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{header}: numbers\r\n\
+         content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
     )
     .into_bytes();
     for byte in body.bytes() {

@@ -366,7 +366,8 @@ fn a_damaged_copy_is_replaced_and_not_served() {
     let (_, text) = server.run_command(&["rollout", "status", "churn"]);
     assert!(
         text.contains(
-            "the files of 1.0.0 are gone, and its copy in the state directory is damaged (model.onnx has 7 of"
+            "the files of 1.0.0 are gone, and its copy in the state directory is damaged \
+             (model.onnx has 7 of"
         ),
         "{text}"
     );

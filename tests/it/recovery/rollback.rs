@@ -103,7 +103,12 @@ fn a_rollback_takes_effect_before_it_can_be_written() {
         1.0
     );
     assert!(
-        !server.logged("a decision can't be written yet; it applies on this server, and will be written as soon as possible").is_empty()
+        !server
+            .logged(
+                "a decision can't be written yet; it applies on this server, and will be written \
+                 as soon as possible"
+            )
+            .is_empty()
     );
     // A decision that does not protect callers is refused until the rollback is written.
     let (status, detail) = server.refused_decision(
