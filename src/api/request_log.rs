@@ -119,13 +119,52 @@ impl RequestLogger {
         let trace_id = context.trace.map(Trace::trace_id);
         let duration_ms = milliseconds(elapsed);
         if code == ErrorCode::Cancelled {
-            tracing::warn!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), cause, detail, "cancelled");
+            tracing::warn!(
+                target: "predictd::request",
+                status,
+                protocol,
+                model,
+                version,
+                request_id,
+                trace_id,
+                duration_ms,
+                error = code.slug(),
+                cause,
+                detail,
+                "cancelled"
+            );
         // An error requires an operator. Refusals under load and of invalid requests are expected,
         // so they are warnings.
         } else if status >= 500 && !code.is_retryable() {
-            tracing::error!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), cause, detail, "failed");
+            tracing::error!(
+                target: "predictd::request",
+                status,
+                protocol,
+                model,
+                version,
+                request_id,
+                trace_id,
+                duration_ms,
+                error = code.slug(),
+                cause,
+                detail,
+                "failed"
+            );
         } else {
-            tracing::warn!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), cause, detail, "refused");
+            tracing::warn!(
+                target: "predictd::request",
+                status,
+                protocol,
+                model,
+                version,
+                request_id,
+                trace_id,
+                duration_ms,
+                error = code.slug(),
+                cause,
+                detail,
+                "refused"
+            );
         }
     }
 }

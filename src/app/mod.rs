@@ -71,7 +71,12 @@ pub(crate) fn serve(config: &Config) -> anyhow::Result<()> {
     // connections may wait while models load.
     let bound = BoundServer::bind(config, network)?;
     let onnxruntime = Runtime::load(&library)?;
-    tracing::info!(library = %library.display(), onnxruntime = onnxruntime.version(), cores = cores(), "starting");
+    tracing::info!(
+        library = %library.display(),
+        onnxruntime = onnxruntime.version(),
+        cores = cores(),
+        "starting"
+    );
     let mut server = bound.start(ServerParts {
         config,
         onnxruntime,

@@ -81,7 +81,12 @@ impl BoundServer {
             .map(|listener| core.admin(listener, self.operators, &api))
             .transpose()?;
         let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
-        tracing::info!(address = %addresses.data, grpc = text(addresses.grpc), admin = text(addresses.admin), "listening");
+        tracing::info!(
+            address = %addresses.data,
+            grpc = text(addresses.grpc),
+            admin = text(addresses.admin),
+            "listening"
+        );
         let (stop, stopped) = watch::channel(false);
         let transports = Transports {
             data,

@@ -67,7 +67,10 @@ impl Worker {
                 // alive.
                 self.pool.lock().hung -= 1;
                 self.pool.metrics.wedged_workers.dec();
-                tracing::warn!(model = %self.pool.name, "the run of an abandoned engine worker returned; the worker ends");
+                tracing::warn!(
+                    model = %self.pool.name,
+                    "the run of an abandoned engine worker returned; the worker ends"
+                );
                 return;
             }
         }
@@ -261,7 +264,11 @@ impl Worker {
                 self.engine = engine;
             }
             Err(error) => {
-                tracing::error!(model = %self.pool.name, error = %error, "the engine of a worker that panicked could not be replaced")
+                tracing::error!(
+                    model = %self.pool.name,
+                    error = %error,
+                    "the engine of a worker that panicked could not be replaced"
+                )
             }
         }
         EngineError::Broken {

@@ -46,9 +46,17 @@ fn abandon_worker(pool: &Arc<Pool>) {
     drop(state);
     // The metric keeps its published name.
     pool.metrics.wedged_workers.inc();
-    tracing::error!(model = %pool.name, hung, "an engine worker hangs in its run and was abandoned");
+    tracing::error!(
+        model = %pool.name,
+        hung,
+        "an engine worker hangs in its run and was abandoned"
+    );
     if !replace {
-        tracing::error!(model = %pool.name, hung, "too many engine workers hang: no replacement is started");
+        tracing::error!(
+            model = %pool.name,
+            hung,
+            "too many engine workers hang: no replacement is started"
+        );
         pool.fail_jobs_if_dead();
         return;
     }

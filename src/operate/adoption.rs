@@ -34,7 +34,11 @@ impl Adopter for Operator {
             None => self.append(&mut model, draft),
         };
         if let Err(error) = outcome {
-            tracing::error!(model = %name, error = %error, "the first stable version could not be chosen");
+            tracing::error!(
+                model = %name,
+                error = %error,
+                "the first stable version could not be chosen"
+            );
         }
     }
 }

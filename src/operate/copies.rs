@@ -144,7 +144,13 @@ impl Operator {
             }
             if let Err(error) = outcome {
                 if wanted.failed_at.is_none() {
-                    tracing::warn!(model = %name, version = %named, error = %error, "no copy of the package can be kept: its files in the models directory are the only ones");
+                    tracing::warn!(
+                        model = %name,
+                        version = %named,
+                        error = %error,
+                        "no copy of the package can be kept: its files in the models directory \
+                         are the only ones"
+                    );
                 }
                 failed = true;
             }

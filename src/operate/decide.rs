@@ -122,9 +122,25 @@ impl Operator {
         // The first choice of a version is routine. Every other decision changes the answers to
         // callers.
         if entry.action == Action::Adopt {
-            tracing::info!(model = %entry.model, seq = entry.seq, action, to, actor = %entry.actor, reason, "{event}");
+            tracing::info!(
+                model = %entry.model,
+                seq = entry.seq,
+                action,
+                to,
+                actor = %entry.actor,
+                reason,
+                "{event}"
+            );
         } else {
-            tracing::warn!(model = %entry.model, seq = entry.seq, action, to, actor = %entry.actor, reason, "{event}");
+            tracing::warn!(
+                model = %entry.model,
+                seq = entry.seq,
+                action,
+                to,
+                actor = %entry.actor,
+                reason,
+                "{event}"
+            );
         }
         self.metrics.rollouts.count_transition(
             &entry.model,

@@ -67,7 +67,11 @@ impl Operator {
         match trouble {
             Some(trouble) => {
                 let detail = trouble.log_line(&model.name, model.known);
-                tracing::error!(model = %model.name, trouble = detail, "no decision about this model can be written");
+                tracing::error!(
+                    model = %model.name,
+                    trouble = detail,
+                    "no decision about this model can be written"
+                );
             }
             None => tracing::info!(model = %model.name, "the journal can be read again"),
         }

@@ -135,7 +135,12 @@ impl Operator {
             // it.
             Ok(_) | Err(OperateError::Superseded { .. }) => {}
             Err(error) => {
-                tracing::error!(model = %model.name, action = action.name(), error = %error, "the judge's decision could not be written")
+                tracing::error!(
+                    model = %model.name,
+                    action = action.name(),
+                    error = %error,
+                    "the judge's decision could not be written"
+                )
             }
         }
     }

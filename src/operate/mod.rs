@@ -118,7 +118,10 @@ impl Operator {
                 }
             }
             Err(error) => {
-                tracing::error!(error = %error, "the journals can't be listed; no decision is possible")
+                tracing::error!(
+                    error = %error,
+                    "the journals can't be listed; no decision is possible"
+                )
             }
         }
         Arc::new(operator)
@@ -132,7 +135,13 @@ impl Operator {
         if let (Some(pinned), Some(stable)) = (pinned, &model.state.stable)
             && *pinned != stable.version
         {
-            tracing::warn!(model = %name, pinned, stable = %stable, "the pinned version is ignored: after the first start only the journal decides; `predictd rollback --to` changes it");
+            tracing::warn!(
+                model = %name,
+                pinned,
+                stable = %stable,
+                "the pinned version is ignored: after the first start only the journal decides; \
+                 `predictd rollback --to` changes it"
+            );
         }
     }
 

@@ -46,7 +46,12 @@ impl Operator {
             } else {
                 compatibility.lines().join("; ")
             };
-            tracing::error!(model = %model.name, version = %to, detail, "the newest version is not promoted automatically; start a rollout");
+            tracing::error!(
+                model = %model.name,
+                version = %to,
+                detail,
+                "the newest version is not promoted automatically; start a rollout"
+            );
             model.unfit.push(to);
             return;
         }
@@ -61,7 +66,11 @@ impl Operator {
             // tick tries again.
             Ok(_) | Err(OperateError::Superseded { .. }) => {}
             Err(error) => {
-                tracing::debug!(model = %model.name, error = %error, "the newest version can't be promoted")
+                tracing::debug!(
+                    model = %model.name,
+                    error = %error,
+                    "the newest version can't be promoted"
+                )
             }
         }
     }

@@ -65,7 +65,13 @@ impl Operator {
             entry: entry.clone(),
             rollout,
         });
-        tracing::error!(model = %model.name, action = entry.action.name(), error, "a decision can't be written yet; it applies on this server, and will be written as soon as possible");
+        tracing::error!(
+            model = %model.name,
+            action = entry.action.name(),
+            error,
+            "a decision can't be written yet; it applies on this server, and will be written as \
+             soon as possible"
+        );
         self.enforce(model);
         Ok(entry)
     }
@@ -78,7 +84,12 @@ impl Operator {
                 Ok(entry) => {
                     model.pending.remove(0);
                     self.take(model, head, &entry)?;
-                    tracing::warn!(model = %model.name, seq = entry.seq, action = entry.action.name(), "a pending decision is written");
+                    tracing::warn!(
+                        model = %model.name,
+                        seq = entry.seq,
+                        action = entry.action.name(),
+                        "a pending decision is written"
+                    );
                 }
                 Err(error) => {
                     // Another replica decided first. Its decision may make this one pointless.
@@ -101,7 +112,13 @@ impl Operator {
                 .as_ref()
                 .map(|to| to.version.as_str())
                 .unwrap_or_default();
-            tracing::warn!(model = %name, action = entry.action.name(), to, cause = entry.actor.cause().name(), "a pending decision is dropped: a decision of another replica made it pointless");
+            tracing::warn!(
+                model = %name,
+                action = entry.action.name(),
+                to,
+                cause = entry.actor.cause().name(),
+                "a pending decision is dropped: a decision of another replica made it pointless"
+            );
         }
     }
 }

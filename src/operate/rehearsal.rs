@@ -170,7 +170,12 @@ impl Operator {
                 );
                 let first = before.is_none_or(|(version, _)| version != previous);
                 if !ready && (first || model.rehearsal.ready || model.rehearsal.reason != reason) {
-                    tracing::error!(model = %name, version = %previous, reason, "a rollback would not work");
+                    tracing::error!(
+                        model = %name,
+                        version = %previous,
+                        reason,
+                        "a rollback would not work"
+                    );
                 } else if ready && (first || !model.rehearsal.ready) {
                     tracing::info!(model = %name, version = %previous, "a rollback would work");
                 }

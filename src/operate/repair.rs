@@ -52,7 +52,14 @@ impl Operator {
         let places = self
             .move_aside(&model, seq)
             .map_err(OperateError::JournalUnreadable)?;
-        tracing::warn!(model = %name, seq, detail, place = ?places, actor = %actor, "the damaged end of the journal is moved aside");
+        tracing::warn!(
+            model = %name,
+            seq,
+            detail,
+            place = ?places,
+            actor = %actor,
+            "the damaged end of the journal is moved aside"
+        );
         model.trouble = None;
         if model.head.seq >= seq {
             self.read_again(&mut model);
@@ -162,7 +169,11 @@ impl Operator {
             }
             return;
         }
-        tracing::warn!(model = %model.name, seq = head.seq, "another replica repaired the journal; this server follows the repaired journal");
+        tracing::warn!(
+            model = %model.name,
+            seq = head.seq,
+            "another replica repaired the journal; this server follows the repaired journal"
+        );
         (model.head, model.written) = (head, state);
         model.trouble = None;
         let dropped = model.settle();

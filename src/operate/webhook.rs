@@ -82,7 +82,11 @@ impl Webhook {
             .is_some_and(|queue| queue.try_send(entry.clone()).is_err())
         {
             self.metrics.rollouts.webhook_failures.inc();
-            tracing::error!(model = %entry.model, seq = entry.seq, "a decision is not posted to the webhook: its queue is full");
+            tracing::error!(
+                model = %entry.model,
+                seq = entry.seq,
+                "a decision is not posted to the webhook: its queue is full"
+            );
         }
     }
 }
@@ -113,13 +117,25 @@ impl Poster {
         let mut outcome = self.post(&body);
         for pause in PAUSES {
             let Err(error) = &outcome else { break };
-            tracing::info!(host = self.host, model = %entry.model, seq = entry.seq, error = %error, "posting to the webhook failed; it will be tried again");
+            tracing::info!(
+                host = self.host,
+                model = %entry.model,
+                seq = entry.seq,
+                error = %error,
+                "posting to the webhook failed; it will be tried again"
+            );
             thread::park_timeout(pause);
             outcome = self.post(&body);
         }
         if let Err(error) = outcome {
             self.metrics.rollouts.webhook_failures.inc();
-            tracing::error!(host = self.host, model = %entry.model, seq = entry.seq, error = %error, "a decision could not be posted to the webhook");
+            tracing::error!(
+                host = self.host,
+                model = %entry.model,
+                seq = entry.seq,
+                error = %error,
+                "a decision could not be posted to the webhook"
+            );
         }
     }
 

@@ -90,7 +90,11 @@ impl CompatibilityCache {
         };
         if !fits {
             let (model, fallback) = (version.id(), other.id());
-            tracing::error!(model = %model, fallback = %fallback, "the schema of the fallback is not compatible; it is skipped");
+            tracing::error!(
+                model = %model,
+                fallback = %fallback,
+                "the schema of the fallback is not compatible; it is skipped"
+            );
         }
         self.0
             .lock()

@@ -105,7 +105,11 @@ impl Shadow {
             .spawn(move || {
                 // The niceness applies to this thread only. The threads of the engines keep theirs.
                 if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-                    tracing::debug!(error = %error, "the niceness of the shadow thread can't be set: copies compete with traffic");
+                    tracing::debug!(
+                        error = %error,
+                        "the niceness of the shadow thread can't be set: copies compete with \
+                         traffic"
+                    );
                 }
                 work(&inbox);
             })?;

@@ -171,7 +171,11 @@ impl Drop for RegisteredArena<'_> {
             })
         };
         if let Err(error) = arena_info().and_then(unregister) {
-            tracing::error!(error = %error, "an arena could not be unregistered; models with a memory limit can't be loaded any more");
+            tracing::error!(
+                error = %error,
+                "an arena could not be unregistered; models with a memory limit can't be loaded \
+                 any more"
+            );
         }
     }
 }

@@ -102,7 +102,12 @@ impl Loader {
 fn log_ignored_keys(bare: &BareGraph) {
     let ignored = bare.config.as_ref().map(|config| &config.ignored);
     if let Some(keys) = ignored.filter(|keys| !keys.is_empty()) {
-        tracing::warn!(model = %bare.id.name, version = %bare.id.version, keys = keys.join(", "), "keys of config.pbtxt that are ignored");
+        tracing::warn!(
+            model = %bare.id.name,
+            version = %bare.id.version,
+            keys = keys.join(", "),
+            "keys of config.pbtxt that are ignored"
+        );
     }
 }
 
@@ -112,7 +117,12 @@ fn log_batching(id: &ModelId, result: &TrialResult) {
             tracing::info!(model = %id.name, version = %id.version, "requests share runs");
         }
         Batching::None { because } => {
-            tracing::info!(model = %id.name, version = %id.version, because = %because, "requests don't share runs");
+            tracing::info!(
+                model = %id.name,
+                version = %id.version,
+                because = %because,
+                "requests don't share runs"
+            );
         }
     }
     if let Some(warning) = &result.warning {

@@ -146,12 +146,20 @@ impl Loader {
         // The gate runs in another process, because a graph that crashes the runtime must not end
         // the server.
         let result = self.trial.run(directory, options, &mut |check| {
-            tracing::debug!(package = %directory.display(), check = check.name, milliseconds = check.milliseconds, "passed");
+            tracing::debug!(
+                package = %directory.display(),
+                check = check.name,
+                milliseconds = check.milliseconds,
+                "passed"
+            );
         })?;
         if let Err(error) = self.gate_cache.put(&result, options.max_batch_size, extra) {
             // A full disk must not keep the version from being served.
             self.metrics.models.source_errors.inc();
-            tracing::warn!(error = %error, "the gate's result could not be cached; the next start will be slower");
+            tracing::warn!(
+                error = %error,
+                "the gate's result could not be cached; the next start will be slower"
+            );
         }
         Ok(result)
     }

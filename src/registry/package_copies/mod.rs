@@ -164,7 +164,12 @@ impl PackageCopies {
             Ok(()) => {
                 self.integrity.record_correct(contents, &copy);
                 if let Some(damage) = damage {
-                    tracing::warn!(model = %id.name, version = %id.version, damage = %damage, "the copy of a package was damaged and is replaced");
+                    tracing::warn!(
+                        model = %id.name,
+                        version = %id.version,
+                        damage = %damage,
+                        "the copy of a package was damaged and is replaced"
+                    );
                 }
                 Ok(())
             }
@@ -227,10 +232,18 @@ impl PackageCopies {
             self.integrity.forget(&directory);
             match fs_err::remove_dir_all(&directory) {
                 Ok(()) => {
-                    tracing::debug!(model = %name, digest, "the copy of a package is removed: no rollback needs it any more");
+                    tracing::debug!(
+                        model = %name,
+                        digest,
+                        "the copy of a package is removed: no rollback needs it any more"
+                    );
                 }
                 Err(error) => {
-                    tracing::warn!(model = %name, error = %error, "the copy of a package can't be removed");
+                    tracing::warn!(
+                        model = %name,
+                        error = %error,
+                        "the copy of a package can't be removed"
+                    );
                 }
             }
             // A directory that is only partly removed does not count.
@@ -261,10 +274,16 @@ impl PackageCopies {
             for leftover in leftovers {
                 match fs_err::remove_dir_all(&leftover) {
                     Ok(()) => {
-                        tracing::info!(path = %leftover.display(), "an unfinished copy of a package is removed");
+                        tracing::info!(
+                            path = %leftover.display(),
+                            "an unfinished copy of a package is removed"
+                        );
                     }
                     Err(error) => {
-                        tracing::warn!(error = %error, "an unfinished copy of a package can't be removed");
+                        tracing::warn!(
+                            error = %error,
+                            "an unfinished copy of a package can't be removed"
+                        );
                     }
                 }
             }

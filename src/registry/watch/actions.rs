@@ -213,7 +213,12 @@ impl RegistryLoop {
             )
         });
         if let Some(warning) = &tracked.warning {
-            tracing::error!(model = %name, version = %version, warning, "a loaded version was overwritten");
+            tracing::error!(
+                model = %name,
+                version = %version,
+                warning,
+                "a loaded version was overwritten"
+            );
             let outcome = LoadOutcome::Refused {
                 reason: "overwritten",
             };

@@ -38,7 +38,12 @@ impl RegistryLoop {
         if let VersionState::Available(servable) =
             std::mem::replace(&mut tracked.state, VersionState::Draining)
         {
-            tracing::info!(model = %name, version = %version, removed = tracked.found.is_none(), "draining");
+            tracing::info!(
+                model = %name,
+                version = %version,
+                removed = tracked.found.is_none(),
+                "draining"
+            );
             self.draining.add(servable);
         }
     }

@@ -97,7 +97,12 @@ impl RegistryLoop {
         // Logged once per missing file, not at every scan.
         let known = matches!(&tracked.state, VersionState::Incomplete { missing: before } if *before == missing);
         if !known {
-            tracing::warn!(model = %name, version = %version, missing, "the package is incomplete; every poll checks it again");
+            tracing::warn!(
+                model = %name,
+                version = %version,
+                missing,
+                "the package is incomplete; every poll checks it again"
+            );
         }
         tracked.state = VersionState::Incomplete { missing };
     }
@@ -212,7 +217,14 @@ impl RegistryLoop {
         let started = outcome.and_then(|loaded| self.start_servable(&id, *loaded));
         match started {
             Ok(servable) => {
-                tracing::info!(model = %id.name, version = %id.version, digest = servable.digest(), milliseconds = elapsed.as_millis(), workers = servable.workers, "loaded");
+                tracing::info!(
+                    model = %id.name,
+                    version = %id.version,
+                    digest = servable.digest(),
+                    milliseconds = elapsed.as_millis(),
+                    workers = servable.workers,
+                    "loaded"
+                );
                 self.parts.metrics.models.observe_load(
                     id.name.as_str(),
                     id.version.as_str(),
@@ -297,7 +309,13 @@ impl RegistryLoop {
         error: PackageError,
         elapsed: Duration,
     ) {
-        tracing::error!(model = %name, version = %version, reason = error.check, error = %error, "refused");
+        tracing::error!(
+            model = %name,
+            version = %version,
+            reason = error.check,
+            error = %error,
+            "refused"
+        );
         let outcome = LoadOutcome::Refused {
             reason: error.check,
         };

@@ -104,7 +104,13 @@ impl TrackedModel {
         }
         let answering = model.and_then(|model| model.stable.as_ref());
         if let (Some(awaited), Some(answering)) = (&awaited, answering) {
-            tracing::error!(model = %name, decided = %awaited, answering = %answering.id().version, "the stable version is not loaded here; the version that answered until now stays in use");
+            tracing::error!(
+                model = %name,
+                decided = %awaited,
+                answering = %answering.id().version,
+                "the stable version is not loaded here; the version that answered until now stays \
+                 in use"
+            );
         }
         self.awaited = awaited;
     }

@@ -27,7 +27,10 @@ impl RegistryLoop {
         match listing {
             Ok(listing) => {
                 if self.listing_failed {
-                    tracing::info!(root = %root.display(), "the models directory can be read again");
+                    tracing::info!(
+                        root = %root.display(),
+                        "the models directory can be read again"
+                    );
                 }
                 self.listing_failed = false;
                 self.merge(listing);
@@ -37,7 +40,11 @@ impl RegistryLoop {
                 self.parts.metrics.models.source_errors.inc();
                 // Logged once, not at every scan.
                 if !self.listing_failed {
-                    tracing::error!(root = %root.display(), error = %error, "the models directory can't be read; loaded versions stay loaded");
+                    tracing::error!(
+                        root = %root.display(),
+                        error = %error,
+                        "the models directory can't be read; loaded versions stay loaded"
+                    );
                 }
                 self.listing_failed = true;
             }
@@ -118,7 +125,11 @@ impl RegistryLoop {
         for (name, error) in &unreadable {
             self.parts.metrics.models.source_errors.inc();
             if !self.unreadable.contains(name) {
-                tracing::error!(model = %name, error = %error, "the model's directory can't be read; its loaded versions stay loaded");
+                tracing::error!(
+                    model = %name,
+                    error = %error,
+                    "the model's directory can't be read; its loaded versions stay loaded"
+                );
             }
             if !self.listed {
                 // The model exists, so the server must not be ready without it.

@@ -73,7 +73,12 @@ impl RegistryLoop {
             if self.models.get(&name).is_none() && !root.join(name.as_str()).is_dir() {
                 continue;
             }
-            tracing::warn!(model = %name, version = %version, "the files of this version are gone from the models directory; the copy in the state directory is served");
+            tracing::warn!(
+                model = %name,
+                version = %version,
+                "the files of this version are gone from the models directory; the copy in the \
+                 state directory is served"
+            );
             let model = self.models.0.entry(name).or_default();
             let tracked = model
                 .versions
@@ -111,7 +116,13 @@ impl RegistryLoop {
         if tracked.copy.is_some() {
             return false;
         }
-        tracing::error!(model = %name, version = %version, reason = %problem, "the files in the models directory are ignored, the copy in the state directory is served");
+        tracing::error!(
+            model = %name,
+            version = %version,
+            reason = %problem,
+            "the files in the models directory are ignored, the copy in the state directory is \
+             served"
+        );
         tracked.copy = Some(ServedCopy {
             reason: format!("its files in the models directory are ignored ({problem})"),
             instead_of: tracked.found.as_ref().map(|found| found.fingerprint),
@@ -151,7 +162,13 @@ impl RegistryLoop {
         }
         for (version, error) in evicted {
             if !self.use_copy(name, &version, &FilesProblem::Rejected(&error)) {
-                tracing::error!(model = %name, version = %version, reason = error.check, error = %error, "refused");
+                tracing::error!(
+                    model = %name,
+                    version = %version,
+                    reason = error.check,
+                    error = %error,
+                    "refused"
+                );
             }
         }
     }

@@ -111,7 +111,12 @@ pub(super) async fn authenticate(
             next.run(request).await
         }
         Err(refusal) => {
-            tracing::warn!(target: "predictd::admin", path = request.uri().path(), reason = refusal.detail, "refused");
+            tracing::warn!(
+                target: "predictd::admin",
+                path = request.uri().path(),
+                reason = refusal.detail,
+                "refused"
+            );
             refuse(&request, refusal)
         }
     }

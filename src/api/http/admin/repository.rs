@@ -84,7 +84,14 @@ async fn carry_out(
     };
     let model = ModelName::parse(name).ok_or_else(unknown)?;
     let outcome = admin.commander.order(model, order).await;
-    tracing::warn!(target: "predictd::admin", actor = %actor, model = %name, order = ?order, outcome = ?outcome, "an operator's order");
+    tracing::warn!(
+        target: "predictd::admin",
+        actor = %actor,
+        model = %name,
+        order = ?order,
+        outcome = ?outcome,
+        "an operator's order"
+    );
     outcome.map_err(|error| match error {
         ControlError::Unknown => unknown(),
         ControlError::Failed(reason) => Refusal::new(

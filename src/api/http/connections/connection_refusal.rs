@@ -63,7 +63,14 @@ fn count_refusal(refusal: &Refusal, context: &Context, metrics: &Metrics) {
         .unrouted()
         .observe_error(Protocol::Predict, *code, status, elapsed);
     let request_id = context.request_id.to_text();
-    tracing::warn!(target: "predictd::request", status, request_id, error = code.slug(), detail, "refused");
+    tracing::warn!(
+        target: "predictd::request",
+        status,
+        request_id,
+        error = code.slug(),
+        detail,
+        "refused"
+    );
 }
 
 /// A complete HTTP/1.1 response, for a connection whose request hyper can't answer.
