@@ -10,8 +10,7 @@ use crate::rollout::{
 const STABLE: &str = "1.0.0";
 const CANDIDATE: &str = "1.1.0";
 
-/// One canary step at 5 % with every guard. Its minimum time has passed unless a test sets another
-/// time.
+/// A plan with every guard: a shadow step, a canary step at 5 %, and a step with all units.
 fn plan() -> RolloutPlan {
     RolloutPlan::parse(
         "name = \"test\"\nmax_seconds = 10000\nkey = \"header:x-user\"\n\
@@ -52,11 +51,12 @@ fn evidence(candidate: ArmTotals, stable: ArmTotals) -> Evidence {
     }
 }
 
-fn look(plan: &RolloutPlan, step: usize, evidence: &Evidence) -> Judgement {
-    at(plan, step, evidence, 700.0, 700.0)
+/// Judges a step whose minimum time has passed.
+fn judge_due_step(plan: &RolloutPlan, step: usize, evidence: &Evidence) -> Judgement {
+    judge_at(plan, step, evidence, 700.0, 700.0)
 }
 
-fn at(
+fn judge_at(
     plan: &RolloutPlan,
     step: usize,
     evidence: &Evidence,
@@ -93,8 +93,8 @@ fn check(judgement: &Judgement, verdict: Verdict, text: &str) {
 }
 
 #[test]
-fn a_worse_candidate() {
-    let judgement = look(&plan(), 1, &evidence(arm(412, 30), arm(8000, 16)));
+fn a_worse_candidate_is_aborted() {
+    let judgement = judge_due_step(&plan(), 1, &evidence(arm(412, 30), arm(8000, 16)));
     let text = "aborted at step 2 (5 %) after 412 keys: error rate 7.3 % against 0.2 % (e-value 2.5e15, limit 1900)";
     check(&judgement, Verdict::Abort, text);
     assert_eq!(
@@ -103,19 +103,19 @@ fn a_worse_candidate() {
     );
     // The judge does not wait for a minimum time or number when the proof already exists.
     assert_eq!(
-        at(&plan(), 1, &evidence(arm(40, 30), arm(800, 1)), 1.0, 1.0).verdict,
+        judge_at(&plan(), 1, &evidence(arm(40, 30), arm(800, 1)), 1.0, 1.0).verdict,
         Verdict::Abort
     );
     // A stable version that is worse than the candidate violates no guard.
     assert_ne!(
-        look(&plan(), 1, &evidence(arm(412, 0), arm(8000, 700))).verdict,
+        judge_due_step(&plan(), 1, &evidence(arm(412, 0), arm(8000, 700))).verdict,
         Verdict::Abort
     );
     let nan = ArmTotals {
         nan: 30,
         ..arm(412, 0)
     };
-    let judgement = look(&plan(), 1, &evidence(nan, arm(8000, 16)));
+    let judgement = judge_due_step(&plan(), 1, &evidence(nan, arm(8000, 16)));
     assert_eq!(
         (judgement.verdict, judgement.guard),
         (Verdict::Abort, Some(GuardMetric::Nan))
@@ -123,9 +123,9 @@ fn a_worse_candidate() {
 }
 
 #[test]
-fn as_good() {
+fn a_candidate_that_is_as_good_advances() {
     let (plan, good) = (plan(), evidence(arm(5000, 5), arm(95_000, 95)));
-    let judgement = look(&plan, 1, &good);
+    let judgement = judge_due_step(&plan, 1, &good);
     let text = "passed step 2 (5 %) after 5000 keys: error rate 0.1 % against 0.1 %, \
                 NaN answers 0 % against 0 %, failed runs 0 % against 0 %, slow runs 5 % against 5 %, \
                 expensive runs 5 % against 5 %, error rate 0 % of 0 keys in 60 s, ceiling 10 %";
@@ -142,13 +142,13 @@ fn as_good() {
             .all(|report| report.state != GuardState::Violated)
     );
     // The minimum time and the minimum number are not reached yet.
-    let judgement = at(&plan, 1, &good, 120.0, 120.0);
+    let judgement = judge_at(&plan, 1, &good, 120.0, 120.0);
     check(
         &judgement,
         Verdict::Hold,
         "stays at step 2 (5 %) after 5000 keys: 2 min of 10 min",
     );
-    let judgement = look(&plan, 1, &evidence(arm(400, 0), arm(95_000, 0)));
+    let judgement = judge_due_step(&plan, 1, &evidence(arm(400, 0), arm(95_000, 0)));
     assert!(
         judgement.text.contains(
             "after 400 keys: 400 of 500 keys of 1.1.0; not yet shown to be as good: error rate 0 %"
@@ -158,12 +158,12 @@ fn as_good() {
     );
     // The candidate fails exactly as often as the margin allows: it is shown neither to be worse
     // nor to be fine.
-    let judgement = look(&plan, 1, &evidence(arm(5000, 30), arm(95_000, 95)));
+    let judgement = judge_due_step(&plan, 1, &evidence(arm(5000, 30), arm(95_000, 95)));
     assert_eq!(
         (judgement.verdict, state(&judgement, GuardMetric::Errors)),
         (Verdict::Hold, &GuardState::Open)
     );
-    let judgement = at(
+    let judgement = judge_at(
         &plan,
         1,
         &evidence(arm(5000, 30), arm(95_000, 95)),
@@ -185,10 +185,10 @@ fn as_good() {
 }
 
 #[test]
-fn no_traffic_is_no_success() {
+fn a_candidate_without_traffic_does_not_advance() {
     let (plan, nothing) = (plan(), Evidence::default());
     for step in 0..3 {
-        let judgement = at(&plan, step, &nothing, 9_999.0, 9_999.0);
+        let judgement = judge_at(&plan, step, &nothing, 9_999.0, 9_999.0);
         assert_eq!(judgement.verdict, Verdict::Hold);
         assert!(
             judgement.text.contains("no traffic for 1.1.0"),
@@ -196,18 +196,21 @@ fn no_traffic_is_no_success() {
             judgement.text
         );
     }
-    let judgement = look(&plan, 1, &evidence(arm(5000, 5), ArmTotals::default()));
+    let judgement = judge_due_step(&plan, 1, &evidence(arm(5000, 5), ArmTotals::default()));
     assert_eq!(judgement.verdict, Verdict::Hold);
     assert!(judgement.text.contains("no traffic for 1.0.0"));
     assert_eq!(
-        at(&plan, 1, &nothing, 10_000.0, 10_000.0).verdict,
+        judge_at(&plan, 1, &nothing, 10_000.0, 10_000.0).verdict,
         Verdict::Inconclusive
     );
-    assert_eq!(look(&plan, 3, &nothing).verdict, Verdict::Inconclusive);
+    assert_eq!(
+        judge_due_step(&plan, 3, &nothing).verdict,
+        Verdict::Inconclusive
+    );
 }
 
 #[test]
-fn runs_of_the_same_size() {
+fn only_runs_of_the_same_size_are_compared() {
     let runs = |runs: &[(u8, u64, u64)], units| ArmTotals {
         units,
         runs: runs
@@ -227,7 +230,7 @@ fn runs_of_the_same_size() {
     };
     // The large runs of the stable version are slow. They must not affect the candidate's small
     // runs.
-    let judgement = look(
+    let judgement = judge_due_step(
         &plan(),
         1,
         &evidence(
@@ -243,7 +246,7 @@ fn runs_of_the_same_size() {
         (Verdict::Advance, &GuardState::Clear)
     );
     // The candidate is twice as slow for every size.
-    let judgement = look(
+    let judgement = judge_due_step(
         &plan(),
         1,
         &evidence(
@@ -259,7 +262,7 @@ fn runs_of_the_same_size() {
         "aborted at step 2 (5 %) after 120 runs: slow runs 50 % against 5 % (e-value"
     ));
     // The arms have no size in common: the guard is not judged and does not delay the step.
-    let judgement = look(
+    let judgement = judge_due_step(
         &plan(),
         1,
         &evidence(
@@ -273,7 +276,7 @@ fn runs_of_the_same_size() {
         &GuardState::NotJudged("the arms have no size of run in common".into())
     );
     // No run is left, because the first runs after a load are not compared.
-    let judgement = look(
+    let judgement = judge_due_step(
         &plan(),
         1,
         &evidence(runs(&[], 5000), runs(&[(0, 5000, 250)], 95_000)),
@@ -300,7 +303,7 @@ fn runs_of_the_same_size() {
         .into(),
         ..ArmTotals::default()
     };
-    let judgement = look(&plan(), 1, &evidence(failed(400, 40), failed(8000, 16)));
+    let judgement = judge_due_step(&plan(), 1, &evidence(failed(400, 40), failed(8000, 16)));
     assert_eq!(
         (judgement.verdict, judgement.guard),
         (Verdict::Abort, Some(GuardMetric::Runs))
@@ -308,7 +311,7 @@ fn runs_of_the_same_size() {
 }
 
 #[test]
-fn predictions_that_differ_ask_a_person() {
+fn different_predictions_need_a_decision_of_an_operator() {
     let pairs = |pairs, differ| {
         let pairs = crate::rollout::evidence::PairTotals {
             pairs,
@@ -324,10 +327,19 @@ fn predictions_that_differ_ask_a_person() {
         )
     };
     let mut plan = plan();
-    assert_eq!(look(&plan, 0, &pairs(1000, 20)).verdict, Verdict::Advance);
-    assert_eq!(look(&plan, 0, &pairs(0, 0)).verdict, Verdict::Hold);
-    assert_eq!(look(&plan, 1, &pairs(0, 0)).verdict, Verdict::Advance);
-    let judgement = look(&plan, 0, &pairs(1000, 300));
+    assert_eq!(
+        judge_due_step(&plan, 0, &pairs(1000, 20)).verdict,
+        Verdict::Advance
+    );
+    assert_eq!(
+        judge_due_step(&plan, 0, &pairs(0, 0)).verdict,
+        Verdict::Hold
+    );
+    assert_eq!(
+        judge_due_step(&plan, 1, &pairs(0, 0)).verdict,
+        Verdict::Advance
+    );
+    let judgement = judge_due_step(&plan, 0, &pairs(1000, 300));
     assert_eq!(
         (judgement.verdict, judgement.guard),
         (Verdict::Inconclusive, Some(GuardMetric::Disagreement))
@@ -355,13 +367,16 @@ fn predictions_that_differ_ask_a_person() {
         &GuardState::NotJudged("accepted by a person".into())
     );
     plan.guards.on_disagreement = OnDisagreement::Abort;
-    assert_eq!(look(&plan, 0, &pairs(1000, 300)).verdict, Verdict::Abort);
+    assert_eq!(
+        judge_due_step(&plan, 0, &pairs(1000, 300)).verdict,
+        Verdict::Abort
+    );
 
     let classes = |yes, no| ArmTotals {
         predictions: [("no".to_owned(), no), ("yes".to_owned(), yes)].into(),
         ..arm(5000, 5)
     };
-    let judgement = look(
+    let judgement = judge_due_step(
         &plan,
         1,
         &evidence(classes(2000, 3000), classes(2010, 2990)),
@@ -373,7 +388,7 @@ fn predictions_that_differ_ask_a_person() {
         ),
         (Verdict::Advance, &GuardState::Clear)
     );
-    let judgement = look(
+    let judgement = judge_due_step(
         &plan,
         1,
         &evidence(classes(3000, 2000), classes(2010, 2990)),
@@ -391,13 +406,13 @@ fn predictions_that_differ_ask_a_person() {
     let mut fewer = classes(1000, 3000);
     fewer.predictions.insert("maybe".to_owned(), 1000);
     assert_eq!(
-        look(&plan, 1, &evidence(fewer, classes(2010, 2990))).guard,
+        judge_due_step(&plan, 1, &evidence(fewer, classes(2010, 2990))).guard,
         Some(GuardMetric::Distribution)
     );
 }
 
 #[test]
-fn ceilings() {
+fn a_window_above_a_ceiling_aborts() {
     let windows = |totals: &[(u32, u64, u64, u64)], units| {
         let windows = totals.iter().map(|(window, units, failed, slow)| {
             (
@@ -419,7 +434,7 @@ fn ceilings() {
     };
     // Good windows do not compensate for a window in which half of the units fail.
     for step in [1, 2] {
-        let judgement = look(
+        let judgement = judge_due_step(
             &plan(),
             step,
             &windows(&[(58, 100, 0, 0), (59, 100, 1, 0), (60, 80, 45, 0)], 8000),
@@ -431,7 +446,7 @@ fn ceilings() {
         let text = "after 8000 keys: error rate 56 % of 80 keys in 60 s, ceiling 10 % (e-value";
         assert!(judgement.text.contains(text), "{}", judgement.text);
     }
-    let judgement = look(&plan(), 1, &windows(&[(3, 200, 0, 26)], 8000));
+    let judgement = judge_due_step(&plan(), 1, &windows(&[(3, 200, 0, 26)], 8000));
     assert_eq!(
         (judgement.verdict, judgement.guard),
         (Verdict::Abort, Some(GuardMetric::P99Ceiling))
@@ -444,19 +459,20 @@ fn ceilings() {
         judgement.text
     );
     assert_eq!(
-        look(&plan(), 1, &windows(&[(3, 200, 20, 2)], 8000)).verdict,
+        judge_due_step(&plan(), 1, &windows(&[(3, 200, 20, 2)], 8000)).verdict,
         Verdict::Advance
     );
     // The first window that may abort is the one with the lowest limit.
-    let limit_of =
-        |window| look(&plan(), 1, &windows(&[(window, 200, 20, 2)], 8000)).guards[7].limit;
+    let limit_of = |window| {
+        judge_due_step(&plan(), 1, &windows(&[(window, 200, 20, 2)], 8000)).guards[7].limit
+    };
     assert!((limit_of(9) / limit_of(0) - 100.0).abs() < 1e-9);
 }
 
 #[test]
-fn all_units() {
+fn a_step_with_all_units_has_only_ceilings() {
     let plan = plan();
-    let alone = |units, failed| {
+    let only_candidate = |units, failed| {
         let windows = [(
             0,
             WindowTotals {
@@ -478,26 +494,32 @@ fn all_units() {
         }
     };
     // The step has no stable arm, and the judge does not wait for one.
-    let judgement = look(&plan, 2, &alone(600, 3));
+    let judgement = judge_due_step(&plan, 2, &only_candidate(600, 3));
     assert_eq!(judgement.verdict, Verdict::Advance);
     assert_eq!(
         state(&judgement, GuardMetric::Errors),
         &GuardState::NotJudged("the stable version answers nothing in this step".into())
     );
-    assert_eq!(look(&plan, 2, &alone(600, 58)).verdict, Verdict::Hold);
     assert_eq!(
-        look(&plan, 2, &alone(600, 200)).guard,
+        judge_due_step(&plan, 2, &only_candidate(600, 58)).verdict,
+        Verdict::Hold
+    );
+    assert_eq!(
+        judge_due_step(&plan, 2, &only_candidate(600, 200)).guard,
         Some(GuardMetric::ErrorCeiling)
     );
-    assert_eq!(look(&plan, 2, &Evidence::default()).verdict, Verdict::Hold);
+    assert_eq!(
+        judge_due_step(&plan, 2, &Evidence::default()).verdict,
+        Verdict::Hold
+    );
 }
 
 #[test]
-fn several_candidates_wait_for_a_person() {
+fn several_candidates_wait_for_an_operator() {
     let plan = RolloutPlan::builtin("ab").unwrap();
     let candidates = [CANDIDATE.to_owned(), "1.2.0".to_owned()];
     let mut evidence = evidence(arm(50_000, 50), arm(50_000, 50));
-    let look = |evidence: &Evidence| {
+    let judge_due_step = |evidence: &Evidence| {
         let (step_seconds, rollout_seconds) = (90_000.0, 90_000.0);
         judge(&Case {
             plan: &plan,
@@ -512,12 +534,12 @@ fn several_candidates_wait_for_a_person() {
     };
     evidence.arms.insert("1.2.0".to_owned(), arm(49_000, 49));
     check(
-        &look(&evidence),
+        &judge_due_step(&evidence),
         Verdict::Hold,
         "stays at step 1 (ab) after 49000 requests: a person decides",
     );
     evidence.arms.insert("1.2.0".to_owned(), arm(49_000, 700));
-    let judgement = look(&evidence);
+    let judgement = judge_due_step(&evidence);
     assert_eq!(
         (judgement.verdict, judgement.candidate.as_deref()),
         (Verdict::Abort, Some("1.2.0"))
@@ -529,13 +551,13 @@ fn several_candidates_wait_for_a_person() {
 }
 
 #[test]
-fn no_room_for_further_keys() {
+fn a_full_table_of_keys_is_inconclusive() {
     let full = |seconds| {
         let candidate = ArmTotals {
             full: true,
             ..arm(32_768, 200)
         };
-        at(
+        judge_at(
             &plan(),
             1,
             &evidence(candidate, arm(32_768, 33)),
@@ -552,7 +574,7 @@ fn no_room_for_further_keys() {
 }
 
 #[test]
-fn the_promise_is_split() {
+fn the_error_probability_is_split_among_all_tests() {
     // The shadow step has 8 tests (no p99), canary 9, and the step with all units 2 (the ceilings).
     assert!((limit(&plan(), 1) - 19.0 / 0.01).abs() < 1e-9);
     for name in RolloutPlan::BUILTIN {
@@ -562,7 +584,7 @@ fn the_promise_is_split() {
 }
 
 #[test]
-fn numbers_for_people() {
+fn figures_are_rounded_for_messages() {
     assert_eq!(
         [0.0312, 0.002, 0.00023456, 0.5, 1.0, 0.0, 0.996].map(percent),
         ["3.1 %", "0.2 %", "0.023 %", "50 %", "100 %", "0 %", "100 %"]
@@ -578,8 +600,8 @@ fn numbers_for_people() {
 }
 
 #[test]
-fn a_report_is_readable_by_programs() {
-    let judgement = look(&plan(), 2, &evidence(arm(412, 30), arm(8000, 16)));
+fn a_report_is_valid_json() {
+    let judgement = judge_due_step(&plan(), 2, &evidence(arm(412, 30), arm(8000, 16)));
     let json = serde_json::to_value(&judgement).unwrap();
     assert_eq!(json["verdict"], "hold");
     assert_eq!(json["guards"][0]["guard"], "errors");
@@ -594,7 +616,7 @@ fn a_report_is_readable_by_programs() {
     // Even extreme evidence stays a finite number.
     let strong = evidence(arm(1_000_000, 1_000_000), arm(1_000_000, 0));
     assert!(
-        serde_json::to_value(look(&plan(), 1, &strong)).unwrap()["guards"][0]["e_value"]
+        serde_json::to_value(judge_due_step(&plan(), 1, &strong)).unwrap()["guards"][0]["e_value"]
             .as_f64()
             .unwrap()
             > 1e200
