@@ -17,6 +17,7 @@ use crate::{
         http::admin::{
             Admin,
             answer::{document, read_body, refuse},
+            name_path::{NamePath, model_name},
         },
         refusal::Refusal,
     },
@@ -36,20 +37,17 @@ pub(super) fn routes() -> Router<Arc<Admin>> {
         .route("/admin/models/{name}/rollout/{order}", post(decide))
 }
 
-/// The model name in a path. It is an error if the path is not valid UTF-8; then no model is found.
-type Name = Result<Path<String>, PathRejection>;
-
 async fn statuses(State(admin): State<Arc<Admin>>, request: Request) -> Response {
     answer(&admin, request, |operator, _| Ok(operator.statuses())).await
 }
 
-async fn status(State(admin): State<Arc<Admin>>, path: Name, request: Request) -> Response {
-    let name = name(path);
+async fn status(State(admin): State<Arc<Admin>>, path: NamePath, request: Request) -> Response {
+    let name = model_name(path);
     answer(&admin, request, move |operator, _| operator.status(&name)).await
 }
 
-async fn history(State(admin): State<Arc<Admin>>, path: Name, request: Request) -> Response {
-    let name = name(path);
+async fn history(State(admin): State<Arc<Admin>>, path: NamePath, request: Request) -> Response {
+    let name = model_name(path);
     let query = request.uri().query().unwrap_or_default();
     let first = query
         .split('&')
@@ -64,10 +62,10 @@ async fn history(State(admin): State<Arc<Admin>>, path: Name, request: Request) 
 async fn repair(
     State(admin): State<Arc<Admin>>,
     Extension(actor): Extension<Actor>,
-    path: Name,
+    path: NamePath,
     request: Request,
 ) -> Response {
-    let name = name(path);
+    let name = model_name(path);
     answer(&admin, request, move |operator, body| {
         operator.repair(&name, parse::<ReasonRequest>(body)?.reason, &actor)
     })
@@ -77,10 +75,10 @@ async fn repair(
 async fn rollback(
     State(admin): State<Arc<Admin>>,
     Extension(actor): Extension<Actor>,
-    path: Name,
+    path: NamePath,
     request: Request,
 ) -> Response {
-    let name = name(path);
+    let name = model_name(path);
     answer(&admin, request, move |operator, body| {
         operator.rollback(&name, &parse::<RollbackRequest>(body)?, &actor)
     })
@@ -90,10 +88,10 @@ async fn rollback(
 async fn start(
     State(admin): State<Arc<Admin>>,
     Extension(actor): Extension<Actor>,
-    path: Name,
+    path: NamePath,
     request: Request,
 ) -> Response {
-    let name = name(path);
+    let name = model_name(path);
     answer(&admin, request, move |operator, body| {
         operator.start(&name, &parse::<StartRequest>(body)?, &actor)
     })
@@ -103,10 +101,10 @@ async fn start(
 async fn promote(
     State(admin): State<Arc<Admin>>,
     Extension(actor): Extension<Actor>,
-    path: Name,
+    path: NamePath,
     request: Request,
 ) -> Response {
-    let name = name(path);
+    let name = model_name(path);
     answer(&admin, request, move |operator, body| {
         operator.promote(&name, &parse::<PromoteRequest>(body)?, &actor)
     })
@@ -132,10 +130,6 @@ async fn decide(
         }
     })
     .await
-}
-
-fn name(path: Name) -> String {
-    path.map(|Path(name)| name).unwrap_or_default()
 }
 
 /// Parses the body of an order. An empty body counts as an empty object.

@@ -5,6 +5,7 @@ mod answer;
 mod authentication;
 mod decisions;
 mod hint;
+mod name_path;
 mod openapi;
 mod repository;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Router,
-    extract::{Path, Request, State, rejection::PathRejection},
+    extract::{Request, State},
     response::Response,
     routing::post,
 };
@@ -16,6 +16,7 @@ use crate::{
         http::admin::{
             Admin,
             answer::{document, read_body, refuse},
+            name_path::{NamePath, model_name},
         },
         refusal::Refusal,
     },
@@ -30,13 +31,10 @@ pub(super) fn routes() -> Router<Arc<Admin>> {
         .route("/v2/repository/models/{name}/unload", post(unload))
 }
 
-/// The model name in a path. It is an error if the path is not valid UTF-8; then no model is found.
-type Name = Result<Path<String>, PathRejection>;
-
 async fn load(
     State(admin): State<Arc<Admin>>,
     Extension(actor): Extension<Actor>,
-    path: Name,
+    path: NamePath,
     request: Request,
 ) -> Response {
     order(&admin, &actor, path, Order::Load, request).await
@@ -45,7 +43,7 @@ async fn load(
 async fn unload(
     State(admin): State<Arc<Admin>>,
     Extension(actor): Extension<Actor>,
-    path: Name,
+    path: NamePath,
     request: Request,
 ) -> Response {
     order(&admin, &actor, path, Order::Unload, request).await
@@ -54,11 +52,11 @@ async fn unload(
 async fn order(
     admin: &Admin,
     actor: &Actor,
-    path: Name,
+    path: NamePath,
     order: Order,
     request: Request,
 ) -> Response {
-    let name = path.map(|Path(name)| name).unwrap_or_default();
+    let name = model_name(path);
     let (request, body) = read_body(request).await;
     let outcome = match body {
         Ok(body) => carry_out(admin, actor, &name, order, &body).await,
