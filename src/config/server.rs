@@ -130,7 +130,8 @@ fn origin_fault(origin: &str) -> Option<String> {
     if origin == "*" {
         return None;
     }
-    let example = "an origin is like \"https://app.example.com\" or \"http://localhost:3000\", or \"*\" for all";
+    let example = "an origin is like \"https://app.example.com\" or \"http://localhost:3000\", or \
+                   \"*\" for all";
     let Some((scheme, host)) = origin.split_once("://") else {
         return Some(format!("\"{origin}\" has no scheme; {example}"));
     };

@@ -5,8 +5,9 @@ use crate::graph::{
     row_report::RowReport,
 };
 
-const EXPORT_ADVICE: &str = "export it with the rows first (PyTorch: nn.LSTM(..., batch_first=True) and an example input [batch, time, features]; \
-                             else transpose the input within the graph)";
+const EXPORT_ADVICE: &str = "export it with the rows first (PyTorch: nn.LSTM(..., \
+                             batch_first=True) and an example input [batch, time, features]; else \
+                             transpose the input within the graph)";
 
 /// Returns a message if dimension 0 is time steps instead of rows. The message names the export
 /// option that puts the rows first.

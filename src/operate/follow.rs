@@ -185,7 +185,8 @@ impl Operator {
                 // An unfinished copy is not a sign of an earlier decision.
                 Ok(traces) if traces.iter().all(|trace| trace.starts_with('.')) => {}
                 Ok(_) => {
-                    let detail = "is missing, though the state directory has packages or evidence of earlier decisions";
+                    let detail = "is missing, though the state directory has packages or evidence \
+                                  of earlier decisions";
                     return Some(Trouble::Damaged {
                         seq: 1,
                         detail: detail.to_owned(),

@@ -185,7 +185,8 @@ impl IgnoredPath {
 
     /// A loaded version whose files were removed.
     pub(crate) fn files_gone(path: &Path) -> IgnoredPath {
-        let detail = "it answers from memory, or from the copy in the state directory: put its files back, or move traffic off it";
+        let detail = "it answers from memory, or from the copy in the state directory: put its \
+                      files back, or move traffic off it";
         IgnoredPath::new(IgnoredReason::FilesGone, path, detail.to_owned())
     }
 }

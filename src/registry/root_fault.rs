@@ -47,7 +47,8 @@ pub(super) fn ignored_paths(directory: &Path, listing: &io::Result<Listing>) -> 
     }
 }
 
-const LAYOUT: &str = "the layout is NAME/VERSION/ with a package (manifest.json), or NAME/NUMBER/model.onnx, below models.root";
+const LAYOUT: &str = "the layout is NAME/VERSION/ with a package (manifest.json), or \
+                      NAME/NUMBER/model.onnx, below models.root";
 
 /// The problem with a models directory that contains no model.
 fn root_fault(root: &Path, listing: &Listing) -> Option<IgnoredPath> {

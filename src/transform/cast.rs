@@ -114,7 +114,8 @@ impl Cast<'_, '_> {
             return;
         };
         let (keyword, detail) = if x.is_nan() {
-            let detail = "must not be null: the model's input has no missing value and no preprocessing step takes it";
+            let detail = "must not be null: the model's input has no missing value and no \
+                          preprocessing step takes it";
             ("type", detail.to_owned())
         } else if source.pii {
             ("dtype", format!("does not fit {}", self.datatype))

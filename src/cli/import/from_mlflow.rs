@@ -70,7 +70,10 @@ pub(super) fn run(args: &MlflowArgs) -> anyhow::Result<CommandOutcome> {
                 .to_string_lossy(),
         ),
     };
-    let name = name.context("there is no valid model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128); give one with --name")?;
+    let name = name.context(
+        "there is no valid model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128); give one with \
+         --name",
+    )?;
     let (id, models) = match OwnDirectory::read(&args.to.output, name.as_str()) {
         Some(own) => {
             let given = args.name.as_ref().map_or(&own.id.name, |_| &name);

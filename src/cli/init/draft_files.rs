@@ -49,5 +49,6 @@ pub(super) fn card(name: &str, signature: &Signature, symbols: &Symbols) -> Stri
             let _ = writeln!(text, "- {title}: `{}` {}", spec.name, spec.named(names));
         }
     }
-    text + "\n## Data\n\nThe data that the model was trained and evaluated on, and when.\n\n## Limits\n\nThe cases in which the model is known to be wrong.\n"
+    text + "\n## Data\n\nThe data that the model was trained and evaluated on, and when.\n\n\
+            ## Limits\n\nThe cases in which the model is known to be wrong.\n"
 }

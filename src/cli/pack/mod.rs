@@ -213,7 +213,11 @@ fn hints(directory: &Path, parts: &Parts, manifest: &Manifest) -> Vec<String> {
         hints.push("no README.md: write a model card for the people on call".to_owned());
     }
     if missing("evaluation.json") {
-        hints.push("no evaluation.json: `predictd compat` can't compare the evaluation with another version's".to_owned());
+        hints.push(
+            "no evaluation.json: `predictd compat` can't compare the evaluation with another \
+             version's"
+                .to_owned(),
+        );
     }
     if manifest.provenance.licence.is_none() {
         hints.push("no licence: give --licence".to_owned());

@@ -81,7 +81,11 @@ pub(crate) fn draft(
     let fields = sample_rows::read_fields(sources.rows)?;
     let mut notes = Vec::new();
     let (properties, inputs) = if fields.is_empty() {
-        notes.push("no sample was given: fields are named as the graph's inputs; --sample makes a better draft".to_owned());
+        notes.push(
+            "no sample was given: fields are named as the graph's inputs; --sample makes a better \
+             draft"
+                .to_owned(),
+        );
         (properties::graph_properties(&signature.inputs)?, None)
     } else {
         inputs::draft_inputs(signature, &fields, sources, &mut notes)?
@@ -102,7 +106,10 @@ pub(crate) fn draft(
         let (example, replaced) = sample_field::example(first);
         input["examples"] = json!([example]);
         notes.extend(replaced.iter().map(|name| {
-            format!("`{name}` of the schema's example is an even grey image, since the sample's is long; put a short one of your own there")
+            format!(
+                "`{name}` of the schema's example is an even grey image, since the sample's is \
+                 long; put a short one of your own there"
+            )
         }));
     }
     let (output, outputs) = outputs::draft_outputs(signature, sources, &mut notes);

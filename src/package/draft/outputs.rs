@@ -61,7 +61,10 @@ pub(super) fn draft_outputs(
             properties.insert(name.clone(), output_schema(spec));
             // Without labels the values can only be a list in the answer.
             if matches!(spec.shape.row(), [Dim::Fixed(2..)]) {
-                notes.push(format!("`{name}` gives several values per row; `argmax` and `as_map` with labels make a better answer"));
+                notes.push(format!(
+                    "`{name}` gives several values per row; `argmax` and `as_map` with labels \
+                     make a better answer"
+                ));
             }
         }
         section.insert(name, field);

@@ -91,7 +91,9 @@ pub(super) fn image_property(field: &SampleField<'_>) -> Value {
     property
 }
 
-pub(super) const IMAGE_GUESS: &str = "the steps are guessed from the graph's shape: mode, size, interpolation, range and layout must match the training, and normalize is missing";
+pub(super) const IMAGE_GUESS: &str = "the steps are guessed from the graph's shape: mode, size, \
+                                      interpolation, range and layout must match the training, \
+                                      and normalize is missing";
 
 /// The steps of an image for an input of this shape, which are a guess.
 pub(super) fn image_steps(spec: &TensorSpec) -> Vec<Value> {

@@ -177,7 +177,10 @@ impl Questions {
     }
 
     fn fmt_next_commands(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Then run the command again with\n  --column 'LINE'                for each of these fields, the correct line; or\n")?;
+        f.write_str(
+            "Then run the command again with\n  --column 'LINE'                for each of these \
+             fields, the correct line; or\n",
+        )?;
         let fields: Vec<&str> = self
             .questions
             .iter()
@@ -194,6 +197,9 @@ impl Questions {
                 "  --encode {first}=one_hot|ordinal  with the categories of the sample, as a guess that `pack` asks you to confirm{others}; or"
             )?;
         }
-        f.write_str("  --sample ROWS                  rows that are already preprocessed, if the callers will do this step")
+        f.write_str(
+            "  --sample ROWS                  rows that are already preprocessed, if the callers \
+             will do this step",
+        )
     }
 }

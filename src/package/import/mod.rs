@@ -175,7 +175,8 @@ fn card(
             let _ = writeln!(text, "- {line}");
         }
     }
-    text + "\n## Data\n\nWhat it was trained and evaluated on, and when.\n\n## Limits\n\nWhere it is known to be wrong.\n"
+    text + "\n## Data\n\nWhat it was trained and evaluated on, and when.\n\n\
+            ## Limits\n\nWhere it is known to be wrong.\n"
 }
 
 #[cfg(test)]

@@ -51,7 +51,11 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The response to a client that speaks HTTP/1.
-const HTTP1_RESPONSE: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\ncontent-length: 35\r\nconnection: close\r\n\r\nthis port speaks gRPC, over HTTP/2\n";
+const HTTP1_RESPONSE: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\n\
+                                content-type: text/plain\r\n\
+                                content-length: 35\r\n\
+                                connection: close\r\n\r\n\
+                                this port speaks gRPC, over HTTP/2\n";
 const HTTP1_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Maximum number of unread bytes that a client may send, on one stream and on all streams of a

@@ -118,14 +118,22 @@ pub(crate) fn import(
     }
     // The import continues, because an example is useful but not required.
     if example.is_some() && rows.is_empty() {
-        notes.push("the input example has a form that is not understood: no golden examples were made of it".to_owned());
+        notes.push(
+            "the input example has a form that is not understood: no golden examples were made \
+             of it"
+                .to_owned(),
+        );
     }
     let warnings = parameter_warnings(model);
     let origin = origin(model);
     let golden = if rows.is_empty() {
         Vec::new()
     } else {
-        vec!["inputs of MLflow's input example, with the answers that ONNX Runtime gave at the import".to_owned()]
+        vec![
+            "inputs of MLflow's input example, with the answers that ONNX Runtime gave at the \
+             import"
+                .to_owned(),
+        ]
     };
     Ok(Imported {
         preprocessing,

@@ -193,10 +193,16 @@ fn server_settings(name: &str, config: &TritonConfig) -> Vec<String> {
         .filter(|batching| batching.max_queue_delay_us > 0)
     {
         let delay = batching.max_queue_delay_us;
-        left.push(format!("`max_queue_delay_microseconds`: in predictd.toml, `[model.{name}] batching.max_delay_us = {delay}`"));
+        left.push(format!(
+            "`max_queue_delay_microseconds`: in predictd.toml, `[model.{name}] \
+             batching.max_delay_us = {delay}`"
+        ));
     }
     if let Some(count) = config.instance_count {
-        left.push(format!("`instance_group`: predictd counts the cores; in predictd.toml, `[model.{name}] workers = {count}`"));
+        left.push(format!(
+            "`instance_group`: predictd counts the cores; in predictd.toml, `[model.{name}] \
+             workers = {count}`"
+        ));
     }
     if config.version_policy != VersionPolicy::default() {
         left.push(
