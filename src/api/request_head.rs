@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn responses_of_the_library_are_recognized() {
-        let bare = "HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
+        let bare = "HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\
+                    content-length: 0\r\ndate: x\r\n\r\n";
         assert_eq!(bare_refusal(bare.as_bytes()), Some(0));
         let before = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
         assert_eq!(

@@ -182,9 +182,10 @@ fn an_unproved_difference_is_breaking_until_a_person_accepts_it() {
         )
     };
     let (old, new) = (package("^[a-e]{9}$"), package("^[a-f]{9}$"));
-    let line = "input /a can't be shown to fit (pattern \"^[a-f]{9}$\" against \"^[a-e]{9}$\"): requests of today's callers may get 422";
-    let back = "input /a can't be shown to fit (pattern \"^[a-e]{9}$\" against \"^[a-f]{9}$\"): after a rollback requests of callers who use \
-                the new values may get 422";
+    let line = "input /a can't be shown to fit (pattern \"^[a-f]{9}$\" against \"^[a-e]{9}$\"): \
+                requests of today's callers may get 422";
+    let back = "input /a can't be shown to fit (pattern \"^[a-e]{9}$\" against \"^[a-f]{9}$\"): \
+                after a rollback requests of callers who use the new values may get 422";
     check(
         &versions(&old, &new, false, &[]),
         Compatibility::Breaking,

@@ -351,7 +351,8 @@ mod tests {
 
     #[test]
     fn the_name_of_a_model_may_contain_dots() {
-        let text = "[model.\"a.b\".batching]\nmax_delay_us = 7\n[model.\"c.d\".fallback]\non = [\"nan\"]\n";
+        let text = "[model.\"a.b\".batching]\nmax_delay_us = 7\n[model.\"c.d\".fallback]\n\
+                    on = [\"nan\"]\n";
         let settings = load(text, &[]).unwrap().model_settings();
         assert_eq!(settings.batching("a.b").max_delay_us, 7);
         let misspelt = load("[model.\"a.b\".batching]\nmax_delay = 7\n", &[]).unwrap_err();
@@ -365,7 +366,12 @@ mod tests {
 
     #[test]
     fn a_listener_may_be_named() {
-        let config = load("[server]\nlisten = \"localhost:8080\"\ngrpc_listen = \"[::1]:1\"\n[admin]\nlisten = \"\"", &[]).unwrap();
+        let config = load(
+            "[server]\nlisten = \"localhost:8080\"\ngrpc_listen = \"[::1]:1\"\n[admin]\n\
+             listen = \"\"",
+            &[],
+        )
+        .unwrap();
         assert_eq!(config.server.listen.to_string(), "localhost:8080");
         let addresses = config.server.listen.resolve().unwrap();
         assert!(

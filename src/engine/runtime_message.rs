@@ -286,7 +286,8 @@ mod tests {
         // time.
         let long = format!("Status Message: {}dim 7", "1 ".repeat(200_000));
         assert!(loggable(&long, &[]).ends_with("\u{2026} dim 7"));
-        let before = "Got invalid dimensions for input: x for the following indices\n index: 1 Got: 3 Expected: 4";
+        let before = "Got invalid dimensions for input: x for the following indices\n index: 1 \
+                      Got: 3 Expected: 4";
         assert_eq!(
             (loggable(before, &[]).as_str(), failed_node(before)),
             (before, None)
@@ -295,7 +296,9 @@ mod tests {
 
     #[test]
     fn a_rejected_input_names_node_and_reason() {
-        let gather = "Non-zero status code returned while running Gather node. Name:'embed' Status Message: indices element out of data bounds, idx=99 must be within the inclusive range [-10,9]";
+        let gather = "Non-zero status code returned while running Gather node. Name:'embed' \
+                      Status Message: indices element out of data bounds, idx=99 must be within \
+                      the inclusive range [-10,9]";
         let rejected = rejected_input(gather).unwrap();
         assert_eq!(rejected.node, "Gather \"embed\"");
         assert!(rejected.reason.contains("idx=99"));
@@ -320,7 +323,13 @@ mod tests {
                 && !text.contains("onnxruntime_src"),
             "{text}"
         );
-        assert!(explain_load_failure("ONNX Runtime only *guarantees* support for models stamped with official released onnx opset versions. Opset 30 is under development").contains("target_opset"));
+        assert!(
+            explain_load_failure(
+                "ONNX Runtime only *guarantees* support for models stamped with official released \
+                 onnx opset versions. Opset 30 is under development"
+            )
+            .contains("target_opset")
+        );
         assert!(
             explain_load_failure("Failed to construct locale with name:en_US.UTF-8")
                 .contains("en_US.UTF-8 generated")

@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn the_name_of_the_program_may_contain_parentheses() {
-        let text = "7 (a) b (c)) S 1 7 7 0 -1 4194560 100 0 0 0 120 30 0 0 20 0 9 0 5000 1048576 256 18446744073709551615 1";
+        let text = "7 (a) b (c)) S 1 7 7 0 -1 4194560 100 0 0 0 120 30 0 0 20 0 9 0 5000 1048576 \
+                    256 18446744073709551615 1";
         assert_eq!(
             ProcessStat::parse(text),
             Some(ProcessStat {

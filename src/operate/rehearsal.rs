@@ -373,8 +373,9 @@ mod tests {
             detail: detail.to_owned(),
             loggable: runtime_message::loggable(detail, &[]),
         };
-        let refused = "Non-zero status code returned while running Gather node. Name:'embed' Status Message: /src/gather.cc:31 \
-                       indices element out of data bounds, idx=4711 must be within the inclusive range [-3,2]";
+        let refused = "Non-zero status code returned while running Gather node. Name:'embed' \
+                       Status Message: /src/gather.cc:31 indices element out of data bounds, \
+                       idx=4711 must be within the inclusive range [-3,2]";
         let told = without_values(failure(refused), false);
         assert!(
             told.contains("Gather \"embed\"")
@@ -388,7 +389,8 @@ mod tests {
         );
         let lost = EngineError::Lost(Box::new(failure(refused)));
         assert!(!without_values(lost, false).contains("4711"));
-        let failed = "Non-zero status code returned while running Cast node. Name:'cast' Status Message: 4711 is odd";
+        let failed = "Non-zero status code returned while running Cast node. Name:'cast' Status \
+                      Message: 4711 is odd";
         assert!(!without_values(failure(failed), false).contains("4711"));
         let told = without_values(failure(failed), true);
         assert!(

@@ -134,7 +134,8 @@ mod tests {
             Some("no golden example has the category \"b\"")
         );
         assert_eq!(part[1].unproved, None);
-        let all = "{\"input\": {\"plan\": \"a\"}, \"output\": {}}\n{\"input\": {\"plan\": \"b\"}, \"output\": {}}";
+        let all = "{\"input\": {\"plan\": \"a\"}, \"output\": {}}\n\
+                   {\"input\": {\"plan\": \"b\"}, \"output\": {}}";
         assert!(
             guess::find(&document, &golden(all))
                 .iter()

@@ -73,7 +73,8 @@ fn verify_prints_a_line_per_check() {
 #[test]
 fn the_digest_is_the_output_of_sha256sum() {
     for directory in ["models/churn/1.1.0", "tests/fixtures/models/digits/1.1.0"] {
-        let script = "find . -type f ! -name manifest.json | sed 's|^\\./||' | LC_ALL=C sort | tr '\\n' '\\0' | xargs -0 sha256sum | sha256sum";
+        let script = "find . -type f ! -name manifest.json | sed 's|^\\./||' | LC_ALL=C sort \
+                      | tr '\\n' '\\0' | xargs -0 sha256sum | sha256sum";
         let output = Command::new("sh")
             .args(["-c", script])
             .current_dir(root().join(directory))

@@ -65,7 +65,13 @@ fn each_breaking_change_is_named() {
         3,
         "{lines:?}"
     );
-    assert!(lines.contains(&"breaking: input /autopay is gone: requests of today's callers who send it would get 422".to_owned()));
+    assert!(
+        lines.contains(
+            &"breaking: input /autopay is gone: requests of today's callers who send it would get \
+              422"
+            .to_owned()
+        )
+    );
     for old in ["1.0.0", "1.2.0"] {
         assert_eq!(compat(("churn", old), ("churn", "2.0.0"), &[]).2.len(), 4);
     }

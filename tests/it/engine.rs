@@ -117,7 +117,8 @@ fn a_graph_with_dependent_rows_is_not_batched() {
         json!({"input": numbers("x"), "output": numbers("y")}).to_string(),
     )
     .unwrap();
-    let golden = "{\"input\": {\"x\": [1, 2, 3]}, \"output\": {\"y\": [0, 0, 0]}}\n{\"input\": {\"x\": [4, 5, 6]}, \"output\": {\"y\": [0, 0, 0]}}\n";
+    let golden = "{\"input\": {\"x\": [1, 2, 3]}, \"output\": {\"y\": [0, 0, 0]}}\n\
+                  {\"input\": {\"x\": [4, 5, 6]}, \"output\": {\"y\": [0, 0, 0]}}\n";
     fs_err::write(directory.join("golden.jsonl"), golden).unwrap();
     write_manifest(&directory, "coupled", "1.0.0");
     let (code, output, _) = run_predictd(&["verify", directory.to_str().unwrap()], "", &[]);
@@ -471,7 +472,8 @@ fn the_log_has_the_detail_under_the_request_id_of_the_error() {
             "{path}: {text}"
         );
         let line = logged(&id);
-        let expected = "Range \"steps\": delta in Range operator can not be zero! (inputs: a [1, 2], b [2, 1], delta [])";
+        let expected = "Range \"steps\": delta in Range operator can not be zero! \
+                        (inputs: a [1, 2], b [2, 1], delta [])";
         assert_eq!(
             (&line["detail"], &line["level"]),
             (&expected.into(), &"ERROR".into()),

@@ -355,5 +355,11 @@ fn files_are_hashed_even_if_the_verdict_is_remembered() {
             .status()
     };
     wait_until("diabetes answers", || predict() == 200);
-    assert_eq!(server.metric("predictd_model_loads_total{model=\"churn\",outcome=\"refused\",reason=\"hashes\",version=\"1.1.0\"}"), 1.0);
+    assert_eq!(
+        server.metric(
+            "predictd_model_loads_total{model=\"churn\",outcome=\"refused\",reason=\"hashes\",\
+             version=\"1.1.0\"}"
+        ),
+        1.0
+    );
 }

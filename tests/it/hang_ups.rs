@@ -18,7 +18,10 @@ fn send_partly(server: &ServerClient, path: &str, length: usize, body: &str) -> 
 }
 
 fn cancelled_requests(server: &ServerClient, protocol: &str, version: &str) -> f64 {
-    server.metric(&format!("predictd_requests_total{{code=\"499\",model=\"slow\",protocol=\"{protocol}\",version=\"{version}\"}}"))
+    server.metric(&format!(
+        "predictd_requests_total{{code=\"499\",model=\"slow\",protocol=\"{protocol}\",\
+         version=\"{version}\"}}"
+    ))
 }
 
 #[test]
@@ -26,7 +29,8 @@ fn callers_that_hang_up_are_counted_and_logged() {
     let models = models_with(&[]);
     install_graph(models.path(), "slow", 1, "slow", None);
     let server = Server::start(models.path(), &[]);
-    let tensors = "{\"inputs\": [{\"name\": \"rounds\", \"shape\": [1], \"datatype\": \"INT64\", \"data\": [10000000]}]}";
+    let tensors = "{\"inputs\": [{\"name\": \"rounds\", \"shape\": [1], \"datatype\": \"INT64\", \
+                   \"data\": [10000000]}]}";
     let rows = "{\"instances\": [10000000]}";
     let dialects = [
         ("v2", "/v2/models/slow/infer", tensors),

@@ -133,7 +133,8 @@ fn missing_facts_are_asked_for_and_nothing_is_written() {
         &["--sample", "@rows.jsonl"],
     );
     assert_eq!(code, 1, "{text}");
-    let line = "  {\"field\": \"sex\", \"steps\": [{\"one_hot\": {\"categories\": [\"group1\", \"group2\"], \"unknown\": \"error\"}}]}\n";
+    let line = "  {\"field\": \"sex\", \"steps\": [{\"one_hot\": {\"categories\": [\"group1\", \
+                \"group2\"], \"unknown\": \"error\"}}]}\n";
     assert!(
         text.contains("nothing was drafted") && text.contains(line),
         "{text}"
@@ -183,10 +184,22 @@ fn a_guess_is_rejected_until_its_key_is_deleted() {
         &["--sample", "@rows.jsonl", "--encode", "sex=one_hot"],
     );
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("guess   preprocessing.json /inputs/features/columns/9/x-guess: the categories are those of the sample"), "{text}");
+    assert!(
+        text.contains(
+            "guess   preprocessing.json /inputs/features/columns/9/x-guess: the categories are \
+             those of the sample"
+        ),
+        "{text}"
+    );
     let (code, text) = pack(&draft_path(&workplace), &[]);
     assert_eq!(code, 1);
-    assert!(text.contains("FAILED  preprocessing  preprocessing.json /inputs/features/columns/9/x-guess: is a guess"), "{text}");
+    assert!(
+        text.contains(
+            "FAILED  preprocessing  preprocessing.json /inputs/features/columns/9/x-guess: is a \
+             guess"
+        ),
+        "{text}"
+    );
     assert!(
         text.contains("delete the key \"x-guess\"") && text.contains("or      write golden.jsonl"),
         "{text}"

@@ -114,7 +114,8 @@ fn the_workers_of_a_model_share_its_limit() {
     number_package(models.path(), "small", "wide.onnx", &[(0.0, 0.0)]);
     number_package(models.path(), "free", "wide.onnx", &[(0.0, 0.0)]);
     let config = models.path().join(".predictd.toml");
-    let text = "[batching]\nmax_batch_size = 32\n[runtime]\nworkers = 2\nmemory_limit_bytes = 400000000\n[model.small]\nmemory_limit_bytes = 40000000\n";
+    let text = "[batching]\nmax_batch_size = 32\n[runtime]\nworkers = 2\n\
+                memory_limit_bytes = 400000000\n[model.small]\nmemory_limit_bytes = 40000000\n";
     fs_err::write(&config, text).unwrap();
     let server = Server::start_prepared(models.path(), &[], |command| {
         command.arg("--config").arg(&config);

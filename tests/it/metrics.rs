@@ -72,7 +72,13 @@ fn requests_are_counted_by_model_and_version() {
         server.metric("predictd_errors_total{kind=\"invalid\",model=\"churn\",version=\"1.1.0\"}"),
         1.0
     );
-    assert_eq!(server.metric("predictd_request_duration_seconds_count{model=\"churn\",protocol=\"predict\",version=\"1.1.0\"}"), 4.0);
+    assert_eq!(
+        server.metric(
+            "predictd_request_duration_seconds_count{model=\"churn\",protocol=\"predict\",\
+             version=\"1.1.0\"}"
+        ),
+        4.0
+    );
     for stage in [
         "decode",
         "preprocess",

@@ -268,7 +268,13 @@ fn concurrent_callers_get_their_own_answers() {
             });
         }
     });
-    assert_eq!(server.metric("predictd_requests_total{code=\"200\",model=\"churn\",protocol=\"predict\",version=\"1.1.0\"}"), 640.0);
+    assert_eq!(
+        server.metric(
+            "predictd_requests_total{code=\"200\",model=\"churn\",protocol=\"predict\",\
+             version=\"1.1.0\"}"
+        ),
+        640.0
+    );
     assert!(server.metric("predictd_batch_size_count{model=\"churn\",version=\"1.1.0\"}") <= 640.0);
     assert_eq!(
         server.metric("predictd_batch_size_sum{model=\"churn\",version=\"1.1.0\"}"),

@@ -107,7 +107,13 @@ fn an_incomplete_package_is_loaded_when_it_is_complete() {
     wait_until("the version is loaded", || {
         version_state(&server, "churn", "1.1.0") == "available"
     });
-    assert_eq!(server.metric("predictd_model_loads_total{model=\"churn\",outcome=\"loaded\",reason=\"\",version=\"1.1.0\"}"), 1.0);
+    assert_eq!(
+        server.metric(
+            "predictd_model_loads_total{model=\"churn\",outcome=\"loaded\",reason=\"\",\
+             version=\"1.1.0\"}"
+        ),
+        1.0
+    );
     assert_eq!(
         server
             .predict("/models/churn/predict", &example_input("churn", "1.1.0"))

@@ -95,7 +95,8 @@ fn check(judgement: &Judgement, verdict: Verdict, text: &str) {
 #[test]
 fn a_worse_candidate_is_aborted() {
     let judgement = judge_due_step(&plan(), 1, &evidence(arm(412, 30), arm(8000, 16)));
-    let text = "aborted at step 2 (5 %) after 412 keys: error rate 7.3 % against 0.2 % (e-value 2.5e15, limit 1900)";
+    let text = "aborted at step 2 (5 %) after 412 keys: error rate 7.3 % against 0.2 % (e-value \
+                2.5e15, limit 1900)";
     check(&judgement, Verdict::Abort, text);
     assert_eq!(
         (judgement.guard, judgement.candidate.as_deref()),

@@ -13,7 +13,8 @@ mod usage;
 mod watch;
 mod webhook;
 
-const HELD: &str = "name = \"held\"\n[[steps]]\nkind = \"canary\"\nweight = 0.5\nmin_seconds = 60\nmin_requests = 500\nhold = true\n";
+const HELD: &str = "name = \"held\"\n[[steps]]\nkind = \"canary\"\nweight = 0.5\nmin_seconds = 60\n\
+                    min_requests = 500\nhold = true\n";
 
 /// A server on which churn 1.0.0 is stable and 1.1.0 is installed, a plan that lasts until an
 /// operator decides, and the token of the commands.

@@ -11,7 +11,10 @@ const VERSIONS: [&str; 3] = ["1.0.0", "1.1.0", "1.2.0"];
 
 /// A plan that the judge advances from the first step to the second, which lasts until an operator
 /// decides.
-const PLAN: &str = "name = \"quick\"\nalpha = 0.4\n[guards]\nerror_margin = 0.9\nnan_margin = 0.9\nrun_margin = 0.9\nengine_time_margin = 0.99\ncost_margin = 0.99\nerror_ceiling = 0.99\n[[steps]]\nkind = \"canary\"\nweight = 0.4\nmin_requests = 2\n[[steps]]\nkind = \"canary\"\nweight = 0.5\nhold = true\n";
+const PLAN: &str = "name = \"quick\"\nalpha = 0.4\n[guards]\nerror_margin = 0.9\nnan_margin = 0.9\n\
+                    run_margin = 0.9\nengine_time_margin = 0.99\ncost_margin = 0.99\n\
+                    error_ceiling = 0.99\n[[steps]]\nkind = \"canary\"\nweight = 0.4\n\
+                    min_requests = 2\n[[steps]]\nkind = \"canary\"\nweight = 0.5\nhold = true\n";
 
 /// All versions of churn, loaded at once.
 fn deployment() -> Deployment {

@@ -62,7 +62,12 @@ fn an_unacceptable_accept_header_is_answered_with_the_available_types() {
         "application/json"
     );
     assert_eq!(index("text/html, */*;q=0.8"), "text/html; charset=utf-8");
-    assert!(server.metric("predictd_requests_total{code=\"406\",model=\"diabetes\",protocol=\"predict\",version=\"\"}") >= 2.0);
+    assert!(
+        server.metric(
+            "predictd_requests_total{code=\"406\",model=\"diabetes\",protocol=\"predict\",\
+             version=\"\"}"
+        ) >= 2.0
+    );
 }
 
 #[test]

@@ -187,7 +187,8 @@ fn an_unread_answer_of_a_stream_keeps_its_place() {
         .runtime
         .block_on(send.send(echo_request()))
         .unwrap();
-    let answered = "predictd_requests_total{code=\"200\",model=\"identity_fp32\",protocol=\"grpc\",version=\"1\"}";
+    let answered = "predictd_requests_total{code=\"200\",model=\"identity_fp32\",\
+                    protocol=\"grpc\",version=\"1\"}";
     wait_until("the message is answered", || {
         // The client sends only while its runtime is polled.
         slow_reader.runtime.block_on(tokio::task::yield_now());

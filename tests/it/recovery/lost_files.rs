@@ -70,7 +70,13 @@ fn without_copies_lost_files_are_reported_before_a_restart() {
     fs_err::remove_dir_all(deployment.version("churn", "1.0.0")).unwrap();
     server.wait_for_metric(ready, 0.0);
     let (_, text) = server.run_command(&["rollout", "status", "churn"]);
-    assert!(text.contains("would NOT work: the files of 1.0.0 are gone: it answers from memory, and a restart would lose it"), "{text}");
+    assert!(
+        text.contains(
+            "would NOT work: the files of 1.0.0 are gone: it answers from memory, and a restart \
+             would lose it"
+        ),
+        "{text}"
+    );
 }
 
 type Change<'a> = &'a dyn Fn(&Path);

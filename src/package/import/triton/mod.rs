@@ -299,8 +299,9 @@ mod tests {
 
     #[test]
     fn the_configuration_refines_the_graph() {
-        let config = "max_batch_size: 8 dynamic_batching { } input { name: \"x\" data_type: TYPE_FP32 dims: 4 } \
-                      output { name: \"p\" data_type: TYPE_FP32 dims: 3 label_filename: \"l.txt\" } model_warmup { name: \"w\" }";
+        let config = "max_batch_size: 8 dynamic_batching { } input { name: \"x\" data_type: \
+                      TYPE_FP32 dims: 4 } output { name: \"p\" data_type: TYPE_FP32 dims: 3 \
+                      label_filename: \"l.txt\" } model_warmup { name: \"w\" }";
         let files = [
             ("m/config.pbtxt", config),
             ("m/l.txt", "a\nb\nc\n\n"),
