@@ -16,9 +16,9 @@ const BUFFERED_LINES: usize = 16_384;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TelemetryError {
-    #[error("`telemetry.log_level`: {0}")]
+    #[error("`telemetry.log_level`")]
     Level(#[source] tracing_subscriber::filter::ParseError),
-    #[error("the log can't be installed: {0}")]
+    #[error("the log can't be installed")]
     Installed(#[source] tracing_subscriber::util::TryInitError),
 }
 

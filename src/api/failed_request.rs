@@ -78,7 +78,7 @@ impl FailedRequest {
     /// for.
     pub(super) fn of(prediction: &Prediction, refusal: Refusal) -> FailedRequest {
         // The failure contains the version for the headers and the metrics of the response.
-        let error = PredictError::Malformed(refusal.detail.clone());
+        let error = PredictError::Malformed(refusal.detail.clone().into());
         let failure = Failure {
             error,
             servable: Some(Arc::clone(&prediction.servable)),

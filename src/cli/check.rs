@@ -118,7 +118,7 @@ fn read_journals(
         match decisions(&journal, &name) {
             Ok(state) => drop(decided.insert(name, state)),
             Err(error) => {
-                say!("FAILED  {error}");
+                say!("FAILED  {}", error.text_with_advice());
                 readable = false;
             }
         }
@@ -187,21 +187,32 @@ impl WouldBeServer<'_> {
 /// The reason why a journal can't be used.
 #[derive(Debug, thiserror::Error)]
 enum JournalFault {
-    #[error("the journal of {model} can't be read: {source}")]
+    #[error("the journal of {model} can't be read")]
     Unreadable {
         model: ModelName,
         #[source]
         source: StoreError,
     },
-    #[error(
-        "the journal of {model} {fault}: {source}; `predictd history {model} --repair --reason TEXT` moves the damaged end aside once the server runs"
-    )]
+    #[error("the journal of {model} {fault}")]
     Damaged {
         model: ModelName,
         fault: &'static str,
         #[source]
         source: FoldError,
     },
+}
+
+impl JournalFault {
+    /// The error with its sources, and the command that helps.
+    fn text_with_advice(&self) -> String {
+        let text = text_with_sources(self);
+        match self {
+            JournalFault::Unreadable { .. } => text,
+            JournalFault::Damaged { model, .. } => format!(
+                "{text}; `predictd history {model} --repair --reason TEXT` moves the damaged end aside once the server runs"
+            ),
+        }
+    }
 }
 
 /// The state of a model according to its journal.

@@ -84,13 +84,11 @@ pub(super) fn version(text: &str) -> Result<String, String> {
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
-    #[error(
-        "no server answers at {server}: {detail}\n  next: check that the server runs and that this is its admin.listen; --server URL or PREDICTD_SERVER sets another address"
-    )]
+    #[error("no server answers at {server}: {detail}")]
     Unreachable { server: String, detail: String },
-    #[error("no answer from {server} within {} s; the request may or may not have been carried out\n  next: predictd rollout status {subject}", ANSWER.as_secs())]
+    #[error("no answer from {server} within {} s; the request may or may not have been carried out", ANSWER.as_secs())]
     Silent { server: String, subject: String },
-    #[error("the server refused ({status}): {}\n  next: {}", .detail.replace('\n', "\n  "), advice(*.status, .subject, .suggestion.as_ref()))]
+    #[error("the server refused ({status}): {}", .detail.replace('\n', "\n  "))]
     Refused {
         status: u16,
         detail: String,
@@ -98,14 +96,12 @@ pub(super) enum ClientError {
         /// The name of the model.
         subject: String,
     },
-    #[error(
-        "{server} answers ({status}), but is not predictd's admin listener\n  next: set the address of the admin listener (admin.listen) with --server URL or PREDICTD_SERVER"
-    )]
+    #[error("{server} answers ({status}), but is not predictd's admin listener")]
     Foreign { server: String, status: u16 },
     #[error("{TOKEN} can't be sent: a token may contain visible ASCII characters only")]
     Token,
     #[error(
-        "the server carried out the request, but its answer has the format of another version of predictd: {source}\n  next: use the predictd of the server's version"
+        "the server carried out the request, but its answer has the format of another version of predictd"
     )]
     Document {
         #[source]
@@ -114,6 +110,39 @@ pub(super) enum ClientError {
 }
 
 impl ClientError {
+    /// Appends the next step of the operator to the text of this error and its sources.
+    pub(super) fn append_next_step(&self, text: String) -> String {
+        match self.next_step() {
+            Some(next) => format!("{text}\n  next: {next}"),
+            None => text,
+        }
+    }
+
+    /// `None` if the error itself says what to do.
+    fn next_step(&self) -> Option<String> {
+        match self {
+            ClientError::Unreachable { .. } => Some(format!(
+                "check that the server runs and that this is its admin.listen; --server URL or {SERVER} sets another address"
+            )),
+            ClientError::Silent { subject, .. } => {
+                Some(format!("predictd rollout status {subject}"))
+            }
+            ClientError::Refused {
+                status,
+                suggestion,
+                subject,
+                ..
+            } => Some(advice(*status, subject, suggestion.as_ref())),
+            ClientError::Foreign { .. } => Some(format!(
+                "set the address of the admin listener (admin.listen) with --server URL or {SERVER}"
+            )),
+            ClientError::Token => None,
+            ClientError::Document { .. } => {
+                Some("use the predictd of the server's version".to_owned())
+            }
+        }
+    }
+
     /// Whether another attempt may succeed: the server may be restarting.
     pub(super) fn is_transient(&self) -> bool {
         matches!(

@@ -41,7 +41,7 @@ use std::{
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::{config::Config, error::text_with_sources, id::Version};
+use crate::{cli::client::ClientError, config::Config, error::text_with_sources, id::Version};
 
 /// The result of a command that ran without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,8 +225,18 @@ pub fn run() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("predictd: {}", text_with_sources(error.as_ref()));
+            eprintln!("predictd: {}", failure_text(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The text of a failed command: the error with its sources, and the next step if the error has
+/// one.
+fn failure_text(error: &anyhow::Error) -> String {
+    let text = text_with_sources(error.as_ref());
+    match error.downcast_ref::<ClientError>() {
+        Some(error) => error.append_next_step(text),
+        None => text,
     }
 }

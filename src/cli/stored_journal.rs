@@ -8,6 +8,7 @@ use anyhow::bail;
 use crate::{
     admin::history::History,
     cli::client::{Client, ClientError},
+    error::text_with_sources,
     journal::{
         Journal,
         chain::{self, ChainHead},
@@ -115,7 +116,7 @@ impl StoredJournal {
                 }));
             };
             chain::read_entry(text, model, &mut head)
-                .map_err(|error| bad(&error.fault.to_string()))?;
+                .map_err(|error| bad(&text_with_sources(&error.fault)))?;
             if self
                 .head
                 .as_ref()

@@ -6,8 +6,11 @@
 pub enum ConfigError {
     #[error("reading the configuration")]
     Read(#[source] std::io::Error),
-    #[error("{origin}: {detail}")]
-    Syntax { origin: String, detail: String },
+    #[error("{origin}")]
+    Syntax {
+        origin: String,
+        source: toml::de::Error,
+    },
     #[error("{origin}: unknown key `{key}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
     UnknownKey {
         /// The configuration file, or the environment variable.
@@ -16,8 +19,12 @@ pub enum ConfigError {
         /// The most similar key. `None` if no key is similar enough.
         nearest: Option<String>,
     },
-    #[error("{origin}: {error}")]
-    Invalid { origin: String, error: InvalidKey },
+    #[error("{origin}")]
+    Invalid {
+        origin: String,
+        #[source]
+        error: InvalidKey,
+    },
 }
 
 /// A key whose value is not allowed.

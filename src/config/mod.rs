@@ -154,9 +154,9 @@ impl Config {
 
 fn parse(text: &str, origin: &str) -> Result<Table, ConfigError> {
     text.parse()
-        .map_err(|error: toml::de::Error| ConfigError::Syntax {
+        .map_err(|source: toml::de::Error| ConfigError::Syntax {
             origin: origin.to_owned(),
-            detail: error.to_string(),
+            source,
         })
 }
 
@@ -268,7 +268,10 @@ fn deserialize(table: Table) -> Result<Config, InvalidKey> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, PromotePolicy, RequestLog, document};
+    use crate::{
+        config::{Config, PromotePolicy, RequestLog, document},
+        error::text_with_sources,
+    };
 
     fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
         let directory = tempfile::tempdir().unwrap();
@@ -278,7 +281,7 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Config::load(Some(&path), variables)
-            .map_err(|error| error.to_string().replace(path.to_str().unwrap(), "FILE"))
+            .map_err(|error| text_with_sources(&error).replace(path.to_str().unwrap(), "FILE"))
     }
 
     #[test]

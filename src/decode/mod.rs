@@ -57,7 +57,7 @@ pub struct DecodedRequest {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The body is not JSON, or it does not have the layout of a request.
-    #[error("{detail}")]
+    #[error(transparent)]
     Malformed {
         /// The rule that the body breaks.
         detail: MalformedRequest,

@@ -23,8 +23,8 @@ pub enum EngineError {
     DeadlineExceeded,
     /// A run ended without outputs for any of its jobs. It counts as one failure, no matter how
     /// many jobs shared the run.
-    #[error("the run was lost: {0}")]
-    Lost(Box<EngineError>),
+    #[error("the run was lost")]
+    Lost(#[source] Box<EngineError>),
     /// The run needed more memory than its version is allowed.
     #[error(
         "the run needs more memory than the {limit} bytes that each worker may take (runtime.memory_limit_bytes)"

@@ -9,18 +9,19 @@ pub(crate) const ZERO_HASH: &str =
     "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// An entry that breaks the chain.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("journal entry {seq} of {model}: {fault}")]
+#[derive(Debug, thiserror::Error)]
+#[error("journal entry {seq} of {model}")]
 pub(crate) struct ChainError {
     pub model: String,
     pub seq: u64,
+    #[source]
     pub fault: ChainFault,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum ChainFault {
-    #[error("can't be read: {0}")]
-    Unreadable(String),
+    #[error("can't be read")]
+    Unreadable(#[source] serde_json::Error),
     #[error("contains the number {0}: entries were renamed")]
     OtherNumber(u64),
     #[error("belongs to the model {0}")]
@@ -102,8 +103,7 @@ pub(crate) fn read_entry(
 }
 
 fn check_entry(text: &[u8], model: &str, head: &ChainHead) -> Result<Entry, ChainFault> {
-    let entry: Entry =
-        serde_json::from_slice(text).map_err(|error| ChainFault::Unreadable(error.to_string()))?;
+    let entry: Entry = serde_json::from_slice(text).map_err(ChainFault::Unreadable)?;
     if entry.seq != head.seq + 1 {
         return Err(ChainFault::OtherNumber(entry.seq));
     }

@@ -34,7 +34,7 @@ pub(crate) struct DecisionDraft {
     pub details: Option<serde_json::Value>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum JournalError {
     /// Another writer wrote an entry with this number. Read the new entries and decide again.
     #[error("another decision came first")]
@@ -49,8 +49,8 @@ pub(crate) enum JournalError {
         "the state directory can't be written: the disk is full, and its last free space is reserved for urgent decisions"
     )]
     OnlyReserveLeft,
-    #[error("the state directory can't be written: {0}")]
-    Unserializable(String),
+    #[error("the state directory can't be written")]
+    Unserializable(#[source] serde_json::Error),
     #[error("the state directory can't be written: the entry is missing after it was written")]
     NotStored,
     #[error(transparent)]
@@ -172,8 +172,7 @@ impl Journal {
         if !may_use_reserve && !self.store.keep_reserve() {
             return Err(JournalError::OnlyReserveLeft);
         }
-        let text = chain::seal(&mut entry, head)
-            .map_err(|error| JournalError::Unserializable(error.to_string()))?;
+        let text = chain::seal(&mut entry, head).map_err(JournalError::Unserializable)?;
         let path = entry_path(&entry.model, entry.seq);
         let written = match self.store.create(&path, text.clone()) {
             // The disk may be full. The second attempt can use the reserved disk space.
@@ -327,7 +326,7 @@ mod tests {
             outcomes
                 .iter()
                 .flat_map(|outcome| outcome.as_ref().err())
-                .all(|error| *error == JournalError::Lost)
+                .all(|error| matches!(error, JournalError::Lost))
         );
     }
 

@@ -20,15 +20,15 @@ use tokio::runtime::Runtime;
 
 use crate::clock;
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     /// Another writer wrote this object first.
     #[error("{0} exists already")]
     Exists(String),
-    #[error("the state directory can't be {operation}: {detail}")]
+    #[error("the state directory can't be {operation}")]
     Failed {
         operation: StoreOperation,
-        detail: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The call got no answer in time. It may still take effect later.
     #[error("the state directory can't be {operation}: no answer within {} s; the operation may have taken effect", CALL_TIMEOUT.as_secs())]
@@ -59,10 +59,13 @@ impl std::fmt::Display for StoreOperation {
 }
 
 impl StoreOperation {
-    fn failed(self, error: impl std::fmt::Display) -> StoreError {
+    pub(crate) fn failed(
+        self,
+        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> StoreError {
         StoreError::Failed {
             operation: self,
-            detail: error.to_string(),
+            source: error.into(),
         }
     }
 }
@@ -433,22 +436,26 @@ mod tests {
 
     use crate::journal::store::{Store, StoreError, StoreOperation};
 
-    const LATE: StoreError = StoreError::Late {
-        operation: StoreOperation::Write,
-    };
+    fn is_late(result: Result<(), StoreError>) -> bool {
+        matches!(
+            result,
+            Err(StoreError::Late {
+                operation: StoreOperation::Write
+            })
+        )
+    }
 
     #[test]
     fn a_store_that_hangs_delays_one_call_and_can_be_read() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::local(directory.path().join("state")).unwrap();
         store.create("journal/m/1.json", b"1".to_vec()).unwrap();
-        assert_eq!(
-            store.wait(std::future::pending::<()>(), StoreOperation::Write),
-            Err(LATE)
-        );
+        assert!(is_late(
+            store.wait(std::future::pending::<()>(), StoreOperation::Write)
+        ));
         let began = Instant::now();
         for _ in 0..10 {
-            assert_eq!(store.create("journal/m/2.json", Vec::new()), Err(LATE));
+            assert!(is_late(store.create("journal/m/2.json", Vec::new())));
             assert!(!store.give_up_reserve());
             store.keep_reserve();
         }

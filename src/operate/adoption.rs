@@ -2,6 +2,7 @@
 
 use crate::{
     actor::Actor,
+    error::text_with_sources,
     id::ModelName,
     journal::entry::{Action, VersionRef},
     operate::{Operator, decide::draft, lock},
@@ -36,7 +37,7 @@ impl Adopter for Operator {
         if let Err(error) = outcome {
             tracing::error!(
                 model = %name,
-                error = %error,
+                error = %text_with_sources(&error),
                 "the first stable version could not be chosen"
             );
         }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    error::text_with_sources,
     id::ModelName,
     journal::entry::VersionRef,
     operate::{Operator, lock, model::ModelControl},
@@ -147,7 +148,7 @@ impl Operator {
                     tracing::warn!(
                         model = %name,
                         version = %named,
-                        error = %error,
+                        error = %text_with_sources(&error),
                         "no copy of the package can be kept: its files in the models directory \
                          are the only ones"
                     );

@@ -2,11 +2,12 @@
 
 use crate::{
     actor::Actor,
+    error::text_with_sources,
     journal::{
         DecisionDraft, JournalError,
         chain::ChainHead,
         entry::{Action, Entry, VersionRef},
-        store::{StoreError, StoreOperation},
+        store::StoreOperation,
     },
     operate::{OperateError, Operator, model::ModelControl, trouble::Trouble},
 };
@@ -56,7 +57,7 @@ impl Operator {
             Err(error) => {
                 self.metrics.models.source_errors.inc();
                 if urgent {
-                    self.hold_and_report(model, entry, &error.to_string())
+                    self.hold_and_report(model, entry, &text_with_sources(&error))
                 } else {
                     Err(OperateError::NotWritten(error))
                 }
@@ -158,17 +159,12 @@ impl Operator {
         entry: &Entry,
     ) -> Result<(), JournalError> {
         if let Err(error) = model.written.apply(entry) {
-            let detail = error.to_string();
             model.trouble = Some(Trouble::Damaged {
                 seq: entry.seq,
-                detail: error.problem.to_string(),
+                detail: text_with_sources(&error.problem),
                 further: false,
             });
-            return Err(StoreError::Failed {
-                operation: StoreOperation::Follow,
-                detail,
-            }
-            .into());
+            return Err(StoreOperation::Follow.failed(error).into());
         }
         model.head = head;
         let dropped = model.settle();

@@ -3,6 +3,7 @@
 use crate::{
     error::ErrorCode,
     journal::{JournalError, store::StoreError},
+    operate::rehearsal::RehearsalError,
     rollout::{
         plan::{PlanError, RolloutPlan},
         state::Contradiction,
@@ -23,9 +24,9 @@ pub(crate) enum OperateError {
     DuplicateCandidate(String),
     #[error("there is no plan \"{0}\"; use {builtin}, or the path of a plan file", builtin = RolloutPlan::BUILTIN.join(", "))]
     UnknownPlan(String),
-    #[error("invalid plan: {0}")]
+    #[error("invalid plan")]
     Plan(#[source] PlanError),
-    #[error("invalid body: {0}")]
+    #[error("invalid body")]
     Body(#[source] serde_json::Error),
     /// The order requires a reason, but contains none.
     #[error("{0} requires a reason")]
@@ -50,11 +51,11 @@ pub(crate) enum OperateError {
         detail: String,
         suggestion: Option<Suggestion>,
     },
-    #[error("the decision could not be written, so nothing was changed: {0}")]
+    #[error("the decision could not be written, so nothing was changed")]
     NotWritten(#[source] JournalError),
-    #[error("the journal can't be read: {0}")]
+    #[error("the journal can't be read")]
     JournalUnreadable(#[source] StoreError),
-    #[error("the decision contradicts the journal: {0}")]
+    #[error("the decision contradicts the journal")]
     Inconsistent(#[source] JournalError),
 
     #[error("\"{0}\" is not a version")]
@@ -131,8 +132,8 @@ pub(crate) enum OperateError {
     SeveralCandidates,
     #[error("{0} is not a candidate of this rollout")]
     NotACandidate(String),
-    #[error("a rollback would not work after this promotion: {0}")]
-    NoWayBack(String),
+    #[error("a rollback would not work after this promotion")]
+    NoWayBack(#[source] Box<RehearsalError>),
 
     #[error("{0} is the stable version already")]
     AlreadyStable(String),

@@ -1,6 +1,7 @@
 //! Following the journal: reads the decisions of other replicas, and notices damage.
 
 use crate::{
+    error::text_with_sources,
     id::ModelName,
     journal::{JournalError, chain::ChainHead, entry::Entry, store::StoreError},
     operate::{
@@ -60,7 +61,7 @@ impl Operator {
             return model.trouble.clone();
         }
         self.overwritten(&model.name, &model.head)
-            .unwrap_or_else(|error| Some(Trouble::Unreadable(error.to_string())))
+            .unwrap_or_else(|error| Some(Trouble::Unreadable(text_with_sources(&error))))
     }
 
     fn report_trouble(&self, model: &ModelControl, trouble: Option<&Trouble>) {
@@ -97,7 +98,7 @@ impl Operator {
             match self.journal.next(name.as_str(), &mut head) {
                 Ok(Some(entry)) => {
                     if let Err(problem) = self.take_read(model, head, &entry, reading) {
-                        return self.damaged(&name, seq, problem.to_string());
+                        return self.damaged(&name, seq, text_with_sources(&problem));
                     }
                 }
                 // Before anything was read, only entries beyond a gap show that there is a gap.
@@ -106,9 +107,9 @@ impl Operator {
                 }
                 Ok(None) => return None,
                 Err(JournalError::Chain(error)) => {
-                    return self.damaged(&name, seq, error.fault.to_string());
+                    return self.damaged(&name, seq, text_with_sources(&error.fault));
                 }
-                Err(error) => return Some(Trouble::Unreadable(error.to_string())),
+                Err(error) => return Some(Trouble::Unreadable(text_with_sources(&error))),
             }
         }
     }
@@ -160,7 +161,7 @@ impl Operator {
     /// Checks whether the journal really ends here, or whether entries before or after this point
     /// were removed.
     fn check_end(&self, model: &ModelControl, seq: u64) -> Option<Trouble> {
-        let unreadable = |error: StoreError| Some(Trouble::Unreadable(error.to_string()));
+        let unreadable = |error: StoreError| Some(Trouble::Unreadable(text_with_sources(&error)));
         match self.journal.beyond_gap(model.name.as_str(), &model.head) {
             Ok(beyond) if beyond.is_empty() => {}
             Ok(_) => return self.damaged(&model.name, seq, "is missing".to_owned()),
@@ -194,7 +195,7 @@ impl Operator {
                     });
                 }
                 Err(error @ StoreError::Late { .. }) => {
-                    return Some(Trouble::Unreadable(error.to_string()));
+                    return Some(Trouble::Unreadable(text_with_sources(&error)));
                 }
                 // The directory does not exist, so it contains no traces of a decision.
                 Err(_) => {}

@@ -6,6 +6,7 @@ use crate::{
     actor::Actor,
     admin::start::DecisionEvidence,
     clock,
+    error::text_with_sources,
     journal::{
         DecisionDraft,
         entry::{Action, VersionRef},
@@ -92,7 +93,10 @@ impl Operator {
             Ok(()) => self.decide_by_judge(model, Action::Promote, Some(to), judgement, None),
             Err(error) => {
                 let judgement = Judgement {
-                    text: format!("passed its last step, but can't be promoted: {error}"),
+                    text: format!(
+                        "passed its last step, but can't be promoted: {}",
+                        text_with_sources(&error)
+                    ),
                     ..judgement.clone()
                 };
                 let details = serde_json::to_value(PauseDetails::default()).ok();
@@ -138,7 +142,7 @@ impl Operator {
                 tracing::error!(
                     model = %model.name,
                     action = action.name(),
-                    error = %error,
+                    error = %text_with_sources(&error),
                     "the judge's decision could not be written"
                 )
             }

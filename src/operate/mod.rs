@@ -39,6 +39,7 @@ pub(crate) use webhook::Webhook;
 
 use crate::{
     config::{CostConfig, ModelsConfig},
+    error::text_with_sources,
     id::{ModelName, PredictionId},
     journal::{Journal, store::Store},
     metrics::Metrics,
@@ -119,7 +120,7 @@ impl Operator {
             }
             Err(error) => {
                 tracing::error!(
-                    error = %error,
+                    error = %text_with_sources(&error),
                     "the journals can't be listed; no decision is possible"
                 )
             }

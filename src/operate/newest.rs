@@ -4,6 +4,7 @@
 use crate::{
     actor::Actor,
     config::PromotePolicy,
+    error::text_with_sources,
     id::Version,
     journal::{
         DecisionDraft,
@@ -68,7 +69,7 @@ impl Operator {
             Err(error) => {
                 tracing::debug!(
                     model = %model.name,
-                    error = %error,
+                    error = %text_with_sources(&error),
                     "the newest version can't be promoted"
                 )
             }

@@ -93,7 +93,7 @@ impl Operator {
                 }
                 Err(error) => {
                     // Another replica decided first. Its decision may make this one pointless.
-                    if error == JournalError::Lost {
+                    if matches!(error, JournalError::Lost) {
                         self.adopt_repair(model);
                         self.follow(model);
                     }

@@ -42,7 +42,7 @@ impl Operator {
         }
         if !request.without_way_back {
             self.check_rollback_path(model, &to)
-                .map_err(|error| OperateError::NoWayBack(error.to_string()))?;
+                .map_err(|error| OperateError::NoWayBack(Box::new(error)))?;
         } else if request.reason.is_none() {
             return Err(OperateError::ReasonRequired(
                 "a promotion without a rollback path",

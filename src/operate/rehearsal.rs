@@ -13,6 +13,7 @@ use crate::{
         queue::{Priority, Urgency},
         runtime_message,
     },
+    error::text_with_sources,
     id::ModelName,
     journal::entry::VersionRef,
     operate::{Operator, compatibility::CallerCompatibility, lock, model::ModelControl},
@@ -22,8 +23,12 @@ use crate::{
         package_copies::NotRestorable,
         servable::{Contents, Servable},
     },
-    schema::{binding::Binding, columns::Columns},
+    schema::{
+        binding::{Binding, UnboundField},
+        columns::Columns,
+    },
     tensor::Tensors,
+    transform::postprocess::PostprocessFault,
 };
 
 /// Timeout of one answer.
@@ -48,19 +53,25 @@ pub(super) struct RollbackRehearsal {
 
 /// The reason why a rollback would not work.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RehearsalError {
+pub(crate) enum RehearsalError {
     #[error("{0} is not loaded")]
     NotLoaded(String),
     #[error("{version}: {reason}")]
     NotAnswering { version: String, reason: String },
-    #[error("{0}")]
+    #[error(transparent)]
     Files(NotRestorable),
+    /// The fault is the predicate of this sentence. `text_with_sources` prints it once.
     #[error("golden example {number} {fault}")]
-    Example { number: usize, fault: ReplayFault },
-    #[error("live requests can't be converted back: {0}")]
-    Binding(String),
+    Example {
+        number: usize,
+        #[source]
+        fault: ReplayFault,
+    },
+    #[error("live requests can't be converted back")]
+    Binding(#[source] UnboundField),
+    /// The fault is the predicate of this sentence, as above.
     #[error("a live request {0}")]
-    LiveRequest(ReplayFault),
+    LiveRequest(#[source] ReplayFault),
     #[error("callers who use the new values of {version} would break: {}", differences.join("; "))]
     ForwardOnly {
         version: String,
@@ -71,15 +82,15 @@ pub(super) enum RehearsalError {
 /// The reason why the replay of one request failed. The text never contains a value of a live
 /// request.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReplayFault {
+pub(crate) enum ReplayFault {
     #[error("does not fit the schema")]
     Schema,
     #[error("can't be preprocessed")]
     Preprocess,
     #[error("is not answered: {0}")]
     Run(String),
-    #[error("is answered wrongly: {0}")]
-    Outputs(String),
+    #[error("is answered wrongly")]
+    Outputs(#[source] PostprocessFault),
     #[error("is answered differently: output {}: expected {}, got {}", .0.pointer, .0.expected, .0.actual)]
     Mismatch(Mismatch),
 }
@@ -161,7 +172,7 @@ impl Operator {
                 let ready = outcome.is_ok();
                 let reason = outcome
                     .err()
-                    .map(|error| error.to_string())
+                    .map(|error| text_with_sources(&error))
                     .unwrap_or_default();
                 self.metrics.rollouts.set_rollback_ready(
                     name.as_str(),
@@ -270,7 +281,7 @@ fn replay_golden(servable: &Servable, examples: usize) -> Result<(), RehearsalEr
             let outputs = packaged
                 .transform
                 .interpret(&outputs, 1)
-                .map_err(|fault| ReplayFault::Outputs(fault.to_string()))?;
+                .map_err(ReplayFault::Outputs)?;
             golden::compare(&example.output, &outputs.to_value(0), example.tolerance)
                 .map_err(ReplayFault::Mismatch)
         };
@@ -290,8 +301,7 @@ fn replay_samples(
         return Ok(());
     };
     let old = &packaged.package.parts.input;
-    let binding = Binding::new(&new.parts.input, old)
-        .map_err(|error| RehearsalError::Binding(error.to_string()))?;
+    let binding = Binding::new(&new.parts.input, old).map_err(RehearsalError::Binding)?;
     for columns in kept {
         let bound = binding.bind_ref(columns);
         let replay = || -> Result<(), ReplayFault> {
@@ -305,7 +315,7 @@ fn replay_samples(
                 packaged
                     .transform
                     .interpret(&outputs, rows)
-                    .map_err(|fault| ReplayFault::Outputs(fault.to_string()))?;
+                    .map_err(ReplayFault::Outputs)?;
             }
             Ok(())
         };

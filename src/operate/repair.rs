@@ -8,6 +8,7 @@ use crate::{
     actor::Actor,
     admin::status::ModelStatus,
     digest::Digest,
+    error::text_with_sources,
     id::ModelName,
     journal::{
         DecisionDraft, Journal, JournalError,
@@ -205,7 +206,7 @@ impl Operator {
                     ))));
                 }
                 Ok(None) => "is missing".to_owned(),
-                Err(JournalError::Chain(error)) => error.fault.to_string(),
+                Err(JournalError::Chain(error)) => text_with_sources(&error.fault),
                 Err(error) => return Err(error),
             };
             return Ok(Some(Trouble::Overwritten {

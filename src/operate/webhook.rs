@@ -16,6 +16,7 @@ use ureq::Agent;
 
 use crate::{
     config::WebhookUrl,
+    error::text_with_sources,
     journal::entry::{Action, Entry, VersionRef},
     metrics::Metrics,
 };
@@ -121,7 +122,7 @@ impl Poster {
                 host = self.host,
                 model = %entry.model,
                 seq = entry.seq,
-                error = %error,
+                error = %text_with_sources(error),
                 "posting to the webhook failed; it will be tried again"
             );
             thread::park_timeout(pause);
@@ -133,7 +134,7 @@ impl Poster {
                 host = self.host,
                 model = %entry.model,
                 seq = entry.seq,
-                error = %error,
+                error = %text_with_sources(&error),
                 "a decision could not be posted to the webhook"
             );
         }
@@ -165,8 +166,8 @@ impl Poster {
 enum PostError {
     #[error("the URL can't be used")]
     Url,
-    #[error("{0}")]
-    Transport(#[source] ureq::Error),
+    #[error(transparent)]
+    Transport(ureq::Error),
     #[error("the webhook answered with status {0}")]
     Status(u16),
 }

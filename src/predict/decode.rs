@@ -149,14 +149,14 @@ fn rows_to_tensors(
     from_rows(servable, tensors, start)
 }
 
-fn malformed(error: impl std::fmt::Display) -> PredictError {
-    PredictError::Malformed(error.to_string())
+fn malformed(error: impl std::error::Error + Send + Sync + 'static) -> PredictError {
+    PredictError::Malformed(error.into())
 }
 
 impl From<DecodeError> for PredictError {
     fn from(error: DecodeError) -> PredictError {
         match error {
-            DecodeError::Malformed { detail } => PredictError::Malformed(detail.to_string()),
+            DecodeError::Malformed { detail } => malformed(detail),
             DecodeError::Invalid { faults, more } => PredictError::Invalid { faults, more },
         }
     }

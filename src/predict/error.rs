@@ -5,19 +5,21 @@ use crate::{
         EngineError,
         runtime_message::{self, RejectedInput},
     },
-    error::ErrorCode,
+    error::{ErrorCode, text_with_sources},
     registry::route::RouteError,
     schema::fault::Fault,
+    transform::postprocess::PostprocessFault,
 };
 
-/// `Display` is the text for the caller. The messages of the runtime are only logged, because they
-/// name files and nodes of the server.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+/// `Display` is the text for the caller. The sources and the messages of the runtime are only
+/// logged ([`PredictError::log_detail`]), because they name files and nodes of the server.
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum PredictError {
     #[error(transparent)]
     Route(RouteError),
-    #[error("{0}")]
-    Malformed(String),
+    /// The request is not well formed, or its tensors are not those of the model.
+    #[error(transparent)]
+    Malformed(Box<dyn std::error::Error + Send + Sync>),
     /// The request violates the schema. `more`: the number of violations that are not listed.
     #[error("{}", violations(faults, *more))]
     Invalid { faults: Vec<Fault>, more: usize },
@@ -27,12 +29,15 @@ pub(crate) enum PredictError {
     /// A node of the graph failed. `loggable`: the reason, without values.
     #[error("the model failed on this request")]
     Failed { node: String, loggable: String },
-    /// The model failed, or its outputs are not what the package declares.
+    /// The model failed. The detail contains no value of the caller.
     #[error("the model failed on this request")]
     Inference(String),
+    /// The model's outputs are not what the package declares.
+    #[error("the model failed on this request")]
+    Outputs(#[source] PostprocessFault),
     /// The model answered with NaN or infinity.
     #[error("the model failed on this request")]
-    NotFinite(String),
+    NotFinite(#[source] PostprocessFault),
     #[error("too many requests are waiting for this model; try again later")]
     QueueFull,
     /// The run needed more memory than `limit`, the maximum of the version in bytes.
@@ -106,6 +111,7 @@ impl PredictError {
             PredictError::Invalid { .. } | PredictError::Refused(_) => ErrorCode::Invalid,
             PredictError::Failed { .. }
             | PredictError::Inference(_)
+            | PredictError::Outputs(_)
             | PredictError::NotFinite(_) => ErrorCode::Inference,
             PredictError::Lost(error) => error.code(),
             PredictError::QueueFull | PredictError::MemoryLimit { .. } => ErrorCode::Overloaded,
@@ -126,9 +132,10 @@ impl PredictError {
     /// The detail for the log. It never contains a value of the caller.
     pub(crate) fn log_detail(&self) -> String {
         match self {
-            PredictError::Inference(detail)
-            | PredictError::NotFinite(detail)
-            | PredictError::BrokenEngine(detail) => detail.clone(),
+            PredictError::Inference(detail) | PredictError::BrokenEngine(detail) => detail.clone(),
+            PredictError::Outputs(fault) | PredictError::NotFinite(fault) => {
+                text_with_sources(fault)
+            }
             PredictError::Broken => "a step inside the server ended without a result".to_owned(),
             PredictError::Lost(error) => error.log_detail(),
             PredictError::Failed { node, loggable }

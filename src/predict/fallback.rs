@@ -36,6 +36,7 @@ pub(super) fn fallback_reason(error: &PredictError) -> Option<FallbackOn> {
         // Another version may accept a category or an index that this version's graph refuses.
         PredictError::Failed { .. }
         | PredictError::Inference(_)
+        | PredictError::Outputs(_)
         | PredictError::Refused(_)
         | PredictError::Broken
         | PredictError::BrokenEngine(_) => Some(FallbackOn::Error),

@@ -185,8 +185,8 @@ pub(super) fn interpret(
     for (tensors, rows) in runs {
         let part = packaged.transform.interpret(&tensors, rows);
         outputs.push(part.map_err(|fault| match fault.not_finite() {
-            true => PredictError::NotFinite(fault.to_string()),
-            false => PredictError::Inference(fault.to_string()),
+            true => PredictError::NotFinite(fault),
+            false => PredictError::Outputs(fault),
         })?);
     }
     Outputs::gather(outputs, order).ok_or(PredictError::Broken)

@@ -40,6 +40,10 @@ pub(super) fn names_the_graph(
             .any(|tensor| has(&packaged.fields.inputs, &tensor.name))
 }
 
+fn malformed(detail: String) -> PredictError {
+    PredictError::Malformed(detail.into())
+}
+
 /// Refuses a request that contains far more names than the model has.
 pub(super) fn check_counts(
     tensors: &[WireTensor],
@@ -51,7 +55,7 @@ pub(super) fn check_counts(
         (wanted.len(), offered.outputs.len(), "outputs"),
     ] {
         if given > takes + MAX_UNKNOWN {
-            return Err(PredictError::Malformed(format!(
+            return Err(malformed(format!(
                 "the request has {given} {side}; the model has {takes}"
             )));
         }
@@ -67,16 +71,14 @@ pub(super) fn check_wanted(wanted: &[String], offered: &Signature) -> Result<(),
         .find(|(at, name)| wanted.iter().take(*at).any(|other| other == *name));
     if let Some((_, name)) = twice {
         let name = shorten(name);
-        return Err(PredictError::Malformed(format!(
-            "output `{name}` is requested twice"
-        )));
+        return Err(malformed(format!("output `{name}` is requested twice")));
     }
     let Some(unknown) = wanted.iter().find(|name| offered.output(name).is_none()) else {
         return Ok(());
     };
     let known: Vec<&str> = offered.outputs.iter().map(|spec| &*spec.name).collect();
     let unknown = shorten(unknown);
-    Err(PredictError::Malformed(format!(
+    Err(malformed(format!(
         "there is no output `{unknown}`; the outputs of the model are {}",
         list(&known)
     )))
@@ -92,7 +94,7 @@ pub(super) fn name_tensors(
     };
     let [spec] = offered.inputs.as_slice() else {
         let known: Vec<&str> = offered.inputs.iter().map(|spec| &*spec.name).collect();
-        return Err(PredictError::Malformed(format!(
+        return Err(malformed(format!(
             "the model has {} inputs; name them: {}",
             known.len(),
             list(&known)
@@ -105,7 +107,7 @@ pub(super) fn name_tensors(
             let elements = spec.datatype.size().map_or(1, |size| bytes.len() / size);
             let shape = shape_of_one_row(spec, elements).ok_or_else(|| {
                 let offered = format!("{} {}", spec.datatype.protocol_name(), spec.shape);
-                PredictError::Malformed(format!(
+                malformed(format!(
                     "{} bytes are not one row of input `{}`, {offered}",
                     bytes.len(),
                     spec.name

@@ -20,8 +20,12 @@ pub(crate) struct Operators {
 pub(crate) enum OperatorsError {
     #[error("reading admin.token_file")]
     Read(#[source] std::io::Error),
-    #[error("admin.token_file, line {line}: {fault}")]
-    Line { line: usize, fault: LineFault },
+    #[error("admin.token_file, line {line}")]
+    Line {
+        line: usize,
+        #[source]
+        fault: LineFault,
+    },
     /// The file is empty, so nobody could make any decision.
     #[error("admin.token_file lists no operators")]
     Empty,

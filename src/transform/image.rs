@@ -21,13 +21,13 @@ const MAX_BYTES: u64 = 256 << 20;
 /// Why an image is refused. The message follows the name of the field.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImageError {
-    #[error("{0}")]
+    #[error(transparent)]
     Read(std::io::Error),
-    #[error("is not a PNG or JPEG that can be read: {0}")]
-    Decode(image::ImageError),
-    #[error("{0}")]
+    #[error("is not a PNG or JPEG that can be read")]
+    Decode(#[source] image::ImageError),
+    #[error(transparent)]
     PixelBuffer(fast_image_resize::ImageBufferError),
-    #[error("{0}")]
+    #[error(transparent)]
     Resize(fast_image_resize::ResizeError),
     #[error("is {height} x {width} pixels, too small for a crop of {crop_height} x {crop_width}")]
     TooSmall {

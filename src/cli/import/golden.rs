@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     decode::{DecodeError, decode_instance},
     engine::{Engine, infer::OnnxEngine},
+    error::text_with_sources,
     package::{Parts, Transform, import::Imported},
     registry::gate::OWN_LIMITS,
 };
@@ -50,9 +51,11 @@ pub(super) fn answer(
             .map(|fault| fault.detail.clone())
             .unwrap_or_default()
     })?;
-    let outputs = engine.run(&tensors).map_err(|error| error.to_string())?;
+    let outputs = engine
+        .run(&tensors)
+        .map_err(|error| text_with_sources(&error))?;
     transform
         .interpret(&outputs, 1)
         .map(|outputs| outputs.to_value(0))
-        .map_err(|fault| fault.to_string())
+        .map_err(|fault| text_with_sources(&fault))
 }

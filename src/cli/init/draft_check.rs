@@ -12,6 +12,7 @@ use crate::{
         pack::{self, Packer, Sealed},
     },
     decode::{DecodeError, decode_instance},
+    error::text_with_sources,
     id::ModelId,
     package::{
         PREPROCESSING_FILE, PackageError, Parts, Transform,
@@ -41,7 +42,7 @@ pub(super) fn try_draft(
     match tried {
         Ok(()) => Ok(true),
         Err(fault) => {
-            drafted.notes.push(fault.to_string());
+            drafted.notes.push(text_with_sources(&fault));
             Ok(false)
         }
     }
@@ -50,7 +51,7 @@ pub(super) fn try_draft(
 /// The reason why a draft can't be used yet.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DraftFault {
-    #[error("`pack` will reject the draft as it is: {0}")]
+    #[error("`pack` will reject the draft as it is")]
     NotAPackage(#[source] PackageError),
     #[error("the draft rejects row {row} of its sample: {detail}")]
     Row { row: usize, detail: String },

@@ -16,6 +16,7 @@ use crate::{
         rollout::{path, status_text::fingerprint, statuses, text},
         stored_journal,
     },
+    error::text_with_sources,
     id::ModelName,
     journal::entry::{Action, Entry},
 };
@@ -89,7 +90,8 @@ fn wait_for_server(since: &mut Option<Instant>, error: ClientError) -> Result<()
     if since.is_none() {
         let _ = writeln!(
             std::io::stderr(),
-            "predictd: {error}\n  retrying for {} s",
+            "predictd: {}\n  retrying for {} s",
+            error.append_next_step(text_with_sources(&error)),
             MAX_ABSENCE.as_secs()
         );
     }

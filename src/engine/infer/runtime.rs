@@ -20,27 +20,27 @@ pub struct Runtime {
 
 /// The ONNX Runtime library could not be loaded.
 #[derive(Debug, thiserror::Error)]
-#[error("loading the ONNX Runtime library {}: {detail}", path.display())]
+#[error("loading the ONNX Runtime library {}", path.display())]
 pub struct RuntimeError {
     path: PathBuf,
-    detail: String,
+    source: Box<dyn std::error::Error + Send + Sync>,
 }
 
 impl Runtime {
     /// Loads the library at `path`. Before the call, `main` must set the environment variable that
     /// turns the library's telemetry off: the library reads the variable while it is loaded.
     pub fn load(path: &Path) -> Result<Runtime, RuntimeError> {
-        let fail = |detail: String| RuntimeError {
+        let fail = |source: Box<dyn std::error::Error + Send + Sync>| RuntimeError {
             path: path.to_path_buf(),
-            detail,
+            source,
         };
-        let builder = ort::init_from(path).map_err(|error| fail(error.to_string()))?;
+        let builder = ort::init_from(path).map_err(|error| fail(error.into()))?;
         let environment = builder
             .with_name("predictd")
             // A model server must not send data about its models to a vendor.
             .with_telemetry(false)
             .build()
-            .map_err(|error| fail(error.to_string()))?;
+            .map_err(|error| fail(error.into()))?;
         // The library's own log repeats its errors and contains file names of the server.
         // `EngineError` brings the errors to the log.
         environment.set_log_level(LogLevel::Fatal);

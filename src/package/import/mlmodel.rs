@@ -10,6 +10,7 @@ use serde::{
 use serde_json::Value;
 
 use crate::{
+    error::text_with_sources,
     package::{PackageError, import::resolve_inside},
     tensor::DataType,
 };
@@ -180,7 +181,7 @@ impl MlModel {
             return Ok(None);
         };
         parse_inputs(text).map(Some).map_err(|error| {
-            PackageError::new("mlflow", FILE, error.to_string()).at("/signature/inputs")
+            PackageError::new("mlflow", FILE, text_with_sources(&error)).at("/signature/inputs")
         })
     }
 }
@@ -228,8 +229,8 @@ struct TensorEntry {
 /// Why the inputs of a signature can't be read.
 #[derive(Debug, thiserror::Error)]
 enum MlflowSignatureError {
-    #[error("is not a list of columns or tensors: {0}")]
-    Json(serde_json::Error),
+    #[error("is not a list of columns or tensors")]
+    Json(#[source] serde_json::Error),
     #[error("is empty")]
     Empty,
     #[error("has a tensor without \"tensor-spec\"")]
@@ -314,6 +315,7 @@ fn column_type(entry: &EntryType, depth: usize) -> Result<ColumnType, &str> {
 #[cfg(test)]
 mod tests {
     use crate::{
+        error::text_with_sources,
         package::import::mlmodel::{
             ColumnType, DeclaredTensor, MlModel, MlModelColumn, MlModelInputs, parse_inputs,
         },
@@ -405,7 +407,7 @@ utc_time_created: '2026-11-20 08:15:30.123456'
             ),
             (r#"[{"type": "array", "name": "a"}]"#, "type array"),
         ] {
-            let error = parse_inputs(text).unwrap_err().to_string();
+            let error = text_with_sources(&parse_inputs(text).unwrap_err());
             assert!(error.contains(expected), "{text}: {error}");
         }
         for text in [

@@ -4,6 +4,7 @@
 use crate::{
     decode::{DecodeError, decode_instance},
     engine::{Engine, infer::OnnxEngine},
+    error::text_with_sources,
     graph::{
         flow::Mixing,
         row_report::{OutputRows, RowReport},
@@ -152,7 +153,10 @@ impl AnswerCheck<'_> {
             ),
             _ => String::new(),
         };
-        let detail = format!("no answer can be built for {count} rows: {fault}{advice}");
+        let detail = format!(
+            "no answer can be built for {count} rows: {}{advice}",
+            text_with_sources(&fault)
+        );
         Err(PackageError::new("outputs", PREPROCESSING_FILE, detail).at("/outputs"))
     }
 }

@@ -8,6 +8,7 @@ use crate::{
         Engine, EngineFactory,
         infer::{OnnxEngine, OnnxFactory, Runtime},
     },
+    error::text_with_sources,
     graph::GraphAnalysis,
     id::ModelId,
     package::{MODEL_FILE, PackageError, bare::BareGraph},
@@ -78,7 +79,7 @@ pub(crate) fn check_graph(
         "warm-up",
         match &warmed {
             Ok(_) => "a run of zeros".to_owned(),
-            Err(error) => format!("not with zeros: {error}"),
+            Err(error) => format!("not with zeros: {}", text_with_sources(error)),
         },
     );
     let warm = warmed.is_ok();

@@ -4,6 +4,7 @@
 use crate::{
     decode::decode_instance,
     engine::{Engine, runtime_message},
+    error::text_with_sources,
     package::{
         GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, Transform,
         golden,
@@ -141,11 +142,11 @@ pub(super) fn replay(
     for (row, example) in rows.iter().zip(&parts.golden) {
         let outputs = engine
             .run(&row.inputs)
-            .map_err(|error| row.error(describe_rejection(&error.to_string())))?;
+            .map_err(|error| row.error(describe_rejection(&text_with_sources(&error))))?;
         let outputs = transform
             // Each row runs alone, so that a failure names its line. Batches are tested separately.
             .interpret(&outputs, 1)
-            .map_err(|fault| row.error(fault.to_string()))?;
+            .map_err(|fault| row.error(text_with_sources(&fault)))?;
         let answer = outputs.to_value(0);
         golden::compare(&example.output, &answer, example.tolerance).map_err(|mismatch| {
             row.error(format!(

@@ -7,6 +7,7 @@ use crate::{
         Engine, EngineFactory,
         infer::{OnnxEngine, OnnxFactory, Runtime},
     },
+    error::text_with_sources,
     graph::{GraphAnalysis, class_labels},
     package::{
         MODEL_FILE, ModelPackage, PackageError, Parts, Transform,
@@ -210,7 +211,7 @@ impl OpenedPackage {
         };
         let warmed = row.and_then(|(row, origin)| match self.engine.run(&row) {
             Ok(_) => Ok((row, origin)),
-            Err(error) => Err((error.to_string(), origin)),
+            Err(error) => Err((text_with_sources(&error), origin)),
         });
         match warmed {
             Ok((row, origin)) => {
@@ -325,5 +326,5 @@ fn run_batch(engine: &mut dyn Engine, row: &Tensors, count: usize) -> Result<(),
     engine
         .run(&batch)
         .map(drop)
-        .map_err(|error| failed(error.to_string()))
+        .map_err(|error| failed(text_with_sources(&error)))
 }

@@ -15,6 +15,7 @@ use crate::{
         Engine, EngineError, EngineFactory,
         infer::{OnnxEngine, OnnxFactory, Resources, Runtime},
     },
+    error::text_with_sources,
     id::ModelId,
     metrics::Metrics,
     package::{
@@ -233,9 +234,9 @@ fn make_engines(
     }
     if let Some(warm_up) = warm_up {
         for engine in &mut engines {
-            engine
-                .run(warm_up)
-                .map_err(|error| PackageError::new("warm-up", MODEL_FILE, error.to_string()))?;
+            engine.run(warm_up).map_err(|error| {
+                PackageError::new("warm-up", MODEL_FILE, text_with_sources(&error))
+            })?;
         }
     }
     Ok(engines)

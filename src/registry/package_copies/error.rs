@@ -11,8 +11,8 @@ pub(crate) enum CopyError {
     /// A file differs from the loaded one.
     #[error(transparent)]
     Changed(#[from] PackageError),
-    #[error("its files differ from the loaded ones: {0}")]
-    Lost(IntegrityError),
+    #[error("its files differ from the loaded ones")]
+    Lost(#[source] IntegrityError),
     #[error(
         "it needs {needed} bytes; {free} bytes are free in {}, and {reserved} of them are reserved for the journal: free disk space there, or set state.keep_packages = false",
         directory.display()

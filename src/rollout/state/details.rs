@@ -59,6 +59,5 @@ pub(crate) struct Thresholds {
 
 pub(super) fn read_details<T: DeserializeOwned>(entry: &Entry) -> Result<T, EntryProblem> {
     let value = entry.details.clone().ok_or(EntryProblem::NoDetails)?;
-    serde_json::from_value(value)
-        .map_err(|error| EntryProblem::UnreadableDetails(error.to_string()))
+    serde_json::from_value(value).map_err(EntryProblem::UnreadableDetails)
 }

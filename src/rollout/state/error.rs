@@ -2,7 +2,7 @@
 
 use crate::{journal::JournalError, rollout::plan::PlanFault};
 
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum FoldError {
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -11,14 +11,15 @@ pub(crate) enum FoldError {
 }
 
 /// An entry that contradicts the entries before it.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("journal entry {seq}: {problem}")]
+#[derive(Debug, thiserror::Error)]
+#[error("journal entry {seq}")]
 pub(crate) struct Contradiction {
     pub seq: u64,
+    #[source]
     pub problem: EntryProblem,
 }
 
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum EntryProblem {
     #[error("version {version} has two digests")]
     TwoDigests { version: String },
@@ -28,13 +29,13 @@ pub(crate) enum EntryProblem {
     NoVersion,
     #[error("has no details")]
     NoDetails,
-    #[error("its details can't be read: {0}")]
-    UnreadableDetails(String),
+    #[error("its details can't be read")]
+    UnreadableDetails(#[source] serde_json::Error),
     #[error("a version is adopted during a rollout")]
     AdoptedDuringRollout,
     #[error("a rollout starts while another is in progress")]
     StartedDuringRollout,
-    #[error("its plan: {0}")]
+    #[error("its plan")]
     Plan(#[from] PlanFault),
     #[error("its plan has no such step")]
     NoSuchStep,

@@ -27,11 +27,12 @@ use crate::{
 
 /// An answer of the model that can't become a field of the response.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("output `{field}`: {fault}")]
+#[error("output `{field}`")]
 pub struct PostprocessFault {
     /// The name of the field of the response.
     pub field: String,
     /// Why the output cannot become the field.
+    #[source]
     pub fault: OutputFault,
 }
 

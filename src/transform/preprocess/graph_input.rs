@@ -1,6 +1,7 @@
 //! `GraphInput`: one input of the graph, and its tensor from the columns of a request.
 
 use crate::{
+    error::text_with_sources,
     schema::columns::{ArrayRow, Arrays, Column, Columns},
     tensor::{Data, DataType, Tensor, signature::TensorSpec},
     transform::{
@@ -140,7 +141,13 @@ impl GraphInput {
             let (this, numbers) = match steps.apply(bytes) {
                 Ok(image) => image,
                 Err(error) => {
-                    push_fault(faults, row, source, "contentMediaType", error.to_string());
+                    push_fault(
+                        faults,
+                        row,
+                        source,
+                        "contentMediaType",
+                        text_with_sources(&error),
+                    );
                     continue;
                 }
             };

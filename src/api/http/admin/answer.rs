@@ -13,7 +13,7 @@ use crate::{
         oip::error_status,
         refusal::Refusal,
     },
-    error::ErrorCode,
+    error::{ErrorCode, text_with_sources},
     operate::OperateError,
     suggestion::Suggestion,
 };
@@ -39,7 +39,7 @@ impl From<Refusal> for AdminRefusal {
 impl From<OperateError> for AdminRefusal {
     fn from(error: OperateError) -> AdminRefusal {
         AdminRefusal {
-            refusal: Refusal::new(error.code(), error.to_string()),
+            refusal: Refusal::new(error.code(), text_with_sources(&error)),
             suggestion: error.suggestion(),
         }
     }
