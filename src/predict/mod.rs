@@ -108,10 +108,10 @@ impl Predictor {
     /// Answers one request: route, decode, preprocess, batch, infer, postprocess.
     pub(crate) async fn predict(&self, request: PredictRequest<'_>) -> Result<Prediction, Failure> {
         let routed = route(&self.registry.snapshot(), request.target, Instant::now());
-        let routed = routed.map_err(|(error, unversioned)| Failure {
-            error: PredictError::Route(error),
+        let routed = routed.map_err(|unrouted| Failure {
+            error: PredictError::Route(unrouted.error),
             servable: None,
-            unversioned,
+            unversioned: unrouted.unversioned,
         })?;
         let _inflight = InflightGuard::new(&routed.servable);
         request.answering.set(&routed.servable);

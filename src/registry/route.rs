@@ -57,6 +57,14 @@ pub(crate) enum RouteError {
     NotReady { reason: String },
 }
 
+/// A request that no version answers.
+pub(crate) struct Unrouted {
+    /// The reason.
+    pub error: RouteError,
+    /// The metrics of the model for requests without a version. `None` if the model is unknown.
+    pub unversioned: Option<Arc<RequestMetrics>>,
+}
+
 impl RouteError {
     pub(super) fn model_not_ready(name: &str, model: &ServedModel, now: Instant) -> RouteError {
         let outage = model.outage(now);
@@ -95,15 +103,15 @@ impl Routed {
 }
 
 /// Finds the version that answers.
-///
-/// # Errors
-/// The reason why no version answers, and the metrics of the model if it is known.
 pub(crate) fn route(
     snapshot: &Snapshot,
     target: Target<'_>,
     now: Instant,
-) -> Result<Routed, (RouteError, Option<Arc<RequestMetrics>>)> {
-    let (name, model) = find_model(snapshot, target.model).map_err(|error| (error, None))?;
+) -> Result<Routed, Unrouted> {
+    let (name, model) = find_model(snapshot, target.model).map_err(|error| Unrouted {
+        error,
+        unversioned: None,
+    })?;
     let routed = match target.version {
         None => route_to_stable(name, model, now),
         Some(version) => match VersionLabel::parse(version) {
@@ -111,7 +119,10 @@ pub(crate) fn route(
             None => route_to_version(name, model, version),
         },
     };
-    routed.map_err(|error| (error, Some(Arc::clone(&model.unversioned))))
+    routed.map_err(|error| Unrouted {
+        error,
+        unversioned: Some(Arc::clone(&model.unversioned)),
+    })
 }
 
 fn find_model<'a>(

@@ -59,8 +59,8 @@ pub(crate) struct RequestedOutput {
 pub(super) fn find(snapshot: &Snapshot, target: Target<'_>) -> Result<Arc<Servable>, Refusal> {
     route(snapshot, target, Instant::now())
         .map(|routed| routed.servable)
-        .map_err(|(error, _)| {
-            let error = PredictError::Route(error);
+        .map_err(|unrouted| {
+            let error = PredictError::Route(unrouted.error);
             Refusal::new(error.code(), error.to_string())
         })
 }

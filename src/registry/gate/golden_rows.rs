@@ -95,24 +95,30 @@ fn first_row_fault(faults: &[RowFault]) -> String {
         .unwrap_or_default()
 }
 
+/// Why the first row of a package could not be run.
+pub(super) struct WarmUpFailure {
+    /// The first fault of the row, or the engine's error.
+    pub detail: String,
+    /// The origin of the row's values.
+    pub origin: InstanceOrigin,
+}
+
 /// Generates a row that the schema allows, for packages without golden examples.
-///
-/// # Errors
-/// The first fault of the generated instance, and the origin of its values.
 pub(super) fn generated_row(
     parts: &Parts,
     transform: &Transform,
     signature: &Signature,
-) -> Result<(Tensors, InstanceOrigin), (String, InstanceOrigin)> {
+) -> Result<(Tensors, InstanceOrigin), WarmUpFailure> {
     let (instance, origin) = warmup_instance::instance(&parts.input, parts.profile.as_ref());
+    let failed = |detail: String| WarmUpFailure { detail, origin };
     let columns = decode_instance(&parts.input, instance.as_bytes(), &OWN_LIMITS)
-        .map_err(|error| (first_fault(&error), origin))?;
+        .map_err(|error| failed(first_fault(&error)))?;
     let inputs = transform
         .prepare(&columns)
-        .map_err(|faults| (first_row_fault(&faults), origin))?;
+        .map_err(|faults| failed(first_row_fault(&faults)))?;
     signature
         .check_inputs(&inputs)
-        .map_err(|error| (error.to_string(), origin))?;
+        .map_err(|error| failed(error.to_string()))?;
     Ok((inputs, origin))
 }
 
@@ -127,7 +133,7 @@ pub(crate) fn first_run(
         Some(row) => Ok(row?.inputs),
         None => generated_row(parts, transform, signature)
             .map(|(row, _)| row)
-            .map_err(|(detail, _)| PackageError::new("warm-up", MODEL_FILE, detail)),
+            .map_err(|failure| PackageError::new("warm-up", MODEL_FILE, failure.detail)),
     }
 }
 

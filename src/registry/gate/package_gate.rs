@@ -19,7 +19,9 @@ use crate::{
         Batching, CheckReporter, GateOptions, PassedCheck,
         answer_check::AnswerCheck,
         check_names, declared_batching, describe_signature,
-        golden_rows::{GoldenRow, describe_rejection, generated_row, golden_rows, replay},
+        golden_rows::{
+            GoldenRow, WarmUpFailure, describe_rejection, generated_row, golden_rows, replay,
+        },
         graph_error,
         row_independence::{self, Dependence},
     },
@@ -211,7 +213,10 @@ impl OpenedPackage {
         };
         let warmed = row.and_then(|(row, origin)| match self.engine.run(&row) {
             Ok(_) => Ok((row, origin)),
-            Err(error) => Err((text_with_sources(&error), origin)),
+            Err(error) => Err(WarmUpFailure {
+                detail: text_with_sources(&error),
+                origin,
+            }),
         });
         match warmed {
             Ok((row, origin)) => {
@@ -225,13 +230,17 @@ impl OpenedPackage {
                 Ok(Some((row, origin)))
             }
             // A run that fails because of insufficient memory would also fail with every other row.
-            Err((detail, InstanceOrigin::Generated))
-                if !detail.to_lowercase().contains("alloc") =>
+            Err(failure)
+                if failure.origin == InstanceOrigin::Generated
+                    && !failure.detail.to_lowercase().contains("alloc") =>
             {
-                reporter.passed("warm-up", warmup_instance::rejected_warning(&detail));
+                reporter.passed(
+                    "warm-up",
+                    warmup_instance::rejected_warning(&failure.detail),
+                );
                 Ok(None)
             }
-            Err((detail, _)) => Err(match golden.first() {
+            Err(WarmUpFailure { detail, .. }) => Err(match golden.first() {
                 Some(row) => row.error(describe_rejection(&detail)),
                 None => PackageError::new(
                     "warm-up",
