@@ -221,6 +221,80 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v2/repository/index": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Every version and its state. */
+        post: operations["getRepositoryIndex"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/repository/models/{name}/load": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the model. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Load a model, or load it again. Answers when the model is loaded. */
+        post: operations["loadModel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/repository/models/{name}/unload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the model. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Unload a model until it is loaded again. */
+        post: operations["unloadModel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/livez": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether the server is alive. */
+        get: operations["getLiveness"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/readyz": {
         parameters: {
             query?: never;
@@ -621,6 +695,29 @@ export interface components {
             outcome: string;
             detail: string;
         };
+        /** @description A version in the index. */
+        IndexEntry: {
+            /** @description The name of the model. */
+            name: string;
+            version: string;
+            state: components["schemas"]["IndexState"];
+            /** @description The reason why the version does not answer. Empty if it answers. */
+            reason: string;
+        };
+        /** @description The body of a request for the index. */
+        IndexRequest: {
+            /**
+             * @description Whether the index contains only versions that answer. A value other than true counts as
+             *     false.
+             * @default null
+             */
+            ready: boolean | null;
+        };
+        /**
+         * @description The state of a version, in the protocol's words.
+         * @enum {string}
+         */
+        IndexState: "READY" | "LOADING" | "UNLOADING" | "UNAVAILABLE";
         JournalHead: {
             /**
              * Format: uint64
@@ -630,6 +727,14 @@ export interface components {
             /** @description SHA-256 of the last entry's text, as 64 hex digits. */
             sha256: string;
         };
+        Liveness: {
+            /** @description Whether the server is alive. If it is not, it must be restarted. */
+            live: boolean;
+            /** @description The reason why the server is not alive. Absent if it is alive. */
+            reason?: string | null;
+        };
+        /** @description The state of a version. */
+        LoadState: "incomplete" | "loading" | "available" | "draining" | "refused" | "idle";
         ModelReadiness: {
             name: string;
             /** @description Whether the server is ready only if this model is ready. */
@@ -859,6 +964,19 @@ export interface components {
              * @default null
              */
             reason: string | null;
+        };
+        /** @description The answer to an order that was carried out. It has no members. */
+        RepositoryAnswer: Record<string, never>;
+        /** @description The body of an order to load or unload a model. */
+        RepositoryOrder: {
+            /**
+             * @description Parameters of the protocol. A configuration (`config`) and files (`file:...`) are refused;
+             *     other parameters are ignored.
+             * @default null
+             */
+            parameters: {
+                [key: string]: unknown;
+            } | null;
         };
         /** @description The result of the last rehearsal of a rollback. */
         RollbackReadiness: {
@@ -1098,11 +1216,7 @@ export interface components {
         Verdict: "hold" | "advance" | "abort" | "inconclusive";
         VersionReadiness: {
             version: string;
-            /**
-             * @description The state of the version: `incomplete`, `loading`, `available`, `draining`, `refused` or
-             *     `idle`.
-             */
-            state: string;
+            state: components["schemas"]["LoadState"];
             /** @description The role of an available version. */
             role?: components["schemas"]["VersionRole"] | null;
             /** @description The reason why the version does not answer. Absent if it answers. */
@@ -1528,6 +1642,140 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorDocument"];
+                };
+            };
+        };
+    };
+    getRepositoryIndex: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["IndexRequest"];
+            };
+        };
+        responses: {
+            /** @description The index. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IndexEntry"][];
+                };
+            };
+            /** @description The request was refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorDocument"];
+                };
+            };
+        };
+    };
+    loadModel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the model. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RepositoryOrder"];
+            };
+        };
+        responses: {
+            /** @description The order was carried out. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RepositoryAnswer"];
+                };
+            };
+            /** @description The request was refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorDocument"];
+                };
+            };
+        };
+    };
+    unloadModel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the model. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RepositoryOrder"];
+            };
+        };
+        responses: {
+            /** @description The order was carried out. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RepositoryAnswer"];
+                };
+            };
+            /** @description The request was refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorDocument"];
+                };
+            };
+        };
+    };
+    getLiveness: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Alive. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Liveness"];
+                };
+            };
+            /** @description Not alive. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Liveness"];
                 };
             };
         };

@@ -7,6 +7,7 @@
 pub(crate) mod error_document;
 pub(crate) mod history;
 pub(crate) mod readiness;
+pub(crate) mod repository;
 pub(crate) mod requests;
 pub(crate) mod rollout;
 pub(crate) mod start;

@@ -1,9 +1,19 @@
-//! `GET /readyz?verbose`: every model with its versions.
+//! `GET /livez` and `GET /readyz?verbose`: whether the server is alive, and every model with its
+//! versions.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{admin::nullable, rollout::role::VersionRole, suggestion::Suggestion};
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Liveness {
+    /// Whether the server is alive. If it is not, it must be restarted.
+    pub live: bool,
+    /// The reason why the server is not alive. Absent if it is alive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Readiness {
@@ -51,9 +61,7 @@ pub(crate) struct ModelReadiness {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct VersionReadiness {
     pub version: String,
-    /// The state of the version: `incomplete`, `loading`, `available`, `draining`, `refused` or
-    /// `idle`.
-    pub state: String,
+    pub state: LoadState,
     /// The role of an available version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<VersionRole>,
@@ -63,6 +71,37 @@ pub(crate) struct VersionReadiness {
     /// A problem with the files of a loaded version. Absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+}
+
+/// The state of a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LoadState {
+    /// Files of the version are missing.
+    Incomplete,
+    /// The version is being verified and loaded.
+    Loading,
+    /// The version is loaded and can answer.
+    Available,
+    /// The version was unloaded. Requests that use it are still answered.
+    Draining,
+    /// The version failed a check and never answers.
+    Refused,
+    /// The version is on disk, but not among the versions that are kept loaded.
+    Idle,
+}
+
+impl LoadState {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            LoadState::Incomplete => "incomplete",
+            LoadState::Loading => "loading",
+            LoadState::Available => "available",
+            LoadState::Draining => "draining",
+            LoadState::Refused => "refused",
+            LoadState::Idle => "idle",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

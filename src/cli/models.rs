@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    admin::readiness::{IgnoredDirectory, ModelReadiness, Readiness, VersionReadiness},
+    admin::readiness::{IgnoredDirectory, LoadState, ModelReadiness, Readiness, VersionReadiness},
     cli::{
         CommandOutcome,
         client::{Client, ServerArgs},
@@ -80,16 +80,16 @@ fn add_model(model: &ModelReadiness, table: &mut Table) {
 }
 
 fn version_cells(version: &VersionReadiness) -> [Cell; 4] {
-    let style = match version.state.as_str() {
-        "available" => Style::Good,
-        "refused" => Style::Bad,
-        "loading" | "incomplete" | "draining" => Style::Doubtful,
-        _ => Style::Plain,
+    let style = match version.state {
+        LoadState::Available => Style::Good,
+        LoadState::Refused => Style::Bad,
+        LoadState::Loading | LoadState::Incomplete | LoadState::Draining => Style::Doubtful,
+        LoadState::Idle => Style::Plain,
     };
     let note = version.reason.as_ref().or(version.warning.as_ref());
     [
         Cell::left(&version.version),
-        Cell::left(&version.state).style(style),
+        Cell::left(version.state.name()).style(style),
         Cell::left(version.role.map_or("", VersionRole::name)),
         Cell::left(note.map_or("", String::as_str)).style(Style::Dim),
     ]

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use crate::{
     actor::Actor,
     admin::status::ModelStatus,
@@ -19,7 +17,7 @@ use crate::{
     operate::{
         OperateError, Operator, decide::draft, is_due, lock, model::ModelControl, trouble::Trouble,
     },
-    rollout::state::ModelState,
+    rollout::state::{ModelState, RepairDetails},
 };
 
 /// The interval at which a process checks whether another process repaired the journal.
@@ -65,14 +63,15 @@ impl Operator {
         if model.head.seq >= seq {
             self.read_again(&mut model);
         }
+        let details = RepairDetails {
+            damaged: seq,
+            detail,
+            set_aside: places.into(),
+        };
         let repaired = DecisionDraft {
             from: model.written.stable.clone(),
             reason: Some(reason.clone()),
-            details: Some(json!({
-                "damaged": seq,
-                "detail": detail,
-                "set_aside": if let [place] = places.as_slice() { json!(place) } else { json!(places) },
-            })),
+            details: serde_json::to_value(details).ok(),
             ..draft(Action::Repair, actor.clone(), model.written.stable.clone())
         };
         if let Err(error) = self.append(&mut model, repaired) {

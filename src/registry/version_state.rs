@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{package::PackageError, registry::servable::Servable};
+use crate::{admin::readiness::LoadState, package::PackageError, registry::servable::Servable};
 
 #[derive(Clone)]
 pub(crate) struct VersionStatus {
@@ -28,15 +28,28 @@ pub(crate) enum VersionState {
 }
 
 impl VersionState {
-    pub(crate) fn name(&self) -> &'static str {
+    /// The state without its content, as it is reported.
+    pub(crate) fn load_state(&self) -> LoadState {
         match self {
-            VersionState::Incomplete { .. } => "incomplete",
-            VersionState::Loading => "loading",
-            VersionState::Available(_) => "available",
-            VersionState::Draining => "draining",
-            VersionState::Refused(_) => "refused",
-            VersionState::Idle => "idle",
+            VersionState::Incomplete { .. } => LoadState::Incomplete,
+            VersionState::Loading => LoadState::Loading,
+            VersionState::Available(_) => LoadState::Available,
+            VersionState::Draining => LoadState::Draining,
+            VersionState::Refused(_) => LoadState::Refused,
+            VersionState::Idle => LoadState::Idle,
         }
+    }
+
+    /// The loaded version. `None` if the version is not available.
+    pub(crate) fn servable(&self) -> Option<&Arc<Servable>> {
+        match self {
+            VersionState::Available(servable) => Some(servable),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.load_state().name()
     }
 
     /// Why the version does not answer. `None` if there is no reason to report.

@@ -191,7 +191,7 @@ impl GrpcInferenceService for InferenceService {
         let models = entries.into_iter().map(|entry| ModelIndex {
             name: entry.name,
             version: entry.version,
-            state: entry.state.to_owned(),
+            state: entry.state.name().to_owned(),
             reason: entry.reason,
         });
         Ok(Response::new(RepositoryIndexResponse {

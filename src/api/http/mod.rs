@@ -10,6 +10,7 @@ mod docs;
 mod exchange;
 mod invocations;
 mod model_documents;
+mod model_routes;
 mod negotiation;
 mod openapi;
 mod path;
@@ -20,6 +21,7 @@ mod problem;
 mod response;
 mod row_request;
 mod row_writer;
+mod schema_generator;
 mod segmented_body;
 mod v1;
 pub mod v2;
@@ -53,11 +55,11 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
             "/models/{name}/versions/{version}/predict",
             post(predict::one_version),
         )
-        .route("/models", get(model_documents::list))
-        .route("/models/{name}", get(model_documents::model))
+        .route("/models", get(model_routes::list))
+        .route("/models/{name}", get(model_routes::model))
         .route(
             "/models/{name}/versions/{version}",
-            get(model_documents::version),
+            get(model_routes::version),
         )
         .route("/livez", get(probes::live))
         .route("/readyz", get(probes::ready))

@@ -1,205 +1,133 @@
-//! `GET /models...`: the served models and their versions.
+//! The documents of `GET /models...`. The handlers write these types, and the OpenAPI document
+//! describes them.
 
-#![expect(
-    clippy::indexing_slicing,
-    reason = "members are set on documents that are created here as objects"
-)]
+use std::collections::BTreeMap;
 
-use std::{sync::Arc, time::Instant};
-
-use axum::{
-    extract::{Request, State},
-    response::Response,
-};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
-    api::{
-        Api,
-        context::Context,
-        http::{
-            path::{OnePart, TwoParts, one, two},
-            predict::Predict,
-            response::{json_document, refuse_unrouted},
-        },
-        refusal::Refusal,
+    admin::readiness::LoadState,
+    package::{
+        manifest::{FileEntry, Provenance},
+        serving::Risk,
     },
-    error::ErrorCode,
-    id::{ModelName, Version},
-    predict::PredictError,
-    registry::{
-        ServedModel, Snapshot, VersionState, VersionStatus, gate::Batching, servable::Servable,
-        traffic::Traffic, version_label::VersionLabel,
-    },
+    rollout::role::VersionRole,
 };
 
-pub(super) async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let snapshot = api.registry.snapshot();
-    let models: Vec<Value> = snapshot
-        .models
-        .iter()
-        .map(|(name, model)| overview(&snapshot, name, model))
-        .collect();
-    respond(&request, &json!({"models": models}))
+/// The served models.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(super) struct ModelList {
+    pub models: Vec<ModelOverview>,
 }
 
-pub(super) async fn model(
-    State(api): State<Arc<Api>>,
-    path: OnePart,
-    request: Request,
-) -> Response {
-    let name = one(path);
-    let snapshot = api.registry.snapshot();
-    match snapshot.models.get_key_value(name.as_str()) {
-        Some((name, model)) => respond(&request, &overview(&snapshot, name, model)),
-        None => refuse_unknown(
-            &api,
-            &request,
-            format!("there is no model \"{name}\"; /models lists the models"),
-        ),
-    }
+/// A model and its versions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(super) struct ModelOverview {
+    pub name: String,
+    /// Whether `POST /predict` is answered by this model.
+    pub default: bool,
+    /// Whether the server is ready only if this model is ready.
+    pub required: bool,
+    /// The version that answers requests that name no version. null if there is none.
+    pub stable: Option<String>,
+    /// The version that was decided to be stable, but is not loaded. null if there is none.
+    pub awaited: Option<String>,
+    /// The version that a rollback would restore. null if there is none.
+    pub previous: Option<String>,
+    /// The rollout in progress. null if there is none.
+    pub rollout: Option<RolloutStep>,
+    /// The version that the configuration sets. null if it sets none.
+    pub pinned: Option<String>,
+    /// The versions, lowest first.
+    pub versions: Vec<VersionSummary>,
 }
 
-pub(super) async fn version(
-    State(api): State<Arc<Api>>,
-    path: TwoParts,
-    request: Request,
-) -> Response {
-    let (name, version) = two(path);
-    let snapshot = api.registry.snapshot();
-    // If the path contains a label, the document describes the version with that label.
-    let label = VersionLabel::parse(&version).zip(snapshot.models.get(name.as_str()));
-    let version = match label.map(|(label, model)| model.labelled(&name, label, Instant::now())) {
-        Some(Ok(servable)) => servable.id().version.to_string(),
-        Some(Err(error)) => {
-            let error = PredictError::Route(error);
-            let refusal = Refusal::new(error.code(), error.to_string());
-            return refuse(&api, &request, &refusal);
-        }
-        None => version,
-    };
-    let found = snapshot
-        .models
-        .get_key_value(name.as_str())
-        .and_then(|(name, model)| {
-            let (version, status) = model
-                .versions
-                .iter()
-                .find(|(known, _)| known.as_str() == version)?;
-            Some((name, model, version, status))
-        });
-    match found {
-        Some((name, model, version, status)) => {
-            respond(&request, &details(name, model, version, status))
-        }
-        None => refuse_unknown(
-            &api,
-            &request,
-            format!("model \"{name}\" has no version \"{version}\"; /models/{name} lists them"),
-        ),
-    }
+/// The current step of a rollout. Its evidence is visible only on the admin listener.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(super) struct RolloutStep {
+    /// The name of the plan.
+    pub plan: String,
+    /// The index of the step, from 0.
+    pub step: usize,
+    pub candidates: Vec<CandidateWeight>,
+    /// The share of requests that are copied to the candidates.
+    pub shadow_share: f64,
 }
 
-fn refuse_unknown(api: &Api, request: &Request, detail: String) -> Response {
-    refuse(api, request, &Refusal::new(ErrorCode::NotFound, detail))
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(super) struct CandidateWeight {
+    pub version: String,
+    /// The share of requests that this candidate answers.
+    pub weight: f64,
 }
 
-fn refuse(api: &Api, request: &Request, refusal: &Refusal) -> Response {
-    refuse_unrouted(api, Predict, refusal, &Context::new(request.headers()))
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(super) struct VersionSummary {
+    pub version: String,
+    pub state: LoadState,
+    /// The reason why the version does not answer. Absent if it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// A problem with the files of a loaded version. Absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+    /// The role of an available version. Absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<VersionRole>,
+    /// The digest of an available version. Absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Whether a manifest verifies the files. Absent unless the version is available.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<bool>,
+    /// The time at which the package was packed. Absent for a bare graph, and unless the version is
+    /// available.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
 }
 
-fn respond(request: &Request, document: &Value) -> Response {
-    json_document(request, format!("{document}\n").into_bytes())
+/// A version with the documents of its package.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(super) struct VersionDetails {
+    #[serde(flatten)]
+    pub summary: VersionSummary,
+    /// The name of the model.
+    pub name: String,
+    /// Absent for a bare graph, and unless the version is available.
+    #[serde(flatten)]
+    pub package: Option<PackageDocuments>,
+    /// The files, by path. Absent unless the version is available.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<BTreeMap<String, FileEntry>>,
+    /// Absent unless the version is available.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving: Option<ServingSettings>,
 }
 
-fn overview(snapshot: &Snapshot, name: &ModelName, model: &ServedModel) -> Value {
-    let stable = model
-        .stable
-        .as_ref()
-        .map(|servable| servable.id().version.to_string());
-    let versions: Vec<Value> = model
-        .versions
-        .iter()
-        .map(|(version, status)| summary(model, version, status))
-        .collect();
-    json!({
-        "name": name.as_str(),
-        "default": snapshot.default.as_ref() == Some(name),
-        "required": snapshot.required.contains(name),
-        "stable": stable,
-        "awaited": model.awaited().map(|named| &named.version),
-        "previous": model.previous.as_ref().map(|servable| servable.id().version.to_string()),
-        "rollout": model.traffic.as_ref().map(|traffic| rollout(traffic)),
-        "pinned": model.pinned.as_ref().map(Version::as_str),
-        "versions": versions,
-    })
+/// The documents of a package, as its author wrote them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(super) struct PackageDocuments {
+    /// The content of `schema.json`.
+    pub schema: Value,
+    /// The content of `evaluation.json`. null if there is none.
+    pub evaluation: Option<Value>,
+    /// The content of `README.md`. null if there is none.
+    pub model_card: Option<String>,
+    pub provenance: Provenance,
 }
 
-/// The current step of the rollout. Its evidence is visible only on the admin listener.
-fn rollout(traffic: &Traffic) -> Value {
-    let step = &traffic.step;
-    let candidates: Vec<Value> = step
-        .candidates
-        .iter()
-        .zip(&step.weights)
-        .map(|(named, weight)| json!({"version": named.version, "weight": weight}))
-        .collect();
-    json!({"plan": step.plan.name, "step": step.number, "candidates": candidates, "shadow_share": step.shadow_share})
-}
-
-fn summary(model: &ServedModel, version: &Version, status: &VersionStatus) -> Value {
-    let mut entry = json!({"version": version.as_str(), "state": status.state.name()});
-    if let Some(reason) = status.state.reason() {
-        entry["reason"] = Value::String(reason);
-    }
-    if let Some(warning) = &status.warning {
-        entry["warning"] = Value::String(warning.clone());
-    }
-    // Only a loaded version can be described.
-    if let VersionState::Available(servable) = &status.state {
-        entry["role"] = json!(model.role(servable));
-        entry["digest"] = json!(servable.digest());
-        entry["verified"] = json!(servable.contents.is_verified());
-        if let Some(package) = servable.package() {
-            entry["created"] = json!(package.manifest.created);
-        }
-    }
-    entry
-}
-
-fn details(
-    name: &ModelName,
-    model: &ServedModel,
-    version: &Version,
-    status: &VersionStatus,
-) -> Value {
-    let mut document = summary(model, version, status);
-    document["name"] = json!(name.as_str());
-    if let VersionState::Available(servable) = &status.state {
-        if let Some(package) = servable.package() {
-            document["schema"] = package.parts.schema_document.clone();
-            document["evaluation"] = json!(package.parts.evaluation);
-            document["model_card"] = json!(package.parts.card);
-            document["provenance"] = json!(package.manifest.provenance);
-        }
-        document["files"] = json!(servable.contents.manifest().files);
-        document["serving"] = serving(servable);
-    }
-    document
-}
-
-fn serving(servable: &Servable) -> Value {
-    // The reason tells the author of the model how to enable batching.
-    let (batched, because) = match &servable.batching {
-        Batching::Rows => (true, None),
-        Batching::None { because } => (false, Some(because)),
-    };
-    json!({
-        "workers": servable.workers,
-        "intra_op_threads": servable.intra_op_threads,
-        "batched": batched,
-        "not_batched_because": because,
-        "max_batch_size": servable.batcher.policy().max_batch_size,
-        "risk": servable.package().and_then(|package| package.parts.serving.risk),
-    })
+/// How the server runs a version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub(super) struct ServingSettings {
+    pub workers: usize,
+    pub intra_op_threads: usize,
+    /// Whether requests share runs.
+    pub batched: bool,
+    /// The reason why requests do not share runs, for the author of the model. null if they do.
+    pub not_batched_because: Option<String>,
+    pub max_batch_size: usize,
+    /// null if the package declares no risk.
+    pub risk: Option<Risk>,
 }

@@ -16,7 +16,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    admin::readiness::{IgnoredDirectory, ModelReadiness, NotReady, Readiness, VersionReadiness},
+    admin::readiness::{
+        IgnoredDirectory, Liveness, ModelReadiness, NotReady, Readiness, VersionReadiness,
+    },
     api::{
         Api,
         context::Context,
@@ -36,10 +38,17 @@ pub(super) async fn live(extract::State(api): extract::State<Arc<Api>>) -> Respo
         let wedged = api.metrics.wedged_workers();
         return json_response(
             StatusCode::SERVICE_UNAVAILABLE,
-            &json!({"live": false, "reason": format!("{wedged} engine threads hang")}),
+            &Liveness {
+                live: false,
+                reason: Some(format!("{wedged} engine threads hang")),
+            },
         );
     }
-    json_response(StatusCode::OK, &json!({"live": true}))
+    let alive = Liveness {
+        live: true,
+        reason: None,
+    };
+    json_response(StatusCode::OK, &alive)
 }
 
 impl Api {
@@ -117,7 +126,7 @@ fn model_readiness(
         };
         VersionReadiness {
             version: version.to_string(),
-            state: status.state.name().to_owned(),
+            state: status.state.load_state(),
             role,
             reason: status.state.reason(),
             warning: status.warning.clone(),

@@ -45,6 +45,52 @@ pub(crate) struct PauseDetails {
     pub guard: Option<GuardMetric>,
 }
 
+/// The details of a `repair`. A reader accepts other members, so that every old entry stays valid.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct RepairDetails {
+    /// The number of the first damaged entry.
+    pub damaged: u64,
+    /// What was wrong with it.
+    pub detail: String,
+    pub set_aside: Places,
+}
+
+/// The directories to which a repair moved entries. A single one is written as a string.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Places {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Default for Places {
+    fn default() -> Places {
+        Places::Several(Vec::new())
+    }
+}
+
+impl From<Vec<String>> for Places {
+    fn from(mut places: Vec<String>) -> Places {
+        match (places.pop(), places.is_empty()) {
+            (Some(only), true) => Places::One(only),
+            (last, _) => {
+                places.extend(last);
+                Places::Several(places)
+            }
+        }
+    }
+}
+
+impl Places {
+    pub(crate) fn into_vec(self) -> Vec<String> {
+        match self {
+            Places::One(place) => vec![place],
+            Places::Several(places) => places,
+        }
+    }
+}
+
 /// The thresholds above which a run counts as slow or expensive. They are written when a step
 /// begins, so that they are the same on every replica and do not depend on the runs of the step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ mod rollout_state;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(crate) use details::{PauseDetails, StartDetails, StepDetails, Thresholds};
+pub(crate) use details::{PauseDetails, RepairDetails, StartDetails, StepDetails, Thresholds};
 pub(crate) use error::{Contradiction, EntryProblem, FoldError};
 pub(crate) use rollout_state::{PhaseState, RolloutState};
 
@@ -276,15 +276,7 @@ fn target(entry: &Entry) -> Result<VersionRef, EntryProblem> {
 /// The places to which a repair moved damaged entries. The entry contains a string, or a list if
 /// there are several.
 fn places_aside(entry: &Entry) -> Vec<String> {
-    let details = entry.details.as_ref();
-    let Some(places) = details.and_then(|details| details.get("set_aside")) else {
-        return Vec::new();
-    };
-    let places = places
-        .as_array()
-        .map_or(std::slice::from_ref(places), Vec::as_slice);
-    places
-        .iter()
-        .filter_map(|place| place.as_str().map(str::to_owned))
-        .collect()
+    read_details::<RepairDetails>(entry)
+        .map(|details| details.set_aside.into_vec())
+        .unwrap_or_default()
 }

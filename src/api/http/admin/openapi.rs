@@ -4,25 +4,22 @@
 use std::sync::LazyLock;
 
 use axum::{extract::Request, response::Response};
-use schemars::{
-    JsonSchema, SchemaGenerator,
-    generate::{Contract, SchemaSettings},
-};
+use schemars::{JsonSchema, SchemaGenerator, generate::Contract};
 use serde_json::{Map, Value, json};
 
 use crate::{
     admin::{
         error_document::ErrorDocument,
         history::History,
-        readiness::Readiness,
+        error_document::ErrorDocument,
+        readiness::{Liveness, Readiness},
+        repository::{IndexEntry, IndexRequest, RepositoryAnswer, RepositoryOrder},
         requests::{PromoteRequest, ReasonRequest, RollbackRequest, StartRequest},
         start::DryRun,
         status::{ModelStatus, ModelStatuses},
     },
-    api::http::admin::answer::document,
+    api::http::{admin::answer::document, schema_generator::schema_generator},
 };
-
-const COMPONENTS: &str = "/components/schemas";
 
 /// The document. It never changes while the server runs.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(build);
@@ -41,16 +38,9 @@ struct Schemas {
 
 impl Schemas {
     fn new() -> Schemas {
-        let generator = |contract: Contract| {
-            let mut settings = SchemaSettings::draft2020_12();
-            settings.definitions_path = COMPONENTS.into();
-            settings.contract = contract;
-            settings.meta_schema = None;
-            settings.into_generator()
-        };
         Schemas {
-            answers: generator(Contract::Serialize),
-            requests: generator(Contract::Deserialize),
+            answers: schema_generator(Contract::Serialize),
+            requests: schema_generator(Contract::Deserialize),
         }
     }
 
@@ -71,7 +61,16 @@ impl Schemas {
 
     /// Describes an order whose answer is the status of the model.
     fn post<B: JsonSchema>(&mut self, id: &str, summary: &str) -> Value {
-        let answer = self.answer::<ModelStatus>("The order was carried out.");
+        self.post_for::<B, ModelStatus>(id, summary, "The order was carried out.")
+    }
+
+    fn post_for<B: JsonSchema, A: JsonSchema>(
+        &mut self,
+        id: &str,
+        summary: &str,
+        description: &str,
+    ) -> Value {
+        let answer = self.answer::<A>(description);
         json!({"post": {
             "operationId": id,
             "summary": summary,
@@ -99,6 +98,8 @@ fn build() -> Value {
     let items = reads(&mut schemas)
         .into_iter()
         .chain(orders(&mut schemas))
+        .chain(repository(&mut schemas))
+        .chain([("/livez", liveness(&mut schemas))])
         .chain([("/readyz", readiness(&mut schemas))]);
     for (path, item) in items {
         paths.insert(path.to_owned(), with_model_parameter(path, item));
@@ -219,6 +220,37 @@ fn start(schemas: &mut Schemas) -> Value {
     item
 }
 
+/// The paths of the model repository extension of the Open Inference Protocol.
+fn repository(schemas: &mut Schemas) -> [(&'static str, Value); 3] {
+    let carried_out = "The order was carried out.";
+    [
+        (
+            "/v2/repository/index",
+            schemas.post_for::<IndexRequest, Vec<IndexEntry>>(
+                "getRepositoryIndex",
+                "Every version and its state.",
+                "The index.",
+            ),
+        ),
+        (
+            "/v2/repository/models/{name}/load",
+            schemas.post_for::<RepositoryOrder, RepositoryAnswer>(
+                "loadModel",
+                "Load a model, or load it again. Answers when the model is loaded.",
+                carried_out,
+            ),
+        ),
+        (
+            "/v2/repository/models/{name}/unload",
+            schemas.post_for::<RepositoryOrder, RepositoryAnswer>(
+                "unloadModel",
+                "Unload a model until it is loaded again.",
+                carried_out,
+            ),
+        ),
+    ]
+}
+
 fn readiness(schemas: &mut Schemas) -> Value {
     let verbose = json!([{
         "name": "verbose", "in": "query", "schema": {"type": "boolean"}, "allowEmptyValue": true,
@@ -231,6 +263,17 @@ fn readiness(schemas: &mut Schemas) -> Value {
         "responses": {
             "200": schemas.answer::<Readiness>("Ready."),
             "503": schemas.answer::<Readiness>("Not ready."),
+        },
+    }})
+}
+
+fn liveness(schemas: &mut Schemas) -> Value {
+    json!({"get": {
+        "operationId": "getLiveness",
+        "summary": "Whether the server is alive.",
+        "responses": {
+            "200": schemas.answer::<Liveness>("Alive."),
+            "503": schemas.answer::<Liveness>("Not alive."),
         },
     }})
 }

@@ -8,10 +8,11 @@ use axum::{
     response::Response,
     routing::post,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     actor::Actor,
+    admin::repository::{RepositoryAnswer, RepositoryOrder},
     api::{
         http::admin::{
             Admin,
@@ -63,7 +64,7 @@ async fn order(
         Err(refusal) => Err(refusal),
     };
     match outcome {
-        Ok(()) => document(&request, &json!({})),
+        Ok(()) => document(&request, &RepositoryAnswer {}),
         Err(refusal) => refuse(&request, refusal),
     }
 }
@@ -108,11 +109,11 @@ fn check_parameters(body: &[u8]) -> Result<(), Refusal> {
     }
     let malformed = || Refusal::new(ErrorCode::Malformed, "the body must be an object, or empty");
     let document: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
-    let parameters = document
-        .as_object()
-        .ok_or_else(malformed)?
-        .get("parameters")
-        .and_then(Value::as_object);
+    if !document.is_object() {
+        return Err(malformed());
+    }
+    let order: RepositoryOrder = serde_json::from_value(document).map_err(|_| malformed())?;
+    let parameters = order.parameters.as_object();
     let mut names = parameters.into_iter().flatten().map(|(name, _)| name);
     if names.any(|name| name == "config" || name.starts_with("file:")) {
         return Err(Refusal::new(

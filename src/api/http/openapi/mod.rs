@@ -11,12 +11,21 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
+use schemars::{SchemaGenerator, generate::Contract};
 use serde_json::{Map, Value, json};
 
 pub(crate) use request_examples::examples;
 
 use crate::{
-    api::{Api, http::response::json_document},
+    admin::readiness::{Liveness, Readiness},
+    api::{
+        Api,
+        http::{
+            model_documents::{ModelList, ModelOverview, VersionDetails},
+            response::json_document,
+            schema_generator::schema_generator,
+        },
+    },
     id::{ModelName, Version},
     registry::{ServedModel, Snapshot},
 };
@@ -47,6 +56,8 @@ struct Document {
     tags: Vec<Value>,
     paths: Map<String, Value>,
     schemas: Map<String, Value>,
+    /// Generates the schemas of predictd's own documents.
+    generator: SchemaGenerator,
     /// The paths of other protocols. They are added at the end, after predictd's own routes.
     protocol_paths: Map<String, Value>,
 }
@@ -61,6 +72,7 @@ impl Document {
             ],
             paths: Map::new(),
             schemas: Map::new(),
+            generator: schema_generator(Contract::Serialize),
             protocol_paths: Map::new(),
         };
         // A test parses this text, so parsing can't fail here.
@@ -123,17 +135,22 @@ impl Document {
     }
 
     fn add_catalogue(&mut self) {
-        let list = operations::document("models", "list_models", "The served models");
+        let list = self.generator.subschema_for::<ModelList>();
+        let list = operations::document("models", "list_models", "The served models", &list);
         self.add_path("/models", json!({"get": list}));
-        let model = operations::document("models", "get_model", "One model and its versions");
+        let model = self.generator.subschema_for::<ModelOverview>();
+        let model =
+            operations::document("models", "get_model", "One model and its versions", &model);
         self.add_path(
             "/models/{name}",
             operations::with_parameters(&model, &["name"]),
         );
+        let version = self.generator.subschema_for::<VersionDetails>();
         let version = operations::document(
             "models",
             "get_version",
             "One version: digest, schema, evaluation, model card",
+            &version,
         );
         self.add_path(
             "/models/{name}/versions/{version}",
@@ -142,11 +159,14 @@ impl Document {
     }
 
     fn add_probes(&mut self) {
-        let live = operations::probe("get_livez", "Whether the server is alive");
+        let live = self.generator.subschema_for::<Liveness>();
+        let live = operations::probe("get_livez", "Whether the server is alive", &live);
         self.add_path("/livez", json!({"get": live}));
+        let ready = self.generator.subschema_for::<Readiness>();
         let ready = operations::probe(
             "get_readyz",
             "Whether every required model answers; `?verbose` lists every version",
+            &ready,
         );
         self.add_path("/readyz", json!({"get": ready}));
         self.add_path("/metrics", json!({"get": operations::metrics()}));
@@ -154,6 +174,7 @@ impl Document {
 
     fn into_value(mut self) -> Value {
         self.paths.extend(self.protocol_paths);
+        self.schemas.extend(self.generator.take_definitions(true));
         json!({
             "openapi": "3.1.0",
             "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",

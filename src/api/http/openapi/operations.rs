@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::Schema;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -47,19 +48,19 @@ pub(super) fn prediction(servable: &Servable, summary: &str, id: &str) -> Value 
 }
 
 /// Describes the operation that reads a document about models.
-pub(super) fn document(tag: &str, id: &str, summary: &str) -> Value {
+pub(super) fn document(tag: &str, id: &str, summary: &str, schema: &Schema) -> Value {
     json!({
         "tags": [tag], "operationId": id, "summary": summary,
         "responses": {
-            "200": {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}},
+            "200": {"description": summary, "content": {"application/json": {"schema": schema}}},
             "404": {"description": "Unknown model or version", "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}},
         },
     })
 }
 
 /// Describes a probe. Its status is its result.
-pub(super) fn probe(id: &str, summary: &str) -> Value {
-    let content = json!({"application/json": {"schema": {"type": "object"}}});
+pub(super) fn probe(id: &str, summary: &str, schema: &Schema) -> Value {
+    let content = json!({"application/json": {"schema": schema}});
     json!({
         "tags": ["operation"], "operationId": id, "summary": summary,
         "responses": {"200": {"description": "Yes", "content": content}, "503": {"description": "No", "content": content}},

@@ -9,9 +9,11 @@ use axum::{
     response::Response,
 };
 use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
+    admin::repository::IndexRequest,
     api::{
         Api,
         context::Context,
@@ -214,14 +216,9 @@ pub(crate) async fn index(State(api): State<Arc<Api>>, request: Request) -> Resp
         Ok(body) => wants_ready_only(&body),
         Err(_) => Err(Refusal::too_large(MAX_INDEX_BODY)),
     };
-    let document = only_ready.map(|only_ready| {
-        let entries = oip::repository_index(&api.registry.snapshot(), only_ready);
-        entries
-            .iter()
-            .map(|entry| json!({"name": entry.name, "version": entry.version, "state": entry.state, "reason": entry.reason}))
-            .collect::<Value>()
-    });
-    answer(&api, &request, document)
+    let entries =
+        only_ready.map(|only_ready| oip::repository_index(&api.registry.snapshot(), only_ready));
+    answer(&api, &request, entries)
 }
 
 /// Whether the body is `{"ready": true}`, which selects only the versions that answer. Without a
@@ -232,14 +229,14 @@ fn wants_ready_only(body: &[u8]) -> Result<bool, Refusal> {
     }
     let malformed = || Refusal::malformed("the body must be an object like {\"ready\": true}");
     let document: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
-    let members = document.as_object().ok_or_else(malformed)?;
-    Ok(members
-        .get("ready")
-        .and_then(Value::as_bool)
-        .unwrap_or(false))
+    if !document.is_object() {
+        return Err(malformed());
+    }
+    let request: IndexRequest = serde_json::from_value(document).map_err(|_| malformed())?;
+    Ok(request.ready == Value::Bool(true))
 }
 
-fn answer(api: &Api, request: &Request, document: Result<Value, Refusal>) -> Response {
+fn answer(api: &Api, request: &Request, document: Result<impl Serialize, Refusal>) -> Response {
     match document {
         Ok(document) => respond(request, &document),
         Err(refusal) => refuse(api, request, &refusal),
@@ -250,8 +247,8 @@ fn refuse(api: &Api, request: &Request, refusal: &Refusal) -> Response {
     refuse_unrouted(api, V2, refusal, &Context::new(request.headers()))
 }
 
-fn respond(request: &Request, document: &Value) -> Response {
-    json_document(request, document.to_string().into_bytes())
+fn respond(request: &Request, document: &impl Serialize) -> Response {
+    json_document(request, serde_json::to_vec(document).unwrap_or_default())
 }
 
 fn probe(request: &Request, member: &str, is_good: bool) -> Response {
