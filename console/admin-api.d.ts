@@ -1170,6 +1170,9 @@ export interface components {
             kind: "name-candidate";
         } | {
             /** @constant */
+            kind: "choose-plan";
+        } | {
+            /** @constant */
             kind: "give-reason";
         } | {
             /** @constant */

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Suggestion {
     /// Name the candidate version of a rollout.
     NameCandidate,
+    /// Name a built-in plan, or send the text of a plan.
+    ChoosePlan,
     /// Repeat the request with a reason.
     GiveReason,
     /// Start the rollout anyway. This requires a reason, because a rollback would break callers who

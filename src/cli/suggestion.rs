@@ -6,6 +6,9 @@ use crate::suggestion::Suggestion;
 pub(super) fn command(suggestion: &Suggestion, model: &str) -> Option<String> {
     let text = match suggestion {
         Suggestion::NameCandidate => "add --to VERSION".to_owned(),
+        Suggestion::ChoosePlan => {
+            "set --plan to a built-in plan, or to the path of a plan file".to_owned()
+        }
         Suggestion::GiveReason => "add --reason TEXT".to_owned(),
         Suggestion::AllowForwardOnly => {
             "add --allow-forward-only --reason TEXT to start anyway".to_owned()

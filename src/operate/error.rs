@@ -22,7 +22,7 @@ pub(crate) enum OperateError {
     NoCandidate,
     #[error("{0} is named twice")]
     DuplicateCandidate(String),
-    #[error("there is no plan \"{0}\"; use {builtin}, or the path of a plan file", builtin = RolloutPlan::BUILTIN.join(", "))]
+    #[error("there is no plan \"{0}\"; use {builtin}", builtin = RolloutPlan::BUILTIN.join(", "))]
     UnknownPlan(String),
     #[error("invalid plan")]
     Plan(#[source] PlanError),
@@ -185,6 +185,7 @@ impl OperateError {
             OperateError::NoCandidate | OperateError::SeveralCandidates => {
                 Some(Suggestion::NameCandidate)
             }
+            OperateError::UnknownPlan(_) => Some(Suggestion::ChoosePlan),
             OperateError::ReasonRequired(_) => Some(Suggestion::GiveReason),
             OperateError::NotVerified(_) => Some(Suggestion::ConfigureOperators),
             OperateError::RolloutInProgress { .. } => Some(Suggestion::AbortRollout),

@@ -116,7 +116,7 @@ const REFUSED: &[(&[&str], &[&str])] = &[
         &[
             "rollout", "start", "churn", "--to", "1.1.0", "--plan", "bold",
         ],
-        &["(400)", "no plan \"bold\""],
+        &["(400)", "no plan \"bold\"", "the path of a plan file"],
     ),
     (
         &[

@@ -116,6 +116,17 @@ fn decisions_are_refused_with_a_reason() {
             "{path} {body}: {status} {detail}"
         );
     }
+    // Only the command line can read the file of a plan, so only the command line names it.
+    let unknown = json!({"to": ["1.1.0"], "plan": {"name": "bold"}});
+    let (_, detail) = refused("churn/rollout/start", unknown.clone());
+    assert!(
+        detail.contains("blue-green") && !detail.contains("file"),
+        "{detail}"
+    );
+    assert_eq!(
+        server.suggestion_after("churn/rollout/start", &unknown),
+        json!({"kind": "choose-plan"})
+    );
     let dry = server.decide(
         "churn/rollout/start",
         &json!({"to": ["1.1.0"], "dry_run": true}),

@@ -6,6 +6,9 @@ use crate::suggestion::Suggestion;
 pub(super) fn hint(suggestion: &Suggestion) -> Option<String> {
     let text = match suggestion {
         Suggestion::NameCandidate => "name the version in \"to\"".to_owned(),
+        Suggestion::ChoosePlan => {
+            "send \"plan\": {\"name\": NAME} with a built-in plan, or {\"text\": TOML}".to_owned()
+        }
         Suggestion::GiveReason => "add a \"reason\"".to_owned(),
         Suggestion::AllowForwardOnly => {
             "to start anyway, send \"allow_forward_only\": true with a \"reason\"".to_owned()
