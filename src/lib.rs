@@ -72,7 +72,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | names, identities, time, digests, settings, metrics | [`id`], [`actor`], [`suggestion`], [`error`], [`clock`], [`digest`], [`config`], [`metrics`] |
+//! | names, identities, time, digests, settings, metrics | [`id`], [`actor`], [`suggestion`], [`load_state`], [`error`], [`clock`], [`digest`], [`config`], [`metrics`] |
 //! | values, and the signature of a graph | [`tensor`] |
 //! | the ONNX file, read without the runtime: whether its graph keeps rows apart | [`graph`] |
 //! | the contract with callers | [`schema`] |
@@ -145,6 +145,7 @@ mod error;
 pub mod graph;
 pub mod id;
 mod journal;
+mod load_state;
 mod metrics;
 mod operate;
 pub mod package;

@@ -14,10 +14,11 @@ use std::{
 };
 
 /// (module, the modules that it may import).
-const LAYERS: [(&str, &[&str]); 27] = [
+const LAYERS: [(&str, &[&str]); 28] = [
     ("actor", &[]),
     ("id", &[]),
     ("suggestion", &[]),
+    ("load_state", &[]),
     ("error", &[]),
     ("clock", &[]),
     ("digest", &[]),
@@ -28,10 +29,11 @@ const LAYERS: [(&str, &[&str]); 27] = [
     ("schema", &[]),
     ("security", &["actor", "digest"]),
     ("decode", &["schema", "tensor"]),
-    ("transform", &["schema", "decode", "tensor"]),
+    ("transform", &["error", "schema", "decode", "tensor"]),
     (
         "package",
         &[
+            "error",
             "graph",
             "id",
             "digest",
@@ -43,19 +45,35 @@ const LAYERS: [(&str, &[&str]); 27] = [
     ),
     (
         "compat",
-        &["package", "schema", "decode", "transform", "tensor"],
+        &[
+            "error",
+            "package",
+            "schema",
+            "decode",
+            "transform",
+            "tensor",
+        ],
     ),
     ("journal", &["actor", "id", "clock", "digest"]),
     ("rollout", &["actor", "clock", "journal"]),
     (
         "admin",
-        &["actor", "suggestion", "compat", "journal", "rollout"],
+        &[
+            "actor",
+            "suggestion",
+            "load_state",
+            "compat",
+            "journal",
+            "rollout",
+        ],
     ),
-    ("engine", &["graph", "metrics", "tensor"]),
+    ("engine", &["error", "graph", "metrics", "tensor"]),
     (
         "registry",
         &[
+            "error",
             "suggestion",
+            "load_state",
             "id",
             "clock",
             "config",
@@ -349,6 +367,27 @@ fn modules_import_only_from_lower_layers() {
             }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Below `predict` each layer has its own error types. It may use `crate::error` only to print them.
+#[test]
+fn error_codes_are_named_only_above_the_registry() {
+    const NAMING: [&str; 6] = [
+        "src/error.rs",
+        "src/metrics/",
+        "src/predict/",
+        "src/operate/",
+        "src/api/",
+        "src/app/",
+    ];
+    let wrong: Vec<String> = source_texts()
+        .into_iter()
+        .filter(|(path, text)| {
+            text.contains("ErrorCode") && !NAMING.iter().any(|place| path.starts_with(place))
+        })
+        .map(|(path, _)| path)
+        .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

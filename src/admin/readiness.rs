@@ -4,7 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{admin::nullable, rollout::role::VersionRole, suggestion::Suggestion};
+use crate::{admin::nullable, suggestion::Suggestion};
+pub(crate) use crate::{load_state::LoadState, rollout::role::VersionRole};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Liveness {
@@ -71,37 +72,6 @@ pub(crate) struct VersionReadiness {
     /// A problem with the files of a loaded version. Absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
-}
-
-/// The state of a version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum LoadState {
-    /// Files of the version are missing.
-    Incomplete,
-    /// The version is being verified and loaded.
-    Loading,
-    /// The version is loaded and can answer.
-    Available,
-    /// The version was unloaded. Requests that use it are still answered.
-    Draining,
-    /// The version failed a check and never answers.
-    Refused,
-    /// The version is on disk, but not among the versions that are kept loaded.
-    Idle,
-}
-
-impl LoadState {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            LoadState::Incomplete => "incomplete",
-            LoadState::Loading => "loading",
-            LoadState::Available => "available",
-            LoadState::Draining => "draining",
-            LoadState::Refused => "refused",
-            LoadState::Idle => "idle",
-        }
-    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

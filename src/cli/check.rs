@@ -144,9 +144,10 @@ impl WouldBeServer<'_> {
         let refused = self.refuses(directory, &id).unwrap_or_default();
         for error in &refused {
             say!(
-                "{}\n  FAILED  {:<14} {error}",
+                "{}\n  FAILED  {:<14} {}",
                 directory.display(),
-                error.check
+                error.check,
+                text_with_sources(error)
             );
         }
         refused.is_empty()
@@ -177,7 +178,7 @@ impl WouldBeServer<'_> {
             refused.extend(
                 opened
                     .err()
-                    .map(|error| PackageError::new("graph", MODEL_FILE, error.to_string())),
+                    .map(|error| PackageError::caused_by("graph", MODEL_FILE, "", error)),
             );
         }
         Ok(refused)

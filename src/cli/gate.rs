@@ -8,7 +8,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::{
     cli::CommandOutcome,
     engine::infer::{OnnxEngine, Runtime},
-    error::text_with_sources,
     package::{PackageError, bare},
     registry::{
         gate::{self, GateOptions, PassedGraph},
@@ -50,7 +49,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         std::process::exit(code)
     })?;
     let outcome = Runtime::load(&args.library)
-        .map_err(|error| PackageError::new("runtime", "", text_with_sources(&error)))
+        .map_err(|error| PackageError::caused_by("runtime", "", "", error))
         .and_then(|runtime| {
             let options = GateOptions {
                 bare: args.bare,

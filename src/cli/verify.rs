@@ -161,7 +161,7 @@ fn report(
             report["batched"] = json!(verdict.batching == Batching::Rows);
         }
         Err(error) => {
-            report["failure"] = json!({"check": error.check, "file": error.file, "field": error.field, "detail": error.detail})
+            report["failure"] = json!({"check": error.check, "file": error.file, "field": error.field, "detail": error.full_detail()})
         }
     }
     report

@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use difference::{Difference, Severity};
 
 use crate::{
+    error::text_with_sources,
     package::{Parts, Transform},
     tensor::signature::Signature,
 };
@@ -171,7 +172,7 @@ fn bind(parts: &Parts, graph: &Signature, differences: &mut Vec<Difference>) -> 
                 Severity::Breaking,
                 "graph",
                 "",
-                format!("does not fit its package: {error}"),
+                format!("does not fit its package: {}", text_with_sources(&error)),
             ));
             None
         }

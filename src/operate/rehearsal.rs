@@ -17,7 +17,10 @@ use crate::{
     id::ModelName,
     journal::entry::VersionRef,
     operate::{Operator, compatibility::CallerCompatibility, lock, model::ModelControl},
-    package::golden::{self, Mismatch},
+    package::{
+        PostprocessFault,
+        golden::{self, Mismatch},
+    },
     registry::{
         gate::{OWN_LIMITS, zeros},
         package_copies::NotRestorable,
@@ -28,7 +31,6 @@ use crate::{
         columns::Columns,
     },
     tensor::Tensors,
-    transform::postprocess::PostprocessFault,
 };
 
 /// Timeout of one answer.

@@ -119,10 +119,10 @@ pub(crate) fn read_config(model_directory: &Path) -> Result<Option<TritonConfig>
     match read_inside(model_directory, CONFIG_FILE, MAX_CONFIG_BYTES) {
         Ok(text) => triton_config::parse(&text)
             .map(Some)
-            .map_err(|error| PackageError::new("config", CONFIG_FILE, error.to_string())),
+            .map_err(|error| PackageError::caused_by("config", CONFIG_FILE, "", error)),
         // TensorFlow Serving and KServe have no such file.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(PackageError::io(CONFIG_FILE, &error)),
+        Err(error) => Err(PackageError::io(CONFIG_FILE, error)),
     }
 }
 
@@ -293,7 +293,7 @@ fn read_labels(directory: &Path, file: &str) -> Result<Arc<[String]>, PackageErr
         ));
     }
     let text = read_inside(directory, file, MAX_LABEL_BYTES)
-        .map_err(|error| PackageError::io(file, &error))?;
+        .map_err(|error| PackageError::io(file, error))?;
     let labels: Vec<String> = text
         .lines()
         .take(MAX_LABELS)
@@ -310,6 +310,7 @@ mod tests {
     use tempfile::TempDir;
 
     use crate::{
+        error::text_with_sources,
         id::{ModelId, ModelName, Version},
         package::{
             PackageError,
@@ -363,7 +364,7 @@ mod tests {
     }
 
     fn refused(files: &[(&str, &str)]) -> String {
-        open(repository(files).path()).err().unwrap().to_string()
+        text_with_sources(&open(repository(files).path()).err().unwrap())
     }
 
     #[test]
@@ -392,7 +393,7 @@ mod tests {
         let read = |name: &str| read_config(&directory.path().join(name));
         assert_eq!(read("m").unwrap().unwrap().max_batch_size, 4);
         assert_eq!(
-            read("n").unwrap_err().to_string(),
+            text_with_sources(&read("n").unwrap_err()),
             "config.pbtxt: line 1: the text in quotes does not end"
         );
         assert_eq!(read("o"), Ok(None));

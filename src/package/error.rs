@@ -1,17 +1,21 @@
 //! `PackageError`: why a package or an import is rejected.
 
-use std::fmt;
+use std::{error::Error, fmt, sync::Arc};
+
+use crate::error::text_with_sources;
 
 /// An error that names the file, the place in the file, and the violated rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct PackageError {
     /// The check of the load gate that failed. It is the `reason` of the rejection in metrics.
     pub check: &'static str,
     pub(crate) file: String,
     /// The JSON pointer or line. Empty if the error concerns the whole file.
     pub field: String,
-    /// The rule, and the value that violates it.
-    pub detail: String,
+    /// The rule, and the value that violates it. Empty if the source says it.
+    detail: String,
+    /// It is shared, because the state of a version keeps the error.
+    source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl PackageError {
@@ -21,6 +25,20 @@ impl PackageError {
             file: file.to_owned(),
             field: String::new(),
             detail: detail.into(),
+            source: None,
+        }
+    }
+
+    /// The error for another error. `detail` is empty if the source says what is wrong.
+    pub(crate) fn caused_by(
+        check: &'static str,
+        file: &str,
+        detail: &str,
+        source: impl Error + Send + Sync + 'static,
+    ) -> PackageError {
+        PackageError {
+            source: Some(Arc::new(source)),
+            ..PackageError::new(check, file, detail)
         }
     }
 
@@ -36,8 +54,21 @@ impl PackageError {
     }
 
     /// The error for a file that can't be read.
-    pub fn io(file: &str, error: &std::io::Error) -> PackageError {
-        PackageError::new("files", file, format!("can't be read: {error}"))
+    pub fn io(file: &str, error: std::io::Error) -> PackageError {
+        PackageError::caused_by("files", file, "can't be read", error)
+    }
+
+    /// The detail with the text of the sources, without the place.
+    pub(crate) fn full_detail(&self) -> String {
+        let source = self
+            .source
+            .as_deref()
+            .map(|source| text_with_sources(source));
+        match source {
+            None => self.detail.clone(),
+            Some(source) if self.detail.is_empty() => source,
+            Some(source) => format!("{}: {source}", self.detail),
+        }
     }
 }
 
@@ -45,11 +76,27 @@ impl fmt::Display for PackageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // An error of the whole version has neither file nor field.
         let place = [self.file.as_str(), self.field.as_str()].join(" ");
-        match place.trim() {
-            "" => f.write_str(&self.detail),
-            place => write!(f, "{place}: {}", self.detail),
+        match (place.trim(), self.detail.as_str(), &self.source) {
+            ("", "", Some(source)) => source.fmt(f),
+            ("", detail, _) => f.write_str(detail),
+            (place, "", _) => f.write_str(place),
+            (place, detail, _) => write!(f, "{place}: {detail}"),
         }
     }
 }
 
-impl std::error::Error for PackageError {}
+impl Error for PackageError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &dyn Error)
+    }
+}
+
+/// Errors are equal if they have the same texts: a source can't be compared.
+impl PartialEq for PackageError {
+    fn eq(&self, other: &PackageError) -> bool {
+        (self.check, &self.file, &self.field) == (other.check, &other.file, &other.field)
+            && self.full_detail() == other.full_detail()
+    }
+}
+
+impl Eq for PackageError {}

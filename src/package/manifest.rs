@@ -68,10 +68,10 @@ impl Manifest {
             std::io::ErrorKind::NotFound => {
                 PackageError::new("manifest", FILE, "is missing: the package is not packed")
             }
-            _ => PackageError::io(FILE, &error),
+            _ => PackageError::io(FILE, error),
         })?;
         let manifest: Manifest = serde_json::from_slice(&text)
-            .map_err(|error| PackageError::new("manifest", FILE, error.to_string()))?;
+            .map_err(|error| PackageError::caused_by("manifest", FILE, "", error))?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -156,7 +156,7 @@ impl Manifest {
             .filter(|path| path != FILE)
         {
             let (digest, size) = Digest::of_file(&directory.join(&path))
-                .map_err(|error| PackageError::io(&path, &error))?;
+                .map_err(|error| PackageError::io(&path, error))?;
             listing.push((path.clone(), digest));
             files.insert(
                 path,
@@ -253,7 +253,7 @@ impl Manifest {
         }
         self.files.iter().try_for_each(|(path, entry)| {
             let found =
-                hash(&directory.join(path)).map_err(|error| PackageError::io(path, &error))?;
+                hash(&directory.join(path)).map_err(|error| PackageError::io(path, error))?;
             entry.check(path, found)
         })
     }
@@ -313,7 +313,7 @@ pub fn copy_files<'a>(
 /// # Errors
 /// If a symlink leaves the directory: the package could read any file of the server.
 pub fn list_files(directory: &Path) -> Result<Vec<String>, PackageError> {
-    let root = fs_err::canonicalize(directory).map_err(|error| PackageError::io("", &error))?;
+    let root = fs_err::canonicalize(directory).map_err(|error| PackageError::io("", error))?;
     let mut files = Vec::new();
     walk(&root, &PathBuf::new(), &mut files)?;
     files.sort();
@@ -322,9 +322,9 @@ pub fn list_files(directory: &Path) -> Result<Vec<String>, PackageError> {
 
 fn walk(root: &Path, relative: &Path, files: &mut Vec<String>) -> Result<(), PackageError> {
     let entries = fs_err::read_dir(root.join(relative))
-        .map_err(|error| PackageError::io(&relative.to_string_lossy(), &error))?;
+        .map_err(|error| PackageError::io(&relative.to_string_lossy(), error))?;
     for entry in entries {
-        let entry = entry.map_err(|error| PackageError::io(&relative.to_string_lossy(), &error))?;
+        let entry = entry.map_err(|error| PackageError::io(&relative.to_string_lossy(), error))?;
         let path = relative.join(entry.file_name());
         // The list is hashed as text with one path a line, so a path must fit into a line.
         let Some(text) = path.to_str().filter(|text| is_plain(text)) else {
@@ -335,7 +335,7 @@ fn walk(root: &Path, relative: &Path, files: &mut Vec<String>) -> Result<(), Pac
             ));
         };
         let target =
-            fs_err::canonicalize(entry.path()).map_err(|error| PackageError::io(text, &error))?;
+            fs_err::canonicalize(entry.path()).map_err(|error| PackageError::io(text, error))?;
         if !target.starts_with(root) {
             return Err(PackageError::new(
                 "files",

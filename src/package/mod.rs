@@ -22,6 +22,8 @@ pub use error::PackageError;
 pub use parts::Parts;
 pub use transform::{Transform, locate};
 
+pub(crate) use crate::transform::postprocess::PostprocessFault;
+
 use crate::{id::ModelId, package::manifest::Manifest};
 
 pub(crate) const MODEL_FILE: &str = "model.onnx";

@@ -111,7 +111,7 @@ fn read_serving(directory: &Path) -> Result<Serving, PackageError> {
         return Ok(Serving::default());
     };
     let serving: Serving = serde_json::from_value(document)
-        .map_err(|error| PackageError::new("serving", SERVING_FILE, error.to_string()))?;
+        .map_err(|error| PackageError::caused_by("serving", SERVING_FILE, "", error))?;
     // A batch of 0 rows would never run a request.
     if serving.batching.max_batch_size == Some(0) {
         return Err(
@@ -135,7 +135,7 @@ fn read_text(directory: &Path, file: &str) -> Result<Option<String>, PackageErro
     match fs_err::read_to_string(directory.join(file)) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(PackageError::io(file, &error)),
+        Err(error) => Err(PackageError::io(file, error)),
     }
 }
 
@@ -150,7 +150,7 @@ fn read_json(directory: &Path, file: &str) -> Result<Option<Value>, PackageError
     };
     serde_json::from_str(&text)
         .map(Some)
-        .map_err(|error| PackageError::new(check, file, format!("is not JSON: {error}")))
+        .map_err(|error| PackageError::caused_by(check, file, "is not JSON", error))
 }
 
 /// Rejects unknown members. An unknown member is a typo, or a feature of a later format. If it were

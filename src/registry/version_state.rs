@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{admin::readiness::LoadState, package::PackageError, registry::servable::Servable};
+use crate::{
+    error::text_with_sources, load_state::LoadState, package::PackageError,
+    registry::servable::Servable,
+};
 
 #[derive(Clone)]
 pub(crate) struct VersionStatus {
@@ -56,7 +59,9 @@ impl VersionState {
     pub(crate) fn reason(&self) -> Option<String> {
         match self {
             VersionState::Incomplete { missing } => Some(missing.clone()),
-            VersionState::Refused(error) => Some(format!("{}: {error}", error.check)),
+            VersionState::Refused(error) => {
+                Some(format!("{}: {}", error.check, text_with_sources(error)))
+            }
             VersionState::Loading
             | VersionState::Available(_)
             | VersionState::Draining

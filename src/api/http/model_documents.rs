@@ -8,12 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    admin::readiness::LoadState,
+    admin::readiness::{LoadState, VersionRole},
     package::{
         manifest::{FileEntry, Provenance},
         serving::Risk,
     },
-    rollout::role::VersionRole,
 };
 
 /// The served models.

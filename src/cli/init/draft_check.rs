@@ -35,7 +35,10 @@ pub(super) fn try_draft(
     let tried = match bind(directory, &graph.signature) {
         Ok((parts, transform)) => take_rows(&parts, &transform, &inputs.rows),
         Err(error) if !inputs.hints.is_empty() => {
-            bail!("nothing was drafted: --column does not fit this graph: {error}")
+            bail!(
+                "nothing was drafted: --column does not fit this graph: {}",
+                text_with_sources(&error)
+            )
         }
         Err(error) => Err(DraftFault::NotAPackage(error)),
     };

@@ -24,6 +24,7 @@ use crate::{
         staging::Staging,
         typed,
     },
+    error::text_with_sources,
     id::ModelId,
     package::{
         PackageError, Parts, SCHEMA_FILE,
@@ -164,7 +165,7 @@ pub(super) fn say_check(check: &PassedCheck) {
 }
 
 pub(super) fn say_failure(error: &PackageError) {
-    say!("  FAILED  {:<14} {error}", error.check);
+    say!("  FAILED  {:<14} {}", error.check, text_with_sources(error));
 }
 
 /// Copies all files except the manifest into a staging directory.

@@ -19,6 +19,7 @@ use crate::{
         },
         runtime_message::{explain_load_failure, weights_exceed_limit},
     },
+    error::text_with_sources,
     graph::{Edited, GraphAnalysis, locale, model::Model, wire::Malformed, zipmap},
     tensor::signature::{Signature, Symbols, TensorSpec},
 };
@@ -223,7 +224,8 @@ fn malformed(path: &Path, error: &Malformed) -> EngineError {
 impl EngineFactory for OnnxFactory {
     fn make(&self) -> Result<Box<dyn Engine>, EngineError> {
         let path = match &self.locate_verified {
-            Some(locate) => locate().map_err(|error| load_error(&self.path, error.to_string()))?,
+            Some(locate) => locate()
+                .map_err(|error| load_error(&self.path, text_with_sources(error.as_ref())))?,
             None => self.path.clone(),
         };
         let session = make_session(&self.runtime, &path, self.edited.as_ref(), self.resources)?;

@@ -10,7 +10,6 @@ use serde::{
 use serde_json::Value;
 
 use crate::{
-    error::text_with_sources,
     package::{PackageError, import::resolve_inside},
     tensor::DataType,
 };
@@ -148,7 +147,7 @@ impl MlModel {
             std::io::ErrorKind::NotFound => {
                 PackageError::new("mlflow", FILE, missing_text(directory))
             }
-            _ => PackageError::io(FILE, &error),
+            _ => PackageError::io(FILE, error),
         })?;
         // The file may be a link that leads to any YAML file of the machine.
         let path = resolve_inside(directory, &path)?;
@@ -161,13 +160,13 @@ impl MlModel {
             ));
         }
         MlModel::parse(
-            &fs_err::read_to_string(&path).map_err(|error| PackageError::io(FILE, &error))?,
+            &fs_err::read_to_string(&path).map_err(|error| PackageError::io(FILE, error))?,
         )
     }
 
     fn parse(text: &str) -> Result<MlModel, PackageError> {
         serde_norway::from_str(text).map_err(|error| {
-            PackageError::new("mlflow", FILE, format!("can't be read as YAML: {error}"))
+            PackageError::caused_by("mlflow", FILE, "can't be read as YAML", error)
         })
     }
 
@@ -181,7 +180,7 @@ impl MlModel {
             return Ok(None);
         };
         parse_inputs(text).map(Some).map_err(|error| {
-            PackageError::new("mlflow", FILE, text_with_sources(&error)).at("/signature/inputs")
+            PackageError::caused_by("mlflow", FILE, "", error).at("/signature/inputs")
         })
     }
 }
@@ -417,7 +416,7 @@ utc_time_created: '2026-11-20 08:15:30.123456'
             "flavors: {onnx: {}}",
             "a: b: c",
         ] {
-            let error = MlModel::parse(text).unwrap_err().to_string();
+            let error = text_with_sources(&MlModel::parse(text).unwrap_err());
             assert!(
                 error.starts_with("MLmodel: can't be read as YAML"),
                 "{text}: {error}"
@@ -438,11 +437,8 @@ utc_time_created: '2026-11-20 08:15:30.123456'
         assert!(MlModel::parse(&(bomb.clone() + "run_id: *a29\n")).is_err());
         assert!(MlModel::parse(&(bomb + "flavors: {onnx: *a29}\n")).is_err());
         let many: String = (0..1000).map(|index| format!("  f{index}: *x\n")).collect();
-        assert!(
-            MlModel::parse(&format!("x: &x {}\nflavors:\n{many}", "y".repeat(10_000)))
-                .unwrap_err()
-                .to_string()
-                .contains("more than")
-        );
+        let text = format!("x: &x {}\nflavors:\n{many}", "y".repeat(10_000));
+        let error = MlModel::parse(&text).unwrap_err();
+        assert!(text_with_sources(&error).contains("more than"));
     }
 }

@@ -89,11 +89,11 @@ pub fn copy_graph(
     };
     // The graph is read once, so that the copy has exactly the bytes whose files are listed.
     let bytes =
-        fs_err::read(resolve(graph)?).map_err(|error| PackageError::io(MODEL_FILE, &error))?;
+        fs_err::read(resolve(graph)?).map_err(|error| PackageError::io(MODEL_FILE, error))?;
     let external = external::files(&bytes)
-        .map_err(|error| PackageError::new("files", MODEL_FILE, error.to_string()))?;
+        .map_err(|error| PackageError::caused_by("files", MODEL_FILE, "", error))?;
     let copied = |file: &str, result: std::io::Result<()>| {
-        result.map_err(|error| PackageError::io(file, &error))
+        result.map_err(|error| PackageError::io(file, error))
     };
     copied(MODEL_FILE, fs_err::write(package.join(MODEL_FILE), &bytes))?;
     // The graph may be large, and only the names of its files are needed from here.
@@ -111,13 +111,14 @@ pub fn copy_graph(
         }
         let source = resolve(&graph.with_file_name(file)).map_err(|error| match root {
             Some(_) => error,
-            None => PackageError {
-                detail: format!(
+            None => PackageError::new(
+                error.check,
+                &error.file,
+                format!(
                     "{}; the graph keeps weights in this file: put it next to the graph",
-                    error.detail
+                    error.full_detail()
                 ),
-                ..error
-            },
+            ),
         })?;
         let target = package.join(file);
         let copy = || {
@@ -140,7 +141,7 @@ fn resolve_inside(root: &Path, path: &Path) -> Result<std::path::PathBuf, Packag
     let resolve = |path: &Path| {
         fs_err::canonicalize(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => PackageError::new("files", &name, "is missing"),
-            _ => PackageError::io(&name, &error),
+            _ => PackageError::io(&name, error),
         })
     };
     let target = resolve(path)?;
@@ -183,7 +184,7 @@ fn card(
 mod tests {
     use std::path::Path;
 
-    use crate::package::import::copy_graph;
+    use crate::{error::text_with_sources, package::import::copy_graph};
 
     #[test]
     fn a_graph_is_copied_with_its_external_data_only() {
@@ -205,9 +206,7 @@ mod tests {
         let (root, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let graph = root.path().join("model.onnx");
         let refused = || {
-            copy_graph(&graph, Some(root.path()), target.path())
-                .unwrap_err()
-                .to_string()
+            text_with_sources(&copy_graph(&graph, Some(root.path()), target.path()).unwrap_err())
         };
         assert_eq!(refused(), "model.onnx: is missing");
         std::os::unix::fs::symlink(fixtures.join("add_sub.onnx"), &graph).unwrap();

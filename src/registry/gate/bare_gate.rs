@@ -57,7 +57,7 @@ pub(crate) fn check_graph(
         &directory.join(MODEL_FILE),
         options.intra_op_threads,
     )
-    .map_err(|error| graph_error(&error))?;
+    .map_err(graph_error)?;
     let analysis = analyse(&factory, engine.signature())?;
     reporter.passed(
         "graph",
@@ -112,7 +112,7 @@ fn analyse(factory: &OnnxFactory, signature: &Signature) -> Result<GraphAnalysis
             "gives no output: a response would be empty",
         ));
     }
-    let analysis = factory.about().map_err(|error| graph_error(&error))?;
+    let analysis = factory.about().map_err(graph_error)?;
     check_names(&analysis)?;
     Ok(analysis)
 }

@@ -68,7 +68,7 @@ fn golden_row(
             )
         })?;
         signature.check_inputs(&inputs).map_err(|error| {
-            PackageError::new("preprocessing", PREPROCESSING_FILE, error.to_string())
+            PackageError::caused_by("preprocessing", PREPROCESSING_FILE, "", error)
         })?;
         Ok(GoldenRow { line, inputs })
     };

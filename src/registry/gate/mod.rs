@@ -93,8 +93,8 @@ pub fn zeros(signature: &Signature) -> Tensors {
     signature.zeros()
 }
 
-fn graph_error(error: &EngineError) -> PackageError {
-    PackageError::new("graph", MODEL_FILE, error.to_string())
+fn graph_error(error: EngineError) -> PackageError {
+    PackageError::caused_by("graph", MODEL_FILE, "", error)
 }
 
 /// Rejects names that contain a NUL: callers name inputs and outputs, and the runtime ends a name

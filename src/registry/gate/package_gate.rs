@@ -136,7 +136,7 @@ impl OpenedPackage {
             &directory.join(MODEL_FILE),
             options.intra_op_threads,
         )
-        .map_err(|error| graph_error(&error))?;
+        .map_err(graph_error)?;
         reporter.passed(
             "graph",
             describe_signature(factory.signature(), factory.symbols()),
@@ -150,7 +150,7 @@ impl OpenedPackage {
         // The optional inputs that the package sets change the signature, and the analysis of the
         // rows.
         factory.feed(|name| parts.feeds(name));
-        let analysis = factory.about().map_err(|error| graph_error(&error))?;
+        let analysis = factory.about().map_err(graph_error)?;
         check_names(&analysis)?;
         if let Some(time) = &analysis.time_first {
             return Err(PackageError::new("graph", MODEL_FILE, time.clone()));

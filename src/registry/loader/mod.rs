@@ -15,7 +15,6 @@ use crate::{
         Engine, EngineError, EngineFactory,
         infer::{OnnxEngine, OnnxFactory, Resources, Runtime},
     },
-    error::text_with_sources,
     id::ModelId,
     metrics::Metrics,
     package::{
@@ -176,7 +175,7 @@ impl Loader {
     ) -> Result<(OnnxFactory, OnnxEngine), PackageError> {
         let (factory, first) =
             OnnxFactory::open(&self.runtime, &directory.join(MODEL_FILE), resources)
-                .map_err(|error| graph_error(&error))?;
+                .map_err(graph_error)?;
         let (manifest, directory) = (manifest.clone(), directory.to_path_buf());
         let copy = self
             .copies
@@ -198,8 +197,8 @@ impl Loader {
     }
 }
 
-fn graph_error(error: &EngineError) -> PackageError {
-    PackageError::new("graph", MODEL_FILE, error.to_string())
+fn graph_error(error: EngineError) -> PackageError {
+    PackageError::caused_by("graph", MODEL_FILE, "", error)
 }
 
 /// Checks that the files did not change between the gate and the load. Otherwise the loaded files
@@ -230,13 +229,13 @@ fn make_engines(
 ) -> Result<Vec<Box<dyn Engine>>, PackageError> {
     let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(first)];
     while engines.len() < workers {
-        engines.push(factory.make().map_err(|error| graph_error(&error))?);
+        engines.push(factory.make().map_err(graph_error)?);
     }
     if let Some(warm_up) = warm_up {
         for engine in &mut engines {
-            engine.run(warm_up).map_err(|error| {
-                PackageError::new("warm-up", MODEL_FILE, text_with_sources(&error))
-            })?;
+            engine
+                .run(warm_up)
+                .map_err(|error| PackageError::caused_by("warm-up", MODEL_FILE, "", error))?;
         }
     }
     Ok(engines)

@@ -2,7 +2,10 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use crate::{id::Version, package::PackageError, registry::integrity::IntegrityError};
+use crate::{
+    error::text_with_sources, id::Version, package::PackageError,
+    registry::integrity::IntegrityError,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CopyError {
@@ -46,12 +49,17 @@ impl fmt::Display for NotRestorable {
         write!(f, "the files of {} ", self.version)?;
         match &self.files {
             FilesLoss::Gone => f.write_str("are gone")?,
-            FilesLoss::Changed(error) => write!(f, "differ from the loaded ones ({error})")?,
+            FilesLoss::Changed(error) => write!(
+                f,
+                "differ from the loaded ones ({})",
+                text_with_sources(error.as_ref())
+            )?,
         }
         if let Some(error) = &self.copy {
             write!(
                 f,
-                ", and its copy in the state directory is damaged ({error})"
+                ", and its copy in the state directory is damaged ({})",
+                text_with_sources(error.as_ref())
             )?;
         }
         f.write_str(": it answers from memory, and a restart would lose it; put them back")

@@ -81,10 +81,11 @@ impl GateTrial {
         report: &mut dyn FnMut(PassedCheck),
     ) -> Result<TrialResult, PackageError> {
         let no_child = |error: std::io::Error| {
-            PackageError::new(
+            PackageError::caused_by(
                 "gate",
                 &self.executable.to_string_lossy(),
-                format!("the gate's process can't be started: {error}"),
+                "the gate's process can't be started",
+                error,
             )
         };
         let mut child = self.start(directory, options).map_err(no_child)?;
@@ -142,12 +143,8 @@ impl GateTrial {
                     field,
                     detail,
                 }) => {
-                    return Some(Err(PackageError {
-                        check: known_check(&check),
-                        file,
-                        field,
-                        detail,
-                    }));
+                    let error = PackageError::new(known_check(&check), &file, detail);
+                    return Some(Err(error.at(&field)));
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     let detail = progress.timeout_detail(self.timeout);

@@ -59,16 +59,11 @@ impl Reporter {
         let passed = outcome.is_ok();
         print_message(&match outcome {
             Ok(result) => TrialMessage::Passed(result),
-            Err(PackageError {
-                check,
-                file,
-                field,
-                detail,
-            }) => TrialMessage::Failed {
-                check: check.to_owned(),
-                file,
-                field,
-                detail,
+            Err(error) => TrialMessage::Failed {
+                check: error.check.to_owned(),
+                detail: error.full_detail(),
+                file: error.file,
+                field: error.field,
             },
         });
         passed

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
+    error::text_with_sources,
     id::{ModelName, Version},
     journal::entry::VersionRef,
     metrics::LoadOutcome,
@@ -209,7 +210,8 @@ impl RegistryLoop {
         tracked.warning = check_same_files(servable, found).err().map(|error| {
             format!(
                 "the files of this version were changed and are refused, the loaded ones stay in \
-                 use: {error}"
+                 use: {}",
+                text_with_sources(&error)
             )
         });
         if let Some(warning) = &tracked.warning {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    error::text_with_sources,
     id::{ModelId, ModelName, Version},
     metrics::LoadOutcome,
     package::{MODEL_FILE, PackageError},
@@ -268,10 +269,11 @@ impl RegistryLoop {
             .metrics
             .version(id.name.as_str(), id.version.as_str());
         Servable::start(loaded, handles, &self.parts.supervisor).map_err(|error| {
-            LoadFailure::Refused(PackageError::new(
+            LoadFailure::Refused(PackageError::caused_by(
                 "runtime",
                 "",
-                format!("no thread for its workers: {error}"),
+                "no thread for its workers",
+                error,
             ))
         })
     }
@@ -297,7 +299,10 @@ impl RegistryLoop {
         }
         tracked.forgiven = Some(ForgivenFailure { fingerprint, scan });
         tracked.state = VersionState::Incomplete {
-            missing: format!("its files may not be complete yet: {error}"),
+            missing: format!(
+                "its files may not be complete yet: {}",
+                text_with_sources(error)
+            ),
         };
         true
     }
@@ -313,7 +318,7 @@ impl RegistryLoop {
             model = %name,
             version = %version,
             reason = error.check,
-            error = %error,
+            error = %text_with_sources(&error),
             "refused"
         );
         let outcome = LoadOutcome::Refused {

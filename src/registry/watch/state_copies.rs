@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::{
+    error::text_with_sources,
     id::{ModelName, Version},
     package::PackageError,
     registry::{
@@ -29,8 +30,10 @@ impl fmt::Display for FilesProblem<'_> {
         match self {
             FilesProblem::Incomplete(detail) => write!(f, "{detail}; {RULE}"),
             // This error already contains the rule.
-            FilesProblem::Rejected(error) if error.check == "journal" => error.fmt(f),
-            FilesProblem::Rejected(error) => write!(f, "{error}; {RULE}"),
+            FilesProblem::Rejected(error) if error.check == "journal" => {
+                f.write_str(&text_with_sources(*error))
+            }
+            FilesProblem::Rejected(error) => write!(f, "{}; {RULE}", text_with_sources(*error)),
         }
     }
 }
@@ -166,7 +169,7 @@ impl RegistryLoop {
                     model = %name,
                     version = %version,
                     reason = error.check,
-                    error = %error,
+                    error = %text_with_sources(&error),
                     "refused"
                 );
             }

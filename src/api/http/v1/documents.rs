@@ -23,7 +23,7 @@ use crate::{
         oip,
         refusal::Refusal,
     },
-    error::ErrorCode,
+    error::{ErrorCode, text_with_sources},
     id::{ModelName, Version},
     registry::{VersionState, VersionStatus, route::Target, version_label::VersionLabel},
     tensor::{DataType, Dim, signature::TensorSpec},
@@ -122,7 +122,7 @@ fn version_status(version: &Version, status: &VersionStatus) -> Value {
     };
     // TensorFlow Serving reports a version that failed to load as an error in its status.
     let (code, message) = match &status.state {
-        VersionState::Refused(error) => ("FAILED_PRECONDITION", error.to_string()),
+        VersionState::Refused(error) => ("FAILED_PRECONDITION", text_with_sources(error)),
         _ => ("OK", String::new()),
     };
     json!({"version": version.as_str(), "state": state, "status": {"error_code": code, "error_message": message}})

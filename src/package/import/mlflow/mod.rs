@@ -98,7 +98,7 @@ pub(crate) fn import(
     let mut notes = Vec::new();
     let columns = signature_columns(model, signature, &mut notes)?;
     let mut drafted = draft(signature, &DraftSources::default())
-        .map_err(|error| PackageError::new("schema", MODEL_FILE, error.to_string()))?;
+        .map_err(|error| PackageError::caused_by("schema", MODEL_FILE, "", error))?;
     let mut rows = example
         .map(|example| input_example::rows(example, columns.as_deref(), signature))
         .unwrap_or_default();

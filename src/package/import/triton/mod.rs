@@ -63,7 +63,7 @@ pub(crate) fn import(
         outputs: refine(&signature.outputs, &config.outputs, config.max_batch_size),
     };
     let mut drafted = draft(&known, &DraftSources::default())
-        .map_err(|error| PackageError::new("schema", MODEL_FILE, error.to_string()))?;
+        .map_err(|error| PackageError::caused_by("schema", MODEL_FILE, "", error))?;
     drafted.schema["input"]["title"] = json!(format!("Input of {}", source.id.name));
 
     let mut report = ImportReport::default();
@@ -250,6 +250,7 @@ mod tests {
     use serde_json::json;
 
     use crate::{
+        error::text_with_sources,
         package::import::{
             Imported,
             triton::{find_versions, import},
@@ -413,7 +414,7 @@ mod tests {
                     version
                         .as_ref()
                         .err()
-                        .map(ToString::to_string)
+                        .map(|error| text_with_sources(error))
                         .unwrap_or_default(),
                 )
             })

@@ -35,7 +35,7 @@ pub(crate) fn find_versions(directory: &Path) -> Result<Vec<FoundVersion>, Packa
     if is_model {
         // The path may be `.`, which has no name, or a link, which has another name.
         let absolute =
-            fs_err::canonicalize(directory).map_err(|error| PackageError::io("", &error))?;
+            fs_err::canonicalize(directory).map_err(|error| PackageError::io("", error))?;
         let name = absolute
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
@@ -62,7 +62,7 @@ fn is_number(name: &str) -> bool {
 
 /// The directories in a directory, in the order of their numbers.
 fn directories(directory: &Path) -> Result<Vec<(String, PathBuf)>, PackageError> {
-    let failed = |error: std::io::Error| PackageError::io(&directory.to_string_lossy(), &error);
+    let failed = |error: std::io::Error| PackageError::io(&directory.to_string_lossy(), error);
     let mut found = Vec::new();
     for entry in fs_err::read_dir(directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -136,8 +136,7 @@ fn find_graph(version: &Path) -> Result<PathBuf, PackageError> {
     if graph.is_file() {
         return Ok(graph);
     }
-    let entries =
-        fs_err::read_dir(version).map_err(|error| PackageError::io(MODEL_FILE, &error))?;
+    let entries = fs_err::read_dir(version).map_err(|error| PackageError::io(MODEL_FILE, error))?;
     let mut others: Vec<String> = entries
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
