@@ -120,7 +120,8 @@
 //! - A decision is about a package with a digest: other bytes under the same version get no
 //!   traffic.
 //! - Callers get an error as an [`ErrorCode`](error::ErrorCode). Below `predict` each layer has its
-//!   own error types.
+//!   own error types. The text of an error describes its own layer. `error::text_with_sources` adds
+//!   the sources where a text leaves the process.
 
 #![deny(missing_docs, unreachable_pub)]
 // Tables of cases may be long in tests.

@@ -391,6 +391,44 @@ fn error_codes_are_named_only_above_the_registry() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The lines of variants whose text contains their source, which `text_with_sources` prints.
+fn repeated_sources(text: &str) -> Vec<String> {
+    let mut attribute = String::new();
+    let mut found = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("#[error(") {
+            attribute = line.to_owned();
+        } else if !attribute.is_empty() && !attribute.ends_with(")]") {
+            attribute += line;
+        } else {
+            let tuple = line.contains("(#[source]") || line.contains("(#[from]");
+            let member = line.starts_with("source: ");
+            if tuple && attribute.contains("{0}") || member && attribute.contains("{source}") {
+                found.push(line.to_owned());
+            }
+            // The next text begins another variant.
+            if line.ends_with("),") || line.ends_with("},") || line == "}" {
+                attribute.clear();
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn errors_do_not_repeat_their_sources() {
+    let wrong: Vec<String> = source_texts()
+        .into_iter()
+        // Its sources are predicates, which can't be printed alone.
+        .filter(|(path, _)| path != "src/operate/rehearsal.rs")
+        .flat_map(|(path, text)| {
+            let lines = repeated_sources(&text);
+            lines.into_iter().map(move |line| format!("{path}: {line}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn libraries_are_named_only_in_their_modules() {
     let mut wrong = Vec::new();
@@ -428,6 +466,10 @@ fn the_checks_find_violations() {
         imported("use crate::error::ErrorCode;", "crate::"),
         ["error"]
     );
+    let error = "#[error(\n\"a: {0}\"\n)]\nA(#[source] B),\n#[error(\"c\")]\nC(#[from] D),\n";
+    assert_eq!(repeated_sources(error), ["A(#[source] B),"]);
+    let members = "#[error(\"a: {source}\")]\nA {\nb: u8,\nsource: B,\n},\n";
+    assert_eq!(repeated_sources(members), ["source: B,"]);
     let tests = "\n#[cfg(test)]\nmod tests {\n    use x;\n}\n";
     assert_eq!(without_tests(&format!("a{tests}")), Some("a\n"));
     assert_eq!(without_tests(&format!("a{tests}b\n")), None);

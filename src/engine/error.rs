@@ -4,7 +4,8 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum EngineError {
-    /// The graph could not be loaded.
+    /// The graph could not be loaded. `detail` is the runtime's message without the directories of
+    /// the server. The runtime's own error is not the source, because it names them.
     #[error("loading {file}: {detail}")]
     Load { file: String, detail: String },
     /// The graph rejected its inputs, or failed on them.

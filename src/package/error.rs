@@ -100,3 +100,32 @@ impl PartialEq for PackageError {
 }
 
 impl Eq for PackageError {}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use crate::{error::text_with_sources, package::PackageError};
+
+    #[test]
+    fn the_place_comes_before_the_detail_and_its_source() {
+        let missing = || io::Error::other("no such file");
+        let io = PackageError::io("a.json", missing());
+        assert_eq!(io.to_string(), "a.json: can't be read");
+        assert_eq!(
+            text_with_sources(&io),
+            "a.json: can't be read: no such file"
+        );
+        assert_eq!(io.full_detail(), "can't be read: no such file");
+        let caused = PackageError::caused_by("files", "a.json", "", missing()).at("/x");
+        assert_eq!(text_with_sources(&caused), "a.json /x: no such file");
+        assert_eq!(caused.full_detail(), "no such file");
+        let everywhere = PackageError::caused_by("runtime", "", "", missing());
+        assert_eq!(text_with_sources(&everywhere), "no such file");
+        assert_eq!(
+            PackageError::new("files", "a.json", "can't be read: no such file"),
+            io,
+            "the gate's process sends the text"
+        );
+    }
+}

@@ -12,10 +12,23 @@ pub struct GoldenExample {
     pub tolerance: f64,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+/// A line of `golden.jsonl` that is not an example.
+#[derive(Debug)]
 pub(crate) struct GoldenError {
+    /// The line number, from 1.
     pub line: usize,
-    pub detail: String,
+    pub fault: GoldenFault,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GoldenFault {
+    /// The line is not JSON, or not the JSON of an example.
+    #[error(transparent)]
+    Line(serde_json::Error),
+    #[error("\"output\" must be an object of response fields")]
+    Output,
+    #[error("\"tolerance\" must be 0 or more")]
+    Tolerance,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -49,21 +62,19 @@ pub(crate) fn parse(text: &str) -> Result<Vec<GoldenExample>, GoldenError> {
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())
     {
-        let wrong = |detail: String| GoldenError {
+        let wrong = |fault: GoldenFault| GoldenError {
             line: index + 1,
-            detail,
+            fault,
         };
         let line: GoldenLine<'_> =
-            serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
+            serde_json::from_str(line).map_err(|error| wrong(GoldenFault::Line(error)))?;
         // The answer of every model is an object of its fields.
         if !line.output.is_object() {
-            return Err(wrong(
-                "\"output\" must be an object of response fields".to_owned(),
-            ));
+            return Err(wrong(GoldenFault::Output));
         }
         // The negated comparison also rejects NaN.
         if !(line.tolerance >= 0.0 && line.tolerance.is_finite()) {
-            return Err(wrong("\"tolerance\" must be 0 or more".to_owned()));
+            return Err(wrong(GoldenFault::Tolerance));
         }
         // The input stays text, so that numbers keep their digits until the decoder reads them.
         examples.push(GoldenExample {

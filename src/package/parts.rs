@@ -127,7 +127,8 @@ fn read_golden(directory: &Path) -> Result<Vec<GoldenExample>, PackageError> {
         return Ok(Vec::new());
     };
     golden::parse(&text).map_err(|error| {
-        PackageError::new("golden", GOLDEN_FILE, error.detail).at(&format!("line {}", error.line))
+        PackageError::caused_by("golden", GOLDEN_FILE, "", error.fault)
+            .at(&format!("line {}", error.line))
     })
 }
 
