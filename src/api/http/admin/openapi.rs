@@ -11,7 +11,6 @@ use crate::{
     admin::{
         error_document::ErrorDocument,
         history::History,
-        error_document::ErrorDocument,
         readiness::{Liveness, Readiness},
         repository::{IndexEntry, IndexRequest, RepositoryAnswer, RepositoryOrder},
         requests::{PromoteRequest, ReasonRequest, RollbackRequest, StartRequest},
