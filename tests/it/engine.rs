@@ -287,11 +287,12 @@ fn a_hanging_worker_is_replaced() {
         models.path(),
         &[("runtime.workers", "1"), ("runtime.max_wedged", "2")],
     );
-    // A run of x takes time in proportion to the square of x: about ten seconds for 0.5.
+    // A run of x takes time in proportion to the square of x: about ten seconds for 0.5. The
+    // deadline is long enough that the run begins before it, even on a busy machine.
     let hang = || {
         let response = server
             .post("/models/huge/predict")
-            .header("x-request-timeout-ms", "100")
+            .header("x-request-timeout-ms", "1000")
             .body("{\"x\": 0.5}")
             .send()
             .unwrap();
