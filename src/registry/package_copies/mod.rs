@@ -23,6 +23,7 @@ use crate::{
     clock,
     config::StateConfig,
     digest::Digest,
+    error::text_with_sources,
     id::{ModelName, PredictionId},
     journal::entry::VersionRef,
     package::{bare::ModelFiles, manifest},
@@ -167,7 +168,7 @@ impl PackageCopies {
                     tracing::warn!(
                         model = %id.name,
                         version = %id.version,
-                        damage = %damage,
+                        damage = %text_with_sources(&damage),
                         "the copy of a package was damaged and is replaced"
                     );
                 }
