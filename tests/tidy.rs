@@ -370,7 +370,8 @@ fn modules_import_only_from_lower_layers() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Below `predict` each layer has its own error types. It may use `crate::error` only to print them.
+/// Below `predict` each layer has its own error types. It may use `crate::error` only to print
+/// them.
 #[test]
 fn error_codes_are_named_only_above_the_registry() {
     const NAMING: [&str; 6] = [

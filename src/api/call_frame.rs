@@ -1,6 +1,6 @@
-//! `CallFrame`: the part of a request that all protocols share, around `Predictor::predict`: the deadline,
-//! offloading of heavy work, timing and counting. A protocol only reads its messages and writes its
-//! responses.
+//! `CallFrame`: the part of a request that all protocols share, around `Predictor::predict`: the
+//! deadline, offloading of heavy work, timing and counting. A protocol only reads its messages and
+//! writes its responses.
 
 use std::time::{Duration, Instant};
 

@@ -84,8 +84,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     outcome
 }
 
-/// Creates a predictor for this package only. Also returns the number of requests that may be in work at
-/// once.
+/// Creates a predictor for this package only. Also returns the number of requests that may be in
+/// work at once.
 fn predictor(
     package: ModelPackage,
     config: &Config,

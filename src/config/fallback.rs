@@ -8,10 +8,12 @@ use crate::id::ModelName;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FallbackConfig {
-    /// Failures that cause a fallback. There is no fallback unless both keys are set.
+    /// Failures that cause a fallback. There is no fallback without the section; the default is all
+    /// four.
     #[schemars(extend("x-example" = r#"["error", "timeout", "overloaded", "nan"]"#))]
     pub on: Vec<FallbackOn>,
-    /// Sources of the fallback, tried in this order. The constant is in the package's serving.json.
+    /// Sources of the fallback, tried in this order. The default is previous, then the constant of
+    /// the package's serving.json.
     #[schemars(extend("x-example" = r#"["previous", "model:churn-small", "constant"]"#))]
     pub to: Vec<FallbackTo>,
 }

@@ -226,8 +226,8 @@ mod tests {
         );
     }
 
-    /// Refuses a request in the dialect and counts it. Checks that the status of the response is the
-    /// label `code` of the count.
+    /// Refuses a request in the dialect and counts it. Checks that the status of the response is
+    /// the label `code` of the count.
     fn check_counted<D: Dialect>(dialect: D, code: ErrorCode, expected: u16) {
         let metrics = Metrics::new(0.0).unwrap();
         let protocol = dialect.protocol();
