@@ -6,7 +6,10 @@ use std::{
     time::Instant,
 };
 
-use crate::engine::{Engine, pool::Pool, supervisor::Slot, worker::Worker};
+use crate::{
+    engine::{Engine, pool::Pool, supervisor::Slot, worker::Worker},
+    error::text_with_sources,
+};
 
 /// Starts a worker thread and registers it with the supervisor.
 pub(super) fn spawn(pool: &Arc<Pool>, engine: Box<dyn Engine>) -> std::io::Result<()> {
@@ -77,8 +80,8 @@ fn start_replacement(pool: &Arc<Pool>) {
     let started = pool
         .factory
         .make()
-        .map_err(|error| error.to_string())
-        .and_then(|engine| spawn(pool, engine).map_err(|error| error.to_string()));
+        .map_err(|error| text_with_sources(&error))
+        .and_then(|engine| spawn(pool, engine).map_err(|error| text_with_sources(&error)));
     pool.lock().starting -= 1;
     match started {
         Ok(()) => tracing::warn!(model = %pool.name, "a replacement engine worker started"),

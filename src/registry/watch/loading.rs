@@ -20,7 +20,11 @@ use crate::{
         reconcile::CopyProgress,
         servable::{LoadedVersion, Servable},
         source::FoundDirectory,
-        watch::{RegistryLoop, state_copies::FilesProblem, tracked::ForgivenFailure},
+        watch::{
+            RegistryLoop,
+            state_copies::{FilesProblem, log_rejection},
+            tracked::ForgivenFailure,
+        },
     },
 };
 
@@ -314,13 +318,7 @@ impl RegistryLoop {
         error: PackageError,
         elapsed: Duration,
     ) {
-        tracing::error!(
-            model = %name,
-            version = %version,
-            reason = error.check,
-            error = %text_with_sources(&error),
-            "refused"
-        );
+        log_rejection(name, version, &error);
         let outcome = LoadOutcome::Refused {
             reason: error.check,
         };

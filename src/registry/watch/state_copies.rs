@@ -24,6 +24,17 @@ pub(super) enum FilesProblem<'a> {
     Rejected(&'a PackageError),
 }
 
+/// Logs that a version is rejected and has no copy that could be served.
+pub(super) fn log_rejection(name: &ModelName, version: &Version, error: &PackageError) {
+    tracing::error!(
+        model = %name,
+        version = %version,
+        reason = error.check,
+        error = %text_with_sources(error),
+        "refused"
+    );
+}
+
 impl fmt::Display for FilesProblem<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const RULE: &str = "a changed package needs a new version";
@@ -165,13 +176,7 @@ impl RegistryLoop {
         }
         for (version, error) in evicted {
             if !self.use_copy(name, &version, &FilesProblem::Rejected(&error)) {
-                tracing::error!(
-                    model = %name,
-                    version = %version,
-                    reason = error.check,
-                    error = %text_with_sources(&error),
-                    "refused"
-                );
+                log_rejection(name, &version, &error);
             }
         }
     }
