@@ -72,7 +72,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | names, identities, time, digests, settings, metrics | [`id`], [`actor`], [`suggestion`], [`load_state`], [`error`], [`clock`], [`digest`], [`config`], [`metrics`] |
+//! | names, identities, time, digests, documents, settings, metrics | [`id`], [`actor`], [`suggestion`], [`load_state`], [`error`], [`clock`], [`digest`], [`pointer`], [`document`], [`config`], [`metrics`] |
 //! | values, and the signature of a graph | [`tensor`] |
 //! | the ONNX file, read without the runtime: whether its graph keeps rows apart | [`graph`] |
 //! | the contract with callers | [`schema`] |
@@ -141,6 +141,7 @@ pub mod compat;
 pub mod config;
 pub mod decode;
 mod digest;
+pub mod document;
 pub mod engine;
 mod error;
 pub mod graph;
@@ -150,6 +151,7 @@ mod load_state;
 mod metrics;
 mod operate;
 pub mod package;
+mod pointer;
 mod predict;
 pub mod registry;
 pub mod rollout;

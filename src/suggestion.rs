@@ -24,7 +24,7 @@ pub(crate) enum Suggestion {
     StartRollout { to: String },
     /// Roll back to the version.
     RollBack { to: String },
-    /// Roll back to a version that was never stable. This requires a reason. If `to` is `None`, the
+    /// Roll back to a version that was never stable. This requires a reason. Without `to`, the
     /// operator chooses the version.
     RollBackToNeverStable { to: Option<String> },
     /// Start a rollout to the version, or roll back to it. The version was never stable, so a

@@ -14,7 +14,7 @@ use std::{
 };
 
 /// (module, the modules that it may import).
-const LAYERS: [(&str, &[&str]); 28] = [
+const LAYERS: [(&str, &[&str]); 30] = [
     ("actor", &[]),
     ("id", &[]),
     ("suggestion", &[]),
@@ -22,18 +22,24 @@ const LAYERS: [(&str, &[&str]); 28] = [
     ("error", &[]),
     ("clock", &[]),
     ("digest", &[]),
-    ("config", &["id"]),
+    ("pointer", &[]),
+    ("document", &["pointer"]),
+    ("config", &["document", "id"]),
     ("metrics", &["clock", "error"]),
     ("tensor", &[]),
     ("graph", &["tensor"]),
-    ("schema", &[]),
+    ("schema", &["pointer"]),
     ("security", &["actor", "digest"]),
-    ("decode", &["schema", "tensor"]),
-    ("transform", &["error", "schema", "decode", "tensor"]),
+    ("decode", &["document", "schema", "tensor"]),
+    (
+        "transform",
+        &["error", "document", "schema", "decode", "tensor"],
+    ),
     (
         "package",
         &[
             "error",
+            "document",
             "graph",
             "id",
             "digest",
@@ -55,7 +61,7 @@ const LAYERS: [(&str, &[&str]); 28] = [
         ],
     ),
     ("journal", &["actor", "id", "clock", "digest"]),
-    ("rollout", &["actor", "clock", "journal"]),
+    ("rollout", &["actor", "clock", "document", "journal"]),
     (
         "admin",
         &[
@@ -113,6 +119,7 @@ const LAYERS: [(&str, &[&str]); 28] = [
         &[
             "actor",
             "admin",
+            "document",
             "error",
             "suggestion",
             "id",
@@ -136,6 +143,7 @@ const LAYERS: [(&str, &[&str]); 28] = [
         &[
             "actor",
             "admin",
+            "document",
             "suggestion",
             "id",
             "error",
@@ -173,6 +181,7 @@ const LAYERS: [(&str, &[&str]); 28] = [
         "cli",
         &[
             "error",
+            "document",
             "admin",
             "suggestion",
             "app",

@@ -2,7 +2,8 @@
 
 use std::{fmt::Write, path::PathBuf};
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     app,
@@ -11,7 +12,7 @@ use crate::{
         EngineFactory,
         infer::{OnnxFactory, Runtime},
     },
-    package::ModelPackage,
+    package::{ModelPackage, manifest::Manifest, serving::Serving},
     schema::Pii,
     tensor::signature::TensorSpec,
 };
@@ -36,25 +37,64 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let (mut factory, _) = OnnxFactory::open(&runtime, &package.model_path(), 1)?;
     factory.feed(|name| package.parts.feeds(name));
     if args.json {
-        let side = |specs: Vec<(&TensorSpec, &[String])>| {
-            let one = |(spec, names): (&TensorSpec, &[String])| json!({"name": &*spec.name, "datatype": spec.datatype.numpy_name(), "shape": spec.shape.to_string(), "dimensions": names});
-            specs.into_iter().map(one).collect::<Vec<_>>()
-        };
-        let [inputs, outputs] = factory.signature().sides(factory.symbols()).map(side);
-        let document = json!({
-            "manifest": package.manifest,
-            "graph": {"inputs": inputs, "outputs": outputs},
-            "schema": package.parts.schema_document,
-            "preprocessing": package.parts.preprocessing,
-            "serving": package.parts.serving,
-            "golden_examples": package.parts.golden.len(),
-            "evaluation": package.parts.evaluation,
-        });
+        let document = PackageDocument::new(&package, &factory);
         say!("{}", serde_json::to_string_pretty(&document)?);
     } else {
         say!("{}", describe(&package, &factory).trim_end());
     }
     Ok(CommandOutcome::Done)
+}
+
+/// The JSON output.
+#[derive(Serialize)]
+struct PackageDocument<'a> {
+    manifest: &'a Manifest,
+    graph: GraphDocument<'a>,
+    schema: &'a Value,
+    preprocessing: Option<&'a Value>,
+    serving: &'a Serving,
+    golden_examples: usize,
+    evaluation: Option<&'a Value>,
+}
+
+#[derive(Serialize)]
+struct GraphDocument<'a> {
+    inputs: Vec<TensorDocument<'a>>,
+    outputs: Vec<TensorDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct TensorDocument<'a> {
+    name: &'a str,
+    datatype: &'static str,
+    shape: String,
+    /// The names of the dimensions. Empty for a dimension without a name.
+    dimensions: &'a [String],
+}
+
+impl<'a> PackageDocument<'a> {
+    fn new(package: &'a ModelPackage, factory: &'a OnnxFactory) -> PackageDocument<'a> {
+        let side = |specs: Vec<(&'a TensorSpec, &'a [String])>| {
+            let tensors = specs.into_iter().map(|(spec, dimensions)| TensorDocument {
+                name: &spec.name,
+                datatype: spec.datatype.numpy_name(),
+                shape: spec.shape.to_string(),
+                dimensions,
+            });
+            tensors.collect()
+        };
+        let [inputs, outputs] = factory.signature().sides(factory.symbols()).map(side);
+        let parts = &package.parts;
+        PackageDocument {
+            manifest: &package.manifest,
+            graph: GraphDocument { inputs, outputs },
+            schema: &parts.schema_document,
+            preprocessing: parts.preprocessing.as_ref(),
+            serving: &parts.serving,
+            golden_examples: parts.golden.len(),
+            evaluation: parts.evaluation.as_ref(),
+        }
+    }
 }
 
 // Writing to a String does not fail, so the results below are ignored.

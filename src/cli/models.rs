@@ -1,6 +1,6 @@
 //! `predictd models`: lists the models of a server.
 
-use serde_json::json;
+use serde::Serialize;
 
 use crate::{
     admin::readiness::{IgnoredDirectory, LoadState, ModelReadiness, Readiness, VersionReadiness},
@@ -22,16 +22,24 @@ pub(super) struct Args {
     server: ServerArgs,
 }
 
+/// The JSON output.
+#[derive(Serialize)]
+struct Listing {
+    models: Vec<ModelReadiness>,
+    ignored: Vec<IgnoredDirectory>,
+}
+
 pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let client = Client::new(&args.server, None)?;
-    let answer = client.readiness()?;
+    let readiness: Readiness = client.readiness()?.read()?;
     if args.json {
-        let document = answer.value();
-        let listing = json!({"models": document.get("models"), "ignored": document.get("ignored")});
+        let listing = Listing {
+            models: readiness.models.unwrap_or_default(),
+            ignored: readiness.ignored.unwrap_or_default(),
+        };
         say!("{}", serde_json::to_string_pretty(&listing)?);
         return Ok(CommandOutcome::Done);
     }
-    let readiness: Readiness = answer.read()?;
     say!("{}", list(&readiness, Paint::stdout()).trim_end());
     Ok(CommandOutcome::Done)
 }

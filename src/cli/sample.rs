@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::decode::csv_table;
+use crate::{decode::csv_table, document};
 
 /// Reads the rows of a file. The extension determines the format.
 pub(super) fn read_rows(path: &Path) -> anyhow::Result<Vec<Value>> {
@@ -19,7 +19,7 @@ pub(super) fn read_rows(path: &Path) -> anyhow::Result<Vec<Value>> {
         "csv" => csv_table::to_objects(text.into())
             .map_err(|detail| anyhow::anyhow!("{shown}: {detail}"))?,
         "json" => {
-            match serde_json::from_str(&text).with_context(|| format!("{shown} is not JSON"))? {
+            match document::parse_value(text.as_bytes()).with_context(|| shown.to_string())? {
                 Value::Array(rows) => rows,
                 row @ Value::Object(_) => vec![row],
                 _ => bail!("{shown} is not a list of JSON objects"),
@@ -31,7 +31,8 @@ pub(super) fn read_rows(path: &Path) -> anyhow::Result<Vec<Value>> {
                 .enumerate()
                 .filter(|(_, line)| !line.trim().is_empty());
             let rows = lines.map(|(index, line)| {
-                serde_json::from_str(line).with_context(|| format!("{shown} line {}", index + 1))
+                document::parse_value(line.as_bytes())
+                    .with_context(|| format!("{shown} line {}", index + 1))
             });
             rows.collect::<anyhow::Result<_>>()?
         }

@@ -1,21 +1,16 @@
 //! `predictd verify`: runs the load gate and prints one line for each check.
 
-#![expect(
-    clippy::indexing_slicing,
-    reason = "members are set only on documents that were created here as objects"
-)]
-
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::{
     app,
     cli::{CommandOutcome, ConfigArgs, pack, typed},
     config::Config,
     package::{
-        bare,
+        PackageError, bare,
         manifest::{self, Manifest},
     },
     registry::{
@@ -134,7 +129,10 @@ pub(super) fn verify_all(
             checks.push(check);
         });
         if as_json {
-            say!("{}", report(directory, &checks, &verdict));
+            say!(
+                "{}",
+                serde_json::to_string(&report(directory, &checks, &verdict))?
+            );
         }
         let Err(error) = verdict else { continue };
         outcome = CommandOutcome::Failed;
@@ -149,20 +147,52 @@ pub(super) fn verify_all(
     Ok(outcome)
 }
 
-fn report(
+/// The JSON output for one package.
+#[derive(Serialize)]
+struct VerifyReport<'a> {
+    package: String,
+    passed: bool,
+    checks: &'a [PassedCheck],
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    result: Option<VerifyResult<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<VerifyFailure<'a>>,
+}
+
+/// The members of a package that passed.
+#[derive(Serialize)]
+struct VerifyResult<'a> {
+    digest: &'a str,
+    /// Whether rows of different requests share a run.
+    batched: bool,
+}
+
+#[derive(Serialize)]
+struct VerifyFailure<'a> {
+    check: &'a str,
+    file: &'a str,
+    field: &'a str,
+    detail: String,
+}
+
+fn report<'a>(
     directory: &Path,
-    checks: &[PassedCheck],
-    verdict: &Result<TrialResult, crate::package::PackageError>,
-) -> Value {
-    let mut report = json!({"package": directory.to_string_lossy(), "passed": verdict.is_ok(), "checks": checks});
-    match verdict {
-        Ok(verdict) => {
-            report["digest"] = json!(verdict.digest);
-            report["batched"] = json!(verdict.batching == Batching::Rows);
-        }
-        Err(error) => {
-            report["failure"] = json!({"check": error.check, "file": error.file, "field": error.field, "detail": error.full_detail()})
-        }
+    checks: &'a [PassedCheck],
+    verdict: &'a Result<TrialResult, PackageError>,
+) -> VerifyReport<'a> {
+    VerifyReport {
+        package: directory.to_string_lossy().into_owned(),
+        passed: verdict.is_ok(),
+        checks,
+        result: verdict.as_ref().ok().map(|result| VerifyResult {
+            digest: &result.digest,
+            batched: result.batching == Batching::Rows,
+        }),
+        failure: verdict.as_ref().err().map(|error| VerifyFailure {
+            check: error.check,
+            file: &error.file,
+            field: &error.field,
+            detail: error.full_detail(),
+        }),
     }
-    report
 }

@@ -109,7 +109,7 @@ impl Config {
             origin: origin.to_owned(),
             error,
         };
-        let config = deserialize(table).map_err(invalid)?;
+        let config = deserialize(&table).map_err(invalid)?;
         config.check().map_err(invalid)?;
         Ok(config)
     }
@@ -177,7 +177,7 @@ fn apply_variable(
     check_key(name, &[&section, &key])?;
     let value = typed(text, &path);
     // Each variable is parsed alone, so that an error names the variable and not the file.
-    deserialize(one_key(&section, &key, value.clone())).map_err(|error| ConfigError::Invalid {
+    deserialize(&one_key(&section, &key, value.clone())).map_err(|error| ConfigError::Invalid {
         origin: name.to_owned(),
         error,
     })?;
@@ -230,40 +230,9 @@ fn flatten<'a>(table: &'a Table, parent: &[&'a str], keys: &mut Vec<Vec<&'a str>
     }
 }
 
-/// Removes the names of Rust types from the library's message.
-fn plain_message(message: &str) -> String {
-    let Some((given, expected)) = message.rsplit_once("expected ") else {
-        return message.to_owned();
-    };
-    match expected.trim() {
-        "usize" | "u64" | "u32" | "u16" | "u8" | "i64" | "i32" => {
-            format!("{given}expected a whole number")
-        }
-        "f64" | "f32" => format!("{given}expected a number"),
-        _ => message.to_owned(),
-    }
-}
-
-/// Deserializes the keys one by one first, because the library's error for a whole table does not
-/// name the key.
-fn deserialize(table: Table) -> Result<Config, InvalidKey> {
-    for (section, value) in &table {
-        let Value::Table(keys) = value else { continue };
-        // The keys of `[model]` are names of models.
-        if section == "model" {
-            continue;
-        }
-        for (key, value) in keys {
-            let alone = one_key(section, key, value.clone());
-            alone.try_into::<Config>().map_err(|error| {
-                let reason = format!(": {}", plain_message(error.message()));
-                InvalidKey::new(format!("{section}.{key}"), reason)
-            })?;
-        }
-    }
-    table
-        .try_into()
-        .map_err(|error: toml::de::Error| InvalidKey::without_key(error.to_string()))
+fn deserialize(table: &Table) -> Result<Config, InvalidKey> {
+    crate::document::read_table(table)
+        .map_err(|error| InvalidKey::new(error.key(), format!(": {}", error.problem)))
 }
 
 #[cfg(test)]

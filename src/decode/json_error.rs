@@ -2,6 +2,7 @@
 
 use crate::{
     decode::cursor::{NOT_FINITE, begins_not_finite},
+    document::{json_rule, plain_type},
     schema::fault::token,
 };
 
@@ -20,10 +21,15 @@ pub(crate) fn without_values(error: &serde_json::Error, document: &[u8]) -> Stri
         );
     }
     let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let text = text.strip_suffix(&place).unwrap_or(&text);
     // serde_json writes "invalid type: VALUE, expected TYPE".
     match (error.is_data(), text.rsplit_once(", expected ")) {
-        (true, Some((_, expected))) => format!("a value has the wrong type; expected {expected}"),
-        _ => text,
+        (true, Some((_, expected))) => format!(
+            "a value has the wrong type; expected {}{place}",
+            plain_type(expected)
+        ),
+        _ => format!("{}{place}", json_rule(error)),
     }
 }
 

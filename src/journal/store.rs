@@ -70,6 +70,14 @@ impl StoreOperation {
     }
 }
 
+/// The cause of an error of the library, whose own text names the library's store.
+fn cause(error: Error) -> Box<dyn std::error::Error + Send + Sync> {
+    match error {
+        Error::Generic { source, .. } => source,
+        other => other.into(),
+    }
+}
+
 /// A store with blocking calls. Do not call it on a network thread.
 #[derive(Clone)]
 pub(crate) struct Store {
@@ -355,7 +363,7 @@ impl Store {
         match self.wait(put, StoreOperation::Write)? {
             Ok(_) => Ok(()),
             Err(Error::AlreadyExists { .. }) => Err(StoreError::Exists(path.to_owned())),
-            Err(error) => Err(StoreOperation::Write.failed(error)),
+            Err(error) => Err(StoreOperation::Write.failed(cause(error))),
         }
     }
 
@@ -369,7 +377,7 @@ impl Store {
         match self.wait(get, StoreOperation::Read)? {
             Ok(bytes) => Ok(Some(bytes.to_vec())),
             Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(StoreOperation::Read.failed(error)),
+            Err(error) => Err(StoreOperation::Read.failed(cause(error))),
         }
     }
 
@@ -398,7 +406,7 @@ impl Store {
                 Ok((objects.collect(), listing.common_prefixes))
             }
             Err(Error::NotFound { .. }) => Ok((Vec::new(), Vec::new())),
-            Err(error) => Err(StoreOperation::List.failed(error)),
+            Err(error) => Err(StoreOperation::List.failed(cause(error))),
         }
     }
 }

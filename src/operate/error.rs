@@ -1,6 +1,7 @@
 //! `OperateError`: the reason why an order was not carried out, with the text for operators.
 
 use crate::{
+    document::DocumentError,
     error::ErrorCode,
     journal::{JournalError, store::StoreError},
     operate::rehearsal::RehearsalError,
@@ -27,7 +28,7 @@ pub(crate) enum OperateError {
     #[error("invalid plan")]
     Plan(#[source] PlanError),
     #[error("invalid body")]
-    Body(#[source] serde_json::Error),
+    Body(#[source] DocumentError),
     /// The order requires a reason, but contains none.
     #[error("{0} requires a reason")]
     ReasonRequired(&'static str),

@@ -11,14 +11,17 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{Value, json};
+use serde::Serialize;
 use ureq::Agent;
 
 use crate::{
+    actor::Actor,
     config::WebhookUrl,
+    document,
     error::text_with_sources,
     journal::entry::{Action, Entry, VersionRef},
     metrics::Metrics,
+    rollout::state::StartDetails,
 };
 
 /// Maximum number of decisions in the queue. Further decisions are dropped and counted.
@@ -114,7 +117,7 @@ struct Poster {
 
 impl Poster {
     fn deliver(&self, entry: &Entry) {
-        let body = message(entry).to_string();
+        let body = serde_json::to_string(&WebhookMessage::of(entry)).unwrap_or_default();
         let mut outcome = self.post(&body);
         for pause in PAUSES {
             let Err(error) = &outcome else { break };
@@ -172,19 +175,36 @@ enum PostError {
     Status(u16),
 }
 
-fn message(entry: &Entry) -> Value {
-    json!({
-        "model": entry.model,
-        "action": entry.action,
-        "seq": entry.seq,
-        "at": entry.at,
-        "actor": entry.actor,
-        "from": entry.from,
-        "to": entry.to,
-        "strategy": entry.strategy,
-        "reason": entry.reason,
-        "text": text(entry),
-    })
+/// The body that is posted. Programs read the members, and a chat shows `text`.
+#[derive(Serialize)]
+struct WebhookMessage<'a> {
+    model: &'a str,
+    action: Action,
+    seq: u64,
+    at: &'a str,
+    actor: &'a Actor,
+    from: Option<&'a VersionRef>,
+    to: Option<&'a VersionRef>,
+    strategy: Option<&'a str>,
+    reason: Option<&'a str>,
+    text: String,
+}
+
+impl WebhookMessage<'_> {
+    fn of(entry: &Entry) -> WebhookMessage<'_> {
+        WebhookMessage {
+            model: &entry.model,
+            action: entry.action,
+            seq: entry.seq,
+            at: &entry.at,
+            actor: &entry.actor,
+            from: entry.from.as_ref(),
+            to: entry.to.as_ref(),
+            strategy: entry.strategy.as_deref(),
+            reason: entry.reason.as_deref(),
+            text: text(entry),
+        }
+    }
 }
 
 /// The line of text that the chat shows.
@@ -231,11 +251,12 @@ fn text(entry: &Entry) -> String {
 
 /// All candidates of a rollout that starts.
 fn candidates(entry: &Entry) -> Option<String> {
-    let candidates = entry.details.as_ref()?.get("candidates")?.as_array()?;
-    let versions: Vec<&str> = candidates
+    let details: StartDetails = document::read(entry.details.as_ref()?).ok()?;
+    let versions = details
+        .candidates
         .iter()
-        .filter_map(|named| named.get("version")?.as_str())
-        .collect();
+        .map(|named| named.version.as_str());
+    let versions: Vec<&str> = versions.collect();
     (!versions.is_empty()).then(|| versions.join(", "))
 }
 
@@ -244,8 +265,15 @@ mod tests {
     use serde_json::json;
 
     use crate::{
-        journal::{chain::tests::entry, entry::Action},
-        operate::webhook::{message, text},
+        journal::{
+            chain::tests::entry,
+            entry::{Action, VersionRef},
+        },
+        operate::webhook::{WebhookMessage, text},
+        rollout::{
+            plan::RolloutPlan,
+            state::{StartDetails, Thresholds},
+        },
     };
 
     #[test]
@@ -260,7 +288,18 @@ mod tests {
             "churn: the rollout of 1.1.0 is aborted; 1.0.0 answers all requests, by alice: better (entry 0)"
         );
         let mut start = entry(Action::Start);
-        start.details = Some(json!({"candidates": [{"version": "1.1.0"}, {"version": "2.0.0"}]}));
+        let candidate = |version: &str| VersionRef {
+            version: version.to_owned(),
+            digest: format!("sha256:{}", "0".repeat(64)),
+        };
+        let details = StartDetails {
+            plan: RolloutPlan::builtin("ab").unwrap(),
+            candidates: ["1.1.0", "2.0.0"].map(candidate).to_vec(),
+            forward_only: false,
+            accepted: Vec::new(),
+            thresholds: Thresholds::default(),
+        };
+        start.details = Some(serde_json::to_value(details).unwrap());
         start.strategy = Some("ab".to_owned());
         start.reason = None;
         assert_eq!(
@@ -271,7 +310,7 @@ mod tests {
 
     #[test]
     fn programs_get_the_members_of_the_document() {
-        let message = message(&entry(Action::Promote));
+        let message = serde_json::to_value(WebhookMessage::of(&entry(Action::Promote))).unwrap();
         let names: Vec<&String> = message.as_object().unwrap().keys().collect();
         assert_eq!(
             names,

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, sync::Arc};
 
-use crate::error::text_with_sources;
+use crate::{document::DocumentError, error::text_with_sources};
 
 /// An error that names the file, the place in the file, and the violated rule.
 #[derive(Clone, Debug)]
@@ -40,6 +40,16 @@ impl PackageError {
             source: Some(Arc::new(source)),
             ..PackageError::new(check, file, detail)
         }
+    }
+
+    /// The error for a document that violates its type.
+    pub(crate) fn of_document(
+        check: &'static str,
+        file: &str,
+        error: DocumentError,
+    ) -> PackageError {
+        let field = error.pointer();
+        PackageError::caused_by(check, file, "", error.problem).at(&field)
     }
 
     #[must_use]

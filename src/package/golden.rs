@@ -1,8 +1,10 @@
 //! Golden examples: inputs with the answers from training. Every load runs them, so that a model
 //! with different answers on this machine is not served.
 
-use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Map, Value, value::RawValue};
+
+use crate::document::{self, DocumentError};
 
 pub struct GoldenExample {
     /// The instance, unchanged. It is decoded like a request.
@@ -24,9 +26,7 @@ pub(crate) struct GoldenError {
 pub(crate) enum GoldenFault {
     /// The line is not JSON, or not the JSON of an example.
     #[error(transparent)]
-    Line(serde_json::Error),
-    #[error("\"output\" must be an object of response fields")]
-    Output,
+    Line(DocumentError),
     #[error("\"tolerance\" must be 0 or more")]
     Tolerance,
 }
@@ -40,12 +40,20 @@ pub(crate) struct Mismatch {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct GoldenLine<'a> {
-    #[serde(borrow)]
-    input: &'a RawValue,
-    output: Value,
+struct GoldenLine {
+    /// It is read as [`GoldenInput`].
+    #[serde(rename = "input")]
+    _input: IgnoredAny,
+    output: Map<String, Value>,
     #[serde(default = "default_tolerance")]
     tolerance: f64,
+}
+
+/// The input stays text, so that numbers keep their digits until the decoder reads them.
+#[derive(Deserialize)]
+struct GoldenInput<'a> {
+    #[serde(borrow)]
+    input: &'a RawValue,
 }
 
 /// The default tolerance. float32 has about 7 digits, and kernels that add in a different order
@@ -66,21 +74,18 @@ pub(crate) fn parse(text: &str) -> Result<Vec<GoldenExample>, GoldenError> {
             line: index + 1,
             fault,
         };
-        let line: GoldenLine<'_> =
-            serde_json::from_str(line).map_err(|error| wrong(GoldenFault::Line(error)))?;
-        // The answer of every model is an object of its fields.
-        if !line.output.is_object() {
-            return Err(wrong(GoldenFault::Output));
-        }
+        let example: GoldenLine =
+            document::parse(line.as_bytes()).map_err(|error| wrong(GoldenFault::Line(error)))?;
+        let GoldenInput { input } = serde_json::from_str(line)
+            .map_err(|error| wrong(GoldenFault::Line(DocumentError::not_json(&error))))?;
         // The negated comparison also rejects NaN.
-        if !(line.tolerance >= 0.0 && line.tolerance.is_finite()) {
+        if !(example.tolerance >= 0.0 && example.tolerance.is_finite()) {
             return Err(wrong(GoldenFault::Tolerance));
         }
-        // The input stays text, so that numbers keep their digits until the decoder reads them.
         examples.push(GoldenExample {
-            input: line.input.get().to_owned(),
-            output: line.output,
-            tolerance: line.tolerance,
+            input: input.get().to_owned(),
+            output: Value::Object(example.output),
+            tolerance: example.tolerance,
         });
     }
     Ok(examples)

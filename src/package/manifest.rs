@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     digest::Digest,
+    document,
     id::{ModelId, ModelName, Version},
     package::PackageError,
 };
@@ -70,8 +71,8 @@ impl Manifest {
             }
             _ => PackageError::io(FILE, error),
         })?;
-        let manifest: Manifest = serde_json::from_slice(&text)
-            .map_err(|error| PackageError::caused_by("manifest", FILE, "", error))?;
+        let manifest: Manifest = document::parse(&text)
+            .map_err(|error| PackageError::of_document("manifest", FILE, error))?;
         manifest.check()?;
         Ok(manifest)
     }

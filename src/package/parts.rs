@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::{
+    document::{self, DocumentError},
     package::{
         GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PackageError, SCHEMA_FILE, SERVING_FILE,
         golden::{self, GoldenExample},
@@ -57,8 +58,8 @@ impl Parts {
             preprocessing: read_preprocessing(directory)?,
             serving: read_serving(directory)?,
             golden: read_golden(directory)?,
-            evaluation: read_json(directory, "evaluation.json")?,
-            profile: read_json(directory, "profile.json")?,
+            evaluation: read_object(directory, "evaluation.json")?,
+            profile: read_object(directory, "profile.json")?,
             card: read_text(directory, "README.md")?,
         })
     }
@@ -110,8 +111,8 @@ fn read_serving(directory: &Path) -> Result<Serving, PackageError> {
     let Some(document) = read_json(directory, SERVING_FILE)? else {
         return Ok(Serving::default());
     };
-    let serving: Serving = serde_json::from_value(document)
-        .map_err(|error| PackageError::caused_by("serving", SERVING_FILE, "", error))?;
+    let serving: Serving = document::read(&document)
+        .map_err(|error| PackageError::of_document("serving", SERVING_FILE, error))?;
     // A batch of 0 rows would never run a request.
     if serving.batching.max_batch_size == Some(0) {
         return Err(
@@ -151,7 +152,17 @@ fn read_json(directory: &Path, file: &str) -> Result<Option<Value>, PackageError
     };
     serde_json::from_str(&text)
         .map(Some)
-        .map_err(|error| PackageError::caused_by(check, file, "is not JSON", error))
+        .map_err(|error| PackageError::of_document(check, file, DocumentError::not_json(&error)))
+}
+
+/// Reads a file whose members are read one by one. Another type than an object has none of them.
+fn read_object(directory: &Path, file: &str) -> Result<Option<Value>, PackageError> {
+    match read_json(directory, file)? {
+        Some(document) if !document.is_object() => {
+            Err(PackageError::new("files", file, "is not a JSON object"))
+        }
+        document => Ok(document),
+    }
 }
 
 /// Rejects unknown members. An unknown member is a typo, or a feature of a later format. If it were

@@ -1,5 +1,7 @@
 //! `Fault`: one rule that a request violates, described for the caller who corrects the request.
 
+pub(crate) use crate::pointer::token;
+
 /// A violation of the schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -11,11 +13,6 @@ pub struct Fault {
     /// The field and the violated rule. Also contains the value, unless the field is personal
     /// (`x-pii`).
     pub detail: String,
-}
-
-/// A name as one token of a JSON pointer (RFC 6901).
-pub(crate) fn token(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// The pointer to a column. The name of a column for a nested field is already a pointer.

@@ -1,5 +1,7 @@
 //! `DeclarationError`: why a declaration of a package, such as `preprocessing.json`, is rejected.
 
+use crate::document::{DocumentError, DocumentProblem};
+
 /// A rule that a declaration violates, and the place of the violation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{pointer}: {detail}")]
@@ -16,6 +18,20 @@ impl DeclarationError {
             pointer: pointer.into(),
             detail: detail.into(),
         }
+    }
+
+    /// The error of a document that is not a step.
+    pub(super) fn of_step(error: &DocumentError) -> DeclarationError {
+        let detail = match &error.problem {
+            DocumentProblem::UnknownName { name, known } if error.pointer().is_empty() => {
+                format!(
+                    "unknown step \"{name}\"; expected one of: {}",
+                    known.join(", ")
+                )
+            }
+            problem => problem.to_string(),
+        };
+        DeclarationError::new(error.pointer(), detail)
     }
 
     /// The same error, with a pointer that starts at `parent`.

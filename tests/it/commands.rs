@@ -157,7 +157,31 @@ fn pack_is_reproducible_and_rejects_packages_that_fail_the_gate() {
             "the input is refused by the schema",
         ),
         ("model.onnx", "not a model".to_owned(), "model.onnx"),
-        ("serving.json", "{\"batch\": 1}".to_owned(), "serving.json"),
+        (
+            "serving.json",
+            "{\"batch\": 1}".to_owned(),
+            "serving.json /batch: unknown member",
+        ),
+        (
+            "serving.json",
+            "{\"batching\": []}".to_owned(),
+            "serving.json /batching: expected an object, found an array",
+        ),
+        (
+            "serving.json",
+            "{\"batching\": {\"max_batch_size\": 2.5}}".to_owned(),
+            "/batching/max_batch_size: expected a whole number that is not negative, found 2.5",
+        ),
+        (
+            "profile.json",
+            "[]".to_owned(),
+            "profile.json: is not a JSON object",
+        ),
+        (
+            "evaluation.json",
+            "{".to_owned(),
+            "evaluation.json: is not JSON: the text ends too early",
+        ),
     ];
     for (file, content, expected) in broken {
         let original = fs_err::read(path.join(file)).unwrap();

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::{app, cli::measure::Measured};
+use crate::{app, cli::measure::Measured, document};
 
 /// The time limit of a measurement process.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(120);
@@ -59,5 +59,5 @@ pub(super) fn measure(
     if !status.success() {
         bail!("measuring {} failed ({status})", directory.display());
     }
-    Ok(serde_json::from_str(&text)?)
+    Ok(document::parse(text.as_bytes())?)
 }

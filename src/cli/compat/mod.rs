@@ -8,7 +8,7 @@ mod version;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use serde_json::json;
+use serde::Serialize;
 
 use crate::{
     app,
@@ -18,10 +18,11 @@ use crate::{
             tables::{evaluated, left_out, measured, profiled, verdict},
             version::{OpenedVersion, Opener},
         },
+        measure::Measured,
     },
     compat::{
-        Compatibility, compare,
-        evaluation::{compare_evaluations, compare_profiles},
+        Compatibility, Difference, compare,
+        evaluation::{ComparedFeature, Evaluations, compare_evaluations, compare_profiles},
     },
 };
 
@@ -53,6 +54,35 @@ pub(super) struct Args {
     config: ConfigArgs,
 }
 
+/// The JSON output.
+#[derive(Serialize)]
+struct CompatDocument<'a> {
+    old: ComparedSide<'a>,
+    new: ComparedSide<'a>,
+    verdict: Compatibility,
+    differences: &'a [Difference],
+    reason: Option<&'a str>,
+    evaluation: Option<&'a Evaluations>,
+    profile: Option<&'a [ComparedFeature]>,
+}
+
+#[derive(Serialize)]
+struct ComparedSide<'a> {
+    name: &'a str,
+    digest: &'a str,
+    measured: &'a Measured,
+}
+
+impl ComparedSide<'_> {
+    fn of(version: &OpenedVersion) -> ComparedSide<'_> {
+        ComparedSide {
+            name: &version.name,
+            digest: &version.digest,
+            measured: &version.measured,
+        }
+    }
+}
+
 pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let config = args.config.load()?;
     let library = app::find_library(&config)?;
@@ -79,16 +109,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         .zip(new.profile.as_ref())
         .map(|(old, new)| compare_profiles(old, new));
     if args.json {
-        let side = |version: &OpenedVersion| json!({"name": version.name, "digest": version.digest, "measured": version.measured});
-        let document = json!({
-            "old": side(&old),
-            "new": side(&new),
-            "verdict": report.verdict,
-            "differences": report.differences,
-            "reason": args.reason,
-            "evaluation": evaluation,
-            "profile": features,
-        });
+        let document = CompatDocument {
+            old: ComparedSide::of(&old),
+            new: ComparedSide::of(&new),
+            verdict: report.verdict,
+            differences: &report.differences,
+            reason: args.reason.as_deref(),
+            evaluation: evaluation.as_ref(),
+            profile: features.as_deref(),
+        };
         say!("{}", serde_json::to_string_pretty(&document)?);
     } else {
         let mut text = verdict(&old, &new, &report, args.reason.as_deref());

@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use anyhow::Context;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     app,
     cli::{compat::measurement::measure, measure::Measured},
     compat::ComparedVersion,
     config::{Config, Oip},
+    document,
     engine::{
         EngineFactory,
         infer::{OnnxFactory, Runtime},
@@ -94,7 +95,11 @@ impl Opener<'_> {
             |bare| bare.refined(factory.signature()),
         );
         let profile = match fs_err::read_to_string(directory.join("profile.json")) {
-            Ok(text) => Some(serde_json::from_str(&text).context("profile.json")?),
+            Ok(text) => {
+                let members: Map<String, Value> =
+                    document::parse(text.as_bytes()).context("profile.json")?;
+                Some(Value::Object(members))
+            }
             Err(_) => None,
         };
         Ok(OpenedVersion {

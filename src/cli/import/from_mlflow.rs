@@ -17,6 +17,7 @@ use crate::{
             own_directory::OwnDirectory,
         },
     },
+    document,
     error::text_with_sources,
     id::{ModelId, ModelName, Version},
     package::import::{external, mlflow, mlmodel::MlModel},
@@ -144,7 +145,7 @@ pub(super) fn example(directory: &Path, model: &MlModel) -> anyhow::Result<Optio
     if text.len() as u64 > MAX_EXAMPLE_BYTES {
         bail!("{path} has more than {MAX_EXAMPLE_BYTES} bytes");
     }
-    serde_json::from_slice(&text)
+    document::parse_value(&text)
         .map(Some)
-        .with_context(|| format!("{path} is not JSON"))
+        .with_context(|| path.clone())
 }

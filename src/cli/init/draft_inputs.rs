@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     cli::{init::Args, sample::read_rows},
+    document,
     package::{
         draft::{Draft, DraftEncoding, FieldHint, Preparation},
         example_row::ExampleRow,
@@ -51,7 +52,7 @@ pub(super) fn field_hints(args: &Args) -> anyhow::Result<Vec<FieldHint>> {
                 "--column: expected a line such as {{\"field\": \"plan\", \"steps\": [...]}}, got {line}; for a column of two fields, edit preprocessing.json in the draft"
             )
         };
-        let document: Value = serde_json::from_str(line).with_context(expected)?;
+        let document = document::parse_value(line.as_bytes()).with_context(expected)?;
         let field = document
             .get("field")
             .and_then(Value::as_str)

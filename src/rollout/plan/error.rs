@@ -1,17 +1,23 @@
 //! Why a plan is rejected.
 
+use crate::document::DocumentError;
+
 /// Why a text is not a plan.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum PlanError {
-    /// The text is not TOML, or a value has the wrong type. The message shows the line.
+    /// The text is not TOML. The message shows the line.
     #[error(transparent)]
     Toml(#[from] toml::de::Error),
+    #[error("`{}`: {}", .0.key(), .0.problem)]
+    Document(#[from] DocumentError),
     #[error("unknown key `{key}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
     UnknownKey {
         key: String,
         nearest: Option<String>,
     },
+    #[error("`steps[{0}]`: expected a table")]
+    NotATable(usize),
     #[error(transparent)]
     Invalid(#[from] PlanFault),
 }

@@ -2,7 +2,10 @@
 
 use toml::{Table, Value};
 
-use crate::rollout::plan::{PlanError, RolloutPlan};
+use crate::{
+    document,
+    rollout::plan::{PlanError, RolloutPlan},
+};
 
 pub(super) const PLAN_KEYS: [&str; 7] = [
     "name",
@@ -55,8 +58,7 @@ impl RolloutPlan {
     pub fn parse(text: &str) -> Result<RolloutPlan, PlanError> {
         let table: Table = text.parse()?;
         check_keys(&table)?;
-        // The text is parsed again, because only an error from the text contains the line.
-        let plan: RolloutPlan = toml::from_str(text)?;
+        let plan: RolloutPlan = document::read_table(&table)?;
         plan.check()?;
         Ok(plan)
     }
@@ -72,10 +74,11 @@ fn check_keys(table: &Table) -> Result<(), PlanError> {
         return Ok(());
     };
     for (index, step) in steps.iter().enumerate() {
-        if let Value::Table(step) = step {
-            let kind = step.get("kind").and_then(Value::as_str).unwrap_or_default();
-            check_known(step, &format!("steps[{index}]."), step_keys(kind))?;
-        }
+        let Value::Table(step) = step else {
+            return Err(PlanError::NotATable(index));
+        };
+        let kind = step.get("kind").and_then(Value::as_str).unwrap_or_default();
+        check_known(step, &format!("steps[{index}]."), step_keys(kind))?;
     }
     Ok(())
 }

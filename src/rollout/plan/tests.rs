@@ -128,7 +128,7 @@ fn unknown_keys_name_the_nearest() {
 #[test]
 fn numbers_out_of_range_name_their_key() {
     assert!(error(&format!("alpha = 0\n{SMALL}")).starts_with("`alpha` must be"));
-    assert!(error(&format!("alpha = nan\n{SMALL}")).starts_with("`alpha` must be"));
+    assert!(error(&format!("alpha = nan\n{SMALL}")).starts_with("`alpha`: expected a number"));
     assert!(error(&format!("max_seconds = 0\n{SMALL}")).starts_with("`max_seconds` must be"));
     for key in GUARD_KEYS.iter().filter(|key| **key != "on_disagreement") {
         let value = if *key == "window_seconds" {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    document,
     journal::entry::{Entry, VersionRef},
     rollout::{judge::GuardMetric, plan::RolloutPlan, state::EntryProblem},
 };
@@ -104,6 +105,6 @@ pub(crate) struct Thresholds {
 }
 
 pub(super) fn read_details<T: DeserializeOwned>(entry: &Entry) -> Result<T, EntryProblem> {
-    let value = entry.details.clone().ok_or(EntryProblem::NoDetails)?;
-    serde_json::from_value(value).map_err(EntryProblem::UnreadableDetails)
+    let details = entry.details.as_ref().ok_or(EntryProblem::NoDetails)?;
+    document::read(details).map_err(EntryProblem::UnreadableDetails)
 }

@@ -1,6 +1,6 @@
 //! Why the rest of a journal can't be applied.
 
-use crate::{journal::JournalError, rollout::plan::PlanFault};
+use crate::{document::DocumentError, journal::JournalError, rollout::plan::PlanFault};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FoldError {
@@ -30,7 +30,7 @@ pub(crate) enum EntryProblem {
     #[error("has no details")]
     NoDetails,
     #[error("its details can't be read")]
-    UnreadableDetails(#[source] serde_json::Error),
+    UnreadableDetails(#[source] DocumentError),
     #[error("a version is adopted during a rollout")]
     AdoptedDuringRollout,
     #[error("a rollout starts while another is in progress")]

@@ -10,6 +10,7 @@ mod text;
 use serde_json::Value;
 
 use crate::{
+    document,
     schema::columns::ColumnKind,
     tensor::{DataType, Dim, signature::TensorSpec},
     transform::{
@@ -92,13 +93,8 @@ impl InputCompiler<'_> {
             return self.fail(below, "must be a list of steps");
         };
         let parse = |(index, step): (usize, &Value)| {
-            serde_json::from_value::<PreprocessStep>(step.clone()).map_err(|error| {
-                // The messages of serde use the words of Rust instead of those of the document.
-                let detail = error
-                    .to_string()
-                    .replace("unknown variant", "unknown step")
-                    .replace("expected one of", "expected one of:");
-                DeclarationError::new(format!("{}{below}/{index}", self.pointer), detail)
+            document::read::<PreprocessStep>(step).map_err(|error| {
+                DeclarationError::of_step(&error).below(&format!("{}{below}/{index}", self.pointer))
             })
         };
         list.iter().enumerate().map(parse).collect()

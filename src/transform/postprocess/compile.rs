@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::{
+    document,
     tensor::{
         DataType, Dim, Rearrangement, Shape, from_end,
         signature::{Signature, TensorSpec},
@@ -77,11 +78,8 @@ fn compile_steps(list: &[Value], spec: &TensorSpec) -> Result<Steps, Declaration
     let mut shape = spec.shape.0.clone();
     for (index, written) in list.iter().enumerate() {
         let below = |error: DeclarationError| error.below(&format!("/{index}"));
-        let step: PostprocessStep = serde_json::from_value(written.clone()).map_err(|error| {
-            // The messages of serde use the words of Rust instead of those of the document.
-            let detail = error.to_string().replace("unknown variant", "unknown step");
-            below(DeclarationError::new("", detail))
-        })?;
+        let step: PostprocessStep =
+            document::read(written).map_err(|error| below(DeclarationError::of_step(&error)))?;
         let change = match step {
             PostprocessStep::Take { axis, index } => Rearrangement::Take { axis, index },
             PostprocessStep::Transpose { axes } => Rearrangement::Transpose(axes),

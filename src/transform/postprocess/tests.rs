@@ -64,8 +64,8 @@ fn rearrangements_are_checked_against_the_graph() {
         ),
         (
             json!([{"take": {"axis": 0}}]),
-            "/a/steps/0",
-            "missing field `index`",
+            "/a/steps/0/take",
+            "the member \"index\" is missing",
         ),
         (
             json!([{"take": {"axis": 2, "index": 0}}]),

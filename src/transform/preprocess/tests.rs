@@ -134,8 +134,8 @@ fn columns_are_checked() {
         ),
         (
             json!([{"field": "day", "steps": [{"date_parts": {"parts": ["year"]}}]}]),
-            "/X/columns/0/steps/0",
-            "missing field `unknown`",
+            "/X/columns/0/steps/0/date_parts",
+            "the member \"unknown\" is missing",
         ),
     ];
     for (columns, pointer, detail) in cases {

@@ -64,6 +64,55 @@ fn refused_starts() -> Vec<Refusal> {
     ]
 }
 
+/// Bodies that are not the object of an order. An array must not count as one, by position.
+fn malformed_orders() -> Vec<Refusal> {
+    vec![
+        (
+            "churn/rollout/start",
+            json!([["1.1.0"], {"name": "canary"}]),
+            400,
+            "expected an object, found an array",
+        ),
+        (
+            "churn/rollout/start",
+            json!({"to": "1.1.0"}),
+            400,
+            "/to: expected an array, found \"1.1.0\"",
+        ),
+        (
+            "churn/rollout/start",
+            json!({"to": ["1.1.0"], "plan": {"text": ["name"]}}),
+            400,
+            "/plan/text: expected a string, found an array",
+        ),
+        (
+            "churn/rollout/start",
+            json!({"to": ["1.1.0"], "plan": {"text": "name = \"p\"\nsteps = [[\"canary\", 0.5]]"}}),
+            400,
+            "`steps[0]`: expected a table",
+        ),
+        (
+            "churn/rollout/promote",
+            json!([]),
+            400,
+            "expected an object",
+        ),
+        (
+            "churn/rollout/pause",
+            json!(["reason"]),
+            400,
+            "expected an object",
+        ),
+        ("churn/rollback", json!([]), 400, "expected an object"),
+        (
+            "churn/rollback",
+            json!({"too": "1.0.0"}),
+            400,
+            "/too: unknown member; expected one of: to, never_stable, reason",
+        ),
+    ]
+}
+
 /// Other decisions that are refused without a rollout.
 fn other_refusals() -> Vec<Refusal> {
     vec![
@@ -109,7 +158,8 @@ fn decisions_are_refused_with_a_reason() {
         status == 422 && detail.contains("breaking: input") && detail.contains("/autopay"),
         "{detail}"
     );
-    for (path, body, code, part) in refused_starts().into_iter().chain(other_refusals()) {
+    let cases = refused_starts().into_iter().chain(malformed_orders());
+    for (path, body, code, part) in cases.chain(other_refusals()) {
         let (status, detail) = refused(path, body.clone());
         assert!(
             status == code && detail.contains(part),

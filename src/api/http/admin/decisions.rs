@@ -137,7 +137,7 @@ fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, OperateError> 
     if body.trim_ascii().is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body).map_err(OperateError::Body)
+    crate::document::parse(body).map_err(OperateError::Body)
 }
 
 /// Runs `work` on a separate thread, because it may write to a disk or a bucket.

@@ -242,7 +242,7 @@ mod tests {
             (
                 r#"{"inputs":"Jane, expected 4711"}"#.to_owned(),
                 b"",
-                "wrong type; expected a sequence at",
+                "wrong type; expected an array at",
             ),
             (
                 r#"[null,null,[["x","FP32",[1],null,[1]]],null]"#.to_owned(),
