@@ -159,7 +159,7 @@ def play(server, load):
 
     say("Version 1.2.0 was trained on damaged data. The shadow step shows that its predictions differ, and the judge asks a person.")
     server.install(ROOT / "tests/fixtures/models/churn/1.2.0")
-    run("rollout", "start", "churn", "--to", "1.2.0", "--plan", ROOT / "demo/plans/look.toml")
+    run("rollout", "start", "churn", "--to", "1.2.0", "--plan", ROOT / "demo/plans/shadow.toml")
     wait("the judge pauses the rollout", lambda now: now["rollout"] and now["rollout"]["phase"] == "paused")
     run("rollout", "status", "churn")
     run("rollout", "abort", "churn", "--reason", "log loss is up by 0.007, and nobody asked for other labels")

@@ -2,11 +2,10 @@
 //!
 //! # The path of a request
 //!
-//! A request passes these steps in this order, whatever its protocol. Each step is in the file of
-//! its name, and no step calls an earlier one.
+//! A request passes these steps in this order, whatever its protocol. No step calls an earlier one.
 //!
 //! ```text
-//! bytes ── decode ── route ── preprocess ── batch ── infer ── postprocess ── encode ── bytes
+//! bytes ── parse ── route ── decode ── assign ── preprocess ── batch ── infer ── postprocess ── encode ── bytes
 //! ```
 //!
 //! | step | where | from, to |
@@ -25,15 +24,16 @@
 //! The stable version decodes a request that names no version, once. Only then the request is
 //! assigned to an arm. `predict::fallback` finds another answer if the assigned version fails.
 //!
-//! After the answer, [`predict::event`] passes one value that describes the outcome to the
-//! observers: rollout evidence, samples for rehearsals, shadow copies. A new observer requires no
-//! change on the path.
+//! After postprocessing, or after a failure, [`predict::event`] passes one value that describes the
+//! outcome to the observers: rollout evidence, samples for rehearsals, shadow copies. A new observer
+//! requires no change on the path. A request that fails before it is routed has no event.
 //!
-//! `api::call_frame` does the work around the path for every protocol: deadline, threads, timing,
-//! metrics, log. `api::http::exchange` adds the parts that all dialects over HTTP share: limits,
-//! decompression, headers. A dialect only parses and encodes. Decode, preprocess and postprocess
-//! are skipped for a graph without a schema, and for a request that names an explicit version and
-//! the graph's inputs. These tensors are checked against the graph's signature and run unchanged.
+//! `api::call_frame` does the work around the path for every protocol: deadline, threads, timing.
+//! `Api::count_answered` and `FailedRequest::count` write the metrics and the log.
+//! `api::http::exchange` adds the parts that all dialects over HTTP share: limits, decompression,
+//! headers. A dialect only parses and encodes. Decode, preprocess and postprocess are skipped for a
+//! graph without a schema, and for a request that names an explicit version and the graph's inputs.
+//! These tensors are checked against the graph's signature and run unchanged.
 //!
 //! # The life of a version
 //!
@@ -67,8 +67,8 @@
 //!
 //! # Layers
 //!
-//! A module imports only from the lines above its own. `tests/tidy.rs` enforces this rule, and the
-//! rule below that each library is used in one place.
+//! A module imports only from the lines above its own, and from the modules before it in its line.
+//! `tests/tidy.rs` enforces this rule, and the rule below that each library is used in one place.
 //!
 //! | layer | modules |
 //! |---|---|

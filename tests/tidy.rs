@@ -379,6 +379,34 @@ fn modules_import_only_from_lower_layers() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn the_page_in_lib_lists_the_layers_in_their_order() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
+    let text = fs_err::read_to_string(path).unwrap();
+    let (_, page) = text.split_once("//! # Layers\n").unwrap();
+    let (page, _) = page.split_once("//! # Invariants").unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("//! |"));
+    let listed: Vec<&str> = rows
+        .flat_map(|row| row.split("[`").skip(1))
+        .filter_map(|link| Some(link.split_once("`]")?.0))
+        .collect();
+    let place = |module: &str| {
+        listed
+            .iter()
+            .position(|name| *name == module)
+            .unwrap_or_else(|| panic!("the page does not list {module}"))
+    };
+    assert_eq!(listed.len(), LAYERS.len(), "{listed:?}");
+    for (module, allowed) in LAYERS {
+        for below in allowed {
+            assert!(
+                place(below) < place(module),
+                "{module} imports {below}, which the page lists after it"
+            );
+        }
+    }
+}
+
 /// Below `predict` each layer has its own error types. It may use `crate::error` only to print
 /// them.
 #[test]

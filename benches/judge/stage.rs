@@ -153,7 +153,7 @@ impl<'a> Stage<'a> {
                 let hits = match guard {
                     GuardMetric::Runs => runs.failed,
                     GuardMetric::EngineTime => runs.slow,
-                    _ => runs.dear,
+                    _ => runs.expensive,
                 };
                 Proportion::new(hits, runs.runs)
             }),
@@ -338,7 +338,7 @@ impl<'a> Stage<'a> {
             failed: totals.failed + u64::from(failed),
             // A failed run has no engine time.
             slow: totals.slow + u64::from(slow && !failed),
-            dear: totals.dear + u64::from(expensive && !failed),
+            expensive: totals.expensive + u64::from(expensive && !failed),
             untimed: 0,
         };
         let first = totals.runs == 1;

@@ -7,9 +7,14 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 
 use crate::{
-    api::{call::Call, cancellation::CancelGuard, failed_request::FailedRequest, refusal::Refusal},
+    api::{
+        call::Call, cancellation::CancelGuard, failed_request::FailedRequest, refusal::Refusal,
+        trace::Trace,
+    },
     metrics::Stage,
-    predict::{AnsweringVersion, Failure, Input, PredictRequest, Prediction, Priority},
+    predict::{
+        AnsweringVersion, Failure, Input, PredictRequest, Prediction, Priority, RequestOrigin,
+    },
     registry::route::Target,
 };
 
@@ -91,7 +96,12 @@ impl<'a> CallFrame<'a> {
         }
         // The header is looked up only if a rollout assigns by a header.
         let header = |name: &str| headers.get(name).map(|value| value.as_bytes().to_vec());
+        let origin = RequestOrigin {
+            protocol: Some(self.call.protocol),
+            trace_id: self.call.context.trace.map(Trace::trace_id),
+        };
         let request = PredictRequest {
+            origin,
             target: query.target,
             input: query.input,
             wanted: query.outputs,

@@ -85,7 +85,7 @@ impl RequestLogger {
             version = %id.version,
             prediction_id = %prediction.id,
             request_id = context.request_id.to_text(),
-            trace_id = context.trace.map(Trace::trace_id),
+            trace_id = context.trace.map(Trace::trace_id_text),
             instances = prediction.rows,
             duration_ms = milliseconds(elapsed),
             decode_ms = stage(timing, Stage::Decode),
@@ -116,7 +116,7 @@ impl RequestLogger {
         let cause = cause.map(ErrorCode::slug);
         let protocol = protocol.name();
         let request_id = context.request_id.to_text();
-        let trace_id = context.trace.map(Trace::trace_id);
+        let trace_id = context.trace.map(Trace::trace_id_text);
         let duration_ms = milliseconds(elapsed);
         if code == ErrorCode::Cancelled {
             tracing::warn!(

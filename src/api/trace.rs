@@ -57,7 +57,12 @@ impl Trace {
         )
     }
 
-    pub(super) fn trace_id(self) -> String {
+    pub(super) fn trace_id(self) -> u128 {
+        self.trace_id
+    }
+
+    /// The id of the trace as 32 hex digits.
+    pub(super) fn trace_id_text(self) -> String {
         format!("{:032x}", self.trace_id)
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     package::ModelPackage,
     predict::{
         AnsweringVersion, Failure, Input, ModelOutput, PredictError, PredictRequest, Prediction,
-        Predictor, Priority, WINDOW_PER_WORKER, event::Observer,
+        Predictor, Priority, RequestOrigin, WINDOW_PER_WORKER, event::Observer,
     },
     registry::{
         Registry,
@@ -260,6 +260,7 @@ fn write(
 
 async fn predict(predictor: &Predictor, text: Bytes) -> Result<Prediction, PredictError> {
     let request = PredictRequest {
+        origin: RequestOrigin::default(),
         target: Target {
             model: None,
             version: None,

@@ -8,7 +8,7 @@ pub(super) struct Staging(PathBuf);
 impl Staging {
     /// Creates a directory in the nearest existing ancestor of `target`, because a rename works
     /// only within one file system.
-    pub(super) fn beside(target: &Path, label: &str) -> anyhow::Result<Staging> {
+    pub(super) fn next_to(target: &Path, label: &str) -> anyhow::Result<Staging> {
         let target = std::path::absolute(target)?;
         let above = target
             .ancestors()

@@ -53,11 +53,12 @@ impl InputComparison<'_> {
         self.differences.push(difference);
     }
 
-    /// Reports renamed fields instead of their gaps. Returns their pointers.
+    /// Reports each renamed field once, instead of one removed and one added field. Returns the
+    /// pointers of the renamed fields.
     fn report_renamed(&mut self, fields: &mut DeclaredFields<'_>) -> Vec<String> {
         let mut pointers = Vec::new();
         for ((gone, _), (new, _)) in fields.take_renamed() {
-            // `|` and not `||`: the gaps of both names must be removed.
+            // `|` and not `||`: both calls must run, because each removes the gaps of its name.
             let forward = take_gaps(&mut self.forward, &gone) | take_gaps(&mut self.forward, &new);
             let backward =
                 take_gaps(&mut self.backward, &gone) | take_gaps(&mut self.backward, &new);

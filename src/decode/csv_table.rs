@@ -262,8 +262,8 @@ struct LineCount<'a> {
 }
 
 impl LineCount<'_> {
-    /// The line number of a record. The position that the reader gives is the position of the empty
-    /// lines before the record.
+    /// The line number of a record. The reader's position of a record is before the empty lines that
+    /// precede it, so these lines are counted here.
     fn line_of(&mut self, position: Option<&csv::Position>) -> usize {
         let start = position
             .and_then(|position| usize::try_from(position.byte()).ok())

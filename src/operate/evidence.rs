@@ -184,7 +184,7 @@ fn add_runs(arm: &mut ArmTotals, view: &RunsView, threads: usize, thresholds: &T
             runs: runs.successes() + runs.failed,
             failed: runs.failed,
             slow: over(thresholds.time_ns.get(bucket).copied()),
-            dear: over(core_ns),
+            expensive: over(core_ns),
             untimed: if thresholds.time_ns.contains_key(bucket) {
                 0
             } else {

@@ -39,7 +39,7 @@ pub(super) struct ModelControl {
     pub failed_copies: Option<(Vec<VersionRef>, Instant)>,
     /// Versions that `models.promote` would make stable, but that callers of the stable version
     /// could not use.
-    pub unfit: Vec<VersionRef>,
+    pub incompatible: Vec<VersionRef>,
 }
 
 impl ModelControl {
@@ -58,7 +58,7 @@ impl ModelControl {
             rehearsal: RollbackRehearsal::default(),
             copies: None,
             failed_copies: None,
-            unfit: Vec::new(),
+            incompatible: Vec::new(),
         }
     }
 

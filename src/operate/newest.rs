@@ -29,7 +29,9 @@ impl Operator {
         {
             return;
         }
-        let newest = self.newest(model).filter(|to| !model.unfit.contains(to));
+        let newest = self
+            .newest(model)
+            .filter(|to| !model.incompatible.contains(to));
         let Some(to) = newest else {
             return;
         };
@@ -53,7 +55,7 @@ impl Operator {
                 detail,
                 "the newest version is not promoted automatically; start a rollout"
             );
-            model.unfit.push(to);
+            model.incompatible.push(to);
             return;
         }
         let draft = DecisionDraft {

@@ -16,7 +16,7 @@ use crate::{
         graph_tensors::{from_rows, from_tensors},
         input::Input,
         locate::locate_error,
-        prepared::{Decoded, DecodedFields, Prepared},
+        prepared::{Decoded, DecodedContext, DecodedFields, Prepared},
         tensor_names::{check_counts, check_wanted, name_tensors, names_the_graph},
     },
     registry::servable::{Contents, Packaged, Servable},
@@ -49,10 +49,12 @@ pub(super) fn decode(
             let decoded = decode_request(&packaged.package.parts.input, &body, limits)?;
             Ok(Decoded::Fields(DecodedFields {
                 columns: decoded.columns,
-                single: decoded.single,
-                origin: RowOrigin::Instances,
-                client_id: decoded.id,
-                took: start.elapsed(),
+                context: DecodedContext {
+                    single: decoded.single,
+                    origin: RowOrigin::Instances,
+                    client_id: decoded.id,
+                    took: start.elapsed(),
+                },
             }))
         }
         (Input::Instances(body), Contents::Bare(_)) => {
@@ -103,10 +105,12 @@ pub(super) fn decode(
 fn fields_of(columns: Columns, origin: RowOrigin, start: Instant) -> Decoded {
     Decoded::Fields(DecodedFields {
         columns,
-        single: false,
-        origin,
-        client_id: None,
-        took: start.elapsed(),
+        context: DecodedContext {
+            single: false,
+            origin,
+            client_id: None,
+            took: start.elapsed(),
+        },
     })
 }
 

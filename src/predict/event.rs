@@ -11,6 +11,7 @@ use crate::{
     predict::{
         PredictError,
         assign::Assignment,
+        predict_request::RequestOrigin,
         prediction::{ModelOutput, Prediction, Timing},
     },
     registry::{route::Routed, servable::Servable},
@@ -18,7 +19,7 @@ use crate::{
     tensor::Tensors,
 };
 
-/// The decoded input of a request. It is shared and never copied.
+/// The decoded input of a request, shared by the observers.
 #[derive(Clone)]
 pub(crate) enum SharedInput {
     /// Columns, in the schema of the version that decoded them.
@@ -38,13 +39,15 @@ pub(crate) struct RunShare {
     pub core_seconds: f64,
 }
 
-/// The outcome of one request, after its answer or its failure.
+/// The outcome of one request: its output before it is encoded, or its failure. There is no event
+/// for a request that fails before it is routed to a version.
 #[allow(
     dead_code,
     reason = "the event is complete, and the current observers read a part of it"
 )]
 pub(crate) struct PredictionEvent<'a> {
     pub id: PredictionId,
+    pub origin: RequestOrigin,
     /// The versions that the registry selected for the request. The first of them decoded it.
     pub routed: &'a Routed,
     /// The version that the request was assigned to: its model, number and digest.
@@ -94,6 +97,7 @@ pub(crate) type Observers = Arc<[Box<dyn Observer>]>;
 pub(crate) struct PendingEvent {
     observers: Observers,
     pub id: PredictionId,
+    origin: RequestOrigin,
     pub routed: Routed,
     pub servable: Arc<Servable>,
     pub assignment: Option<Assignment>,
@@ -109,10 +113,15 @@ pub(crate) struct PendingEvent {
 }
 
 impl PendingEvent {
-    pub(crate) fn new(observers: &Observers, id: PredictionId, routed: Routed) -> PendingEvent {
+    pub(crate) fn new(
+        observers: &Observers,
+        origin: RequestOrigin,
+        routed: Routed,
+    ) -> PendingEvent {
         PendingEvent {
             observers: Arc::clone(observers),
-            id,
+            id: PredictionId::new(),
+            origin,
             servable: Arc::clone(&routed.servable),
             routed,
             assignment: None,
@@ -192,6 +201,7 @@ impl PendingEvent {
     ) {
         let event = PredictionEvent {
             id: self.id,
+            origin: self.origin,
             routed: &self.routed,
             servable: &self.servable,
             assignment: self.assignment.as_ref(),

@@ -10,7 +10,7 @@ use crate::{
         decode::{DecodeOptions, decode},
         event::{PendingEvent, SharedInput},
         input::Input,
-        prepared::{Decoded, Prepared},
+        prepared::{Decoded, DecodedFields, Prepared},
         preprocess::preprocess,
     },
     registry::servable::Contents,
@@ -73,26 +73,32 @@ fn prepare(
 ) -> Result<Prepared, PredictError> {
     let servable = Arc::clone(&event.servable);
     match (decoded, &servable.contents) {
-        (Decoded::Fields(mut fields), Contents::Package(packaged)) => {
+        (Decoded::Fields(fields), Contents::Package(packaged)) => {
+            let DecodedFields { columns, context } = fields;
             let binding = event.assignment.as_ref().and_then(|assignment| {
                 let arm = assignment.traffic.arms.get(assignment.candidate()?)?;
                 arm.as_ref()?.binding.as_ref()
             });
-            let share = |columns| Some(SharedInput::Columns(Arc::new(columns)));
-            let Some(binding) = binding else {
-                let prepared = preprocess(&servable, packaged, &mut fields)?;
-                // The columns are moved, not copied, because no later step needs them.
-                event.input = keeps.then(|| share(fields.columns)).flatten();
-                return Ok(prepared);
+            let (prepared, columns) = match binding {
+                None => (preprocess(&servable, packaged, &columns, context)?, columns),
+                // The event gets the columns as they were decoded.
+                Some(binding) if keeps => {
+                    let bound = binding.bind_ref(&columns);
+                    let prepared = preprocess(&servable, packaged, &bound, context)?;
+                    drop(bound);
+                    (prepared, columns)
+                }
+                Some(binding) => {
+                    let bound = binding.bind(columns);
+                    (preprocess(&servable, packaged, &bound, context)?, bound)
+                }
             };
-            // Only here the decoded columns are needed twice, because binding consumes them.
-            let kept = keeps.then(|| fields.columns.clone());
-            fields.columns = binding.bind(fields.columns);
-            let prepared = preprocess(&servable, packaged, &mut fields)?;
-            event.input = kept.and_then(share);
+            // The columns are moved, not copied, because no later step needs them.
+            event.input = keeps.then(|| SharedInput::Columns(Arc::new(columns)));
             Ok(prepared)
         }
         (Decoded::Tensors(prepared), _) => {
+            // The engine consumes its tensors, so the event needs a copy.
             let group = prepared.groups.first().filter(|_| keeps);
             event.input = group.map(|group| SharedInput::Tensors(Arc::new(group.tensors.clone())));
             Ok(prepared)

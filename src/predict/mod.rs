@@ -32,14 +32,13 @@ use std::{
 pub(crate) use crate::engine::queue::Priority;
 pub(crate) use error::PredictError;
 pub(crate) use input::Input;
-pub(crate) use predict_request::{AnsweringVersion, PredictRequest};
+pub(crate) use predict_request::{AnsweringVersion, PredictRequest, RequestOrigin};
 pub(crate) use prediction::{Failure, Fallback, ModelOutput, Prediction, Timing};
 pub(crate) use run::WINDOW_PER_WORKER;
 
 use crate::{
     decode::DecodeLimits,
     engine::queue::Urgency,
-    id::PredictionId,
     predict::{
         event::{Observer, Observers, PendingEvent},
         fallback::{CompatibilityCache, Unanswered, fallback_reason, own_deadline},
@@ -128,6 +127,7 @@ impl Predictor {
             deadline,
             priority,
             answering,
+            origin,
             ..
         } = request;
         let intake = Intake {
@@ -137,7 +137,7 @@ impl Predictor {
             limits: self.limits,
         };
         // The event moves between steps and threads. Moving a pointer is cheaper than the event.
-        let event = PendingEvent::new(&self.observers, PredictionId::new(), routed);
+        let event = PendingEvent::new(&self.observers, origin, routed);
         let event = Box::new(event);
         let (mut event, prepared) = self.take(intake, input, event, deadline).await?;
         if !Arc::ptr_eq(&event.servable, &event.routed.servable) {

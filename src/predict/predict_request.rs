@@ -7,11 +7,22 @@ use std::{
 
 use crate::{
     engine::queue::Priority,
+    metrics::Protocol,
     predict::input::Input,
     registry::{route::Target, servable::Servable},
 };
 
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RequestOrigin {
+    /// The protocol. `None` if the request did not come over the network.
+    pub protocol: Option<Protocol>,
+    /// The id of the caller's trace (W3C trace context). `None` if the caller sent none.
+    pub trace_id: Option<u128>,
+}
+
 pub(crate) struct PredictRequest<'a> {
+    pub origin: RequestOrigin,
     pub target: Target<'a>,
     pub input: Input,
     /// Names of the outputs that the caller requests. Empty means all outputs.

@@ -34,6 +34,11 @@ pub(super) enum Decoded {
 
 pub(super) struct DecodedFields {
     pub columns: Columns,
+    pub context: DecodedContext,
+}
+
+/// The parts of a decoded request that are not values of fields.
+pub(super) struct DecodedContext {
     /// Whether the request was one bare instance, so that errors point into that instance.
     pub single: bool,
     /// The places where the caller wrote the rows.

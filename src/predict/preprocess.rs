@@ -10,7 +10,7 @@ use crate::{
         graph_tensors::uneven_dimension,
         locate::locate_error,
         prediction::Timing,
-        prepared::{DecodedFields, Prepared},
+        prepared::{DecodedContext, Prepared},
     },
     registry::servable::{Packaged, Servable},
     schema::{
@@ -23,21 +23,22 @@ use crate::{
 pub(super) fn preprocess(
     servable: &Servable,
     packaged: &Packaged,
-    fields: &mut DecodedFields,
+    columns: &Columns,
+    context: DecodedContext,
 ) -> Result<Prepared, PredictError> {
     let start = Instant::now();
-    let groups = to_groups(servable, packaged, &fields.columns, fields.single)
-        .map_err(|error| locate_error(error, &fields.origin))?;
+    let groups = to_groups(servable, packaged, columns, context.single)
+        .map_err(|error| locate_error(error, &context.origin))?;
     let mut timing = Timing::default();
-    timing.set(Stage::Decode, fields.took);
+    timing.set(Stage::Decode, context.took);
     timing.set(Stage::Preprocess, start.elapsed());
     Ok(Prepared {
         groups,
-        rows: fields.columns.rows,
+        rows: columns.rows,
         whole: false,
         by_row: true,
         raw: false,
-        client_id: fields.client_id.take(),
+        client_id: context.client_id,
         timing,
     })
 }

@@ -70,7 +70,8 @@ pub struct RunTotals {
     pub slow: u64,
     /// The number of expensive runs, which are above the cost threshold. It is fixed when the step
     /// begins.
-    pub dear: u64,
+    #[serde(alias = "dear")]
+    pub expensive: u64,
     /// The number of runs without a threshold, because the stable version had too few runs of this
     /// size before the step.
     pub untimed: u64,
@@ -141,7 +142,7 @@ impl RunTotals {
         self.runs += other.runs;
         self.failed += other.failed;
         self.slow += other.slow;
-        self.dear += other.dear;
+        self.expensive += other.expensive;
         self.untimed += other.untimed;
     }
 }

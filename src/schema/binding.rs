@@ -4,6 +4,8 @@
 //! The stable version decodes each request once. If the other arm of a rollout answers the request,
 //! that version gets the same values under its own column numbers. Fields are matched by name.
 
+use std::borrow::Cow;
+
 use crate::schema::{
     ColumnSpec, Schema,
     columns::{Column, ColumnId, ColumnKind, Columns},
@@ -86,12 +88,14 @@ impl Binding {
         self.columns_from(rows, take)
     }
 
-    /// The columns of the new version, as a copy. The old version keeps its own columns.
-    pub(crate) fn bind_ref(&self, columns: &Columns) -> Columns {
+    /// The columns of the new version, while the old version keeps its own. They are copied only if
+    /// the two versions have different fields.
+    pub(crate) fn bind_ref<'a>(&self, columns: &'a Columns) -> Cow<'a, Columns> {
         if self.identity {
-            return columns.clone();
+            return Cow::Borrowed(columns);
         }
-        self.columns_from(columns.rows, |id| columns.columns.get(id).cloned())
+        let bound = self.columns_from(columns.rows, |id| columns.columns.get(id).cloned());
+        Cow::Owned(bound)
     }
 
     /// `take` returns a column of the old version. This column always exists.
@@ -190,6 +194,8 @@ fn widen(column: Column) -> Column {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use serde_json::{Value, json};
 
     use crate::{
@@ -243,7 +249,8 @@ mod tests {
         // Missing numbers are NaN, which is not equal to itself, so the debug output of the columns
         // is compared.
         let expected = format!("{:?}", decode(&new, &body));
-        assert_eq!(format!("{:?}", binding.bind_ref(&columns)), expected);
+        assert_eq!(format!("{:?}", *binding.bind_ref(&columns)), expected);
+        assert!(matches!(binding.bind_ref(&columns), Cow::Borrowed(_)));
         assert_eq!(format!("{:?}", binding.bind(columns)), expected);
     }
 
@@ -270,7 +277,7 @@ mod tests {
         };
         let columns = decode(&old, &body(true));
         let expected = format!("{:?}", decode(&new, &body(false)));
-        assert_eq!(format!("{:?}", binding.bind_ref(&columns)), expected);
+        assert_eq!(format!("{:?}", *binding.bind_ref(&columns)), expected);
         let bound = binding.bind(columns);
         assert_eq!(format!("{bound:?}"), expected);
         assert_eq!(bound.columns[3], Column::Boolean(vec![None, None, None]));

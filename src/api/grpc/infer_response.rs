@@ -74,13 +74,13 @@ fn fallback_parameters(prediction: &Prediction) -> BTreeMap<String, InferParamet
     ])
 }
 
-/// Writes outputs in the same place as in the request. Returns the tensors, and the entries of
-/// `raw_output_contents`.
+/// Writes the outputs in the form that the request has: typed contents, or raw bytes. Returns the
+/// tensors, and the entries of `raw_output_contents`.
 pub(super) fn write_outputs(
     outputs: Vec<NamedTensor>,
     form: ContentsForm,
 ) -> (Vec<InferOutputTensor>, Vec<Bytes>) {
-    // A client reads all outputs from the same place, but some datatypes have only a raw form.
+    // A client expects one form for all outputs. Some datatypes have only the raw form.
     let is_typed = form == ContentsForm::Typed
         && outputs
             .iter()

@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let (name, directory) = destination(args)?;
     let inputs = read_inputs(args)?;
     let packer = Packer::new(args.config.load()?)?;
-    let staging = Staging::beside(&directory, &format!("init-{name}"))?;
+    let staging = Staging::next_to(&directory, &format!("init-{name}"))?;
     copy_graph(&args.model, None, staging.path())?;
     // Errors must not mention the path of the copy, which the user does not know.
     let graph = read_graph(&packer, &staging.path().join(MODEL_FILE), |name| {

@@ -170,7 +170,7 @@ pub(super) fn say_failure(error: &PackageError) {
 
 /// Copies all files except the manifest into a staging directory.
 fn copy_parts(directory: &Path) -> anyhow::Result<Staging> {
-    let staging = Staging::beside(directory, "pack")?;
+    let staging = Staging::next_to(directory, "pack")?;
     let files = manifest::list_files(directory)?;
     manifest::copy_files(
         files

@@ -104,9 +104,9 @@ impl OperatorCall<'_, '_> {
         Ok(vec![reshaped])
     }
 
-    /// The dimension of rows after the values, in the same order, got the shape `dims`. The
-    /// dimensions before it must have the same product as before the change, and its size must be a
-    /// multiple of the number of rows.
+    /// The index of the dimension of rows after a reshape to `dims`, which keeps the order of the
+    /// values. `None` if rows would be mixed: the dimensions before the rows must have the same
+    /// product as before the reshape, and only one dimension may depend on the number of rows.
     fn rows_after(&self, value: &TracedTensor, axis: usize, dims: &[Size]) -> Option<usize> {
         // The values keep their order. The block of a row stays together if the same number of
         // values precedes it.

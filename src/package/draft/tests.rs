@@ -286,7 +286,7 @@ fn hints_are_used_and_guesses_are_marked() {
         "{error}"
     );
 
-    // Each line is a column, and a field may have several.
+    // Each `--column` adds one column of the tensor. Several columns may come from one field.
     let lines = [
         json!({"missing_indicator": {}}),
         json!({"impute": {"value": 40}}),

@@ -23,7 +23,7 @@ use crate::{
         watch::{
             RegistryLoop,
             state_copies::{FilesProblem, log_rejection},
-            tracked::ForgivenFailure,
+            tracked::RetriedFailure,
         },
     },
 };
@@ -55,7 +55,7 @@ impl RegistryLoop {
         // An unfinished copy may have caused the failure. Only the next scan shows whether the
         // files have changed.
         if tracked
-            .forgiven
+            .retried
             .is_some_and(|failure| failure.scan == self.scans)
         {
             return;
@@ -196,7 +196,7 @@ impl RegistryLoop {
             );
             self.end_load(LoadEnded {
                 number,
-                // A timeout is never forgiven, so no fingerprint is needed.
+                // A timeout is never retried, so no fingerprint is needed.
                 fingerprint: 0,
                 outcome: Err(LoadFailure::Refused(error)),
                 elapsed: limit,
@@ -248,7 +248,7 @@ impl RegistryLoop {
                 }
             }
             Err(LoadFailure::Refused(error)) => {
-                if !self.forgive(&id, fingerprint, &error)
+                if !self.may_retry(&id, fingerprint, &error)
                     && !self.use_copy(&id.name, &id.version, &FilesProblem::Rejected(&error))
                 {
                     self.reject(&id.name, &id.version, error, elapsed);
@@ -282,15 +282,16 @@ impl RegistryLoop {
         })
     }
 
-    /// Forgives the first failure that an unfinished copy can explain: a file may already have its
-    /// final size, but not its final bytes. The next scan decides whether the files changed.
-    fn forgive(&mut self, id: &ModelId, fingerprint: u64, error: &PackageError) -> bool {
+    /// Whether the load is tried again. It is tried again once if an unfinished copy can explain the
+    /// failure: a file may already have its final size, but not its final bytes. The next scan
+    /// decides whether the files changed.
+    fn may_retry(&mut self, id: &ModelId, fingerprint: u64, error: &PackageError) -> bool {
         let scan = self.scans;
         let Some(tracked) = self.models.version_mut(&id.name, &id.version) else {
             return false;
         };
-        let forgiven_before = tracked
-            .forgiven
+        let retried_before = tracked
+            .retried
             .is_some_and(|failure| failure.fingerprint == fingerprint);
         let bare = tracked
             .found
@@ -298,10 +299,10 @@ impl RegistryLoop {
             .is_some_and(|found| self.parts.loader.is_bare(&found.directory));
         let explained = matches!(error.check, "manifest" | "files" | "hashes")
             || bare && error.check == "graph";
-        if !explained || forgiven_before {
+        if !explained || retried_before {
             return false;
         }
-        tracked.forgiven = Some(ForgivenFailure { fingerprint, scan });
+        tracked.retried = Some(RetriedFailure { fingerprint, scan });
         tracked.state = VersionState::Incomplete {
             missing: format!(
                 "its files may not be complete yet: {}",

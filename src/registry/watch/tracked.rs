@@ -73,7 +73,7 @@ pub(super) struct TrackedVersion {
     /// The copy progress while files of the package are missing. Otherwise `None`.
     pub copying: Option<CopyProgress>,
     /// The last failure of a load, if an unfinished copy can explain it. Otherwise `None`.
-    pub forgiven: Option<ForgivenFailure>,
+    pub retried: Option<RetriedFailure>,
 }
 
 /// The copy in the state directory that is served instead of the files in the models directory.
@@ -84,7 +84,7 @@ pub(super) struct ServedCopy {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct ForgivenFailure {
+pub(super) struct RetriedFailure {
     /// The fingerprint of the files whose load failed.
     pub fingerprint: u64,
     /// The number of the scan after which the load failed.
@@ -114,7 +114,7 @@ impl TrackedVersion {
             },
             arriving: None,
             copying: None,
-            forgiven: None,
+            retried: None,
         }
     }
 

@@ -132,7 +132,7 @@ impl StepCase<'_> {
             GuardMetric::Cost => measure_runs(
                 arm,
                 stable,
-                |runs| Proportion::new(runs.dear, timed_runs(runs)),
+                |runs| Proportion::new(runs.expensive, timed_runs(runs)),
                 guards.cost_margin,
             ),
             GuardMetric::Disagreement => {

@@ -28,7 +28,7 @@ fn arm(units: u64, failed: u64) -> ArmTotals {
         RunTotals {
             runs: units,
             slow: units / 20,
-            dear: units / 20,
+            expensive: units / 20,
             ..RunTotals::default()
         },
     )];

@@ -57,7 +57,7 @@ pub enum OutputFault {
     NotAList { shape: Vec<usize> },
     #[error("the model gave {width} values per row for {labels} labels")]
     LabelCount { width: usize, labels: usize },
-    /// The error about a threshold: its index is not an index of the row.
+    /// A step names an index that the row does not have.
     #[error("the model gave {width} values per row")]
     TooFewValues { width: usize },
     #[error("the model answered {value}, which is not an answer")]
@@ -130,7 +130,8 @@ impl Postprocess {
                 .output(&field.from)
                 .map(|from| field.describe(from))
                 .unwrap_or_default();
-            // Only a dynamic width may be 1 in one request and larger in another.
+            // With a dynamic width, a row may have one value in this request and several in the
+            // next. The schema says that the field is a list in both cases.
             field.list = is_list(&field.name)
                 && described
                     .first()

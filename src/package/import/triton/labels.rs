@@ -64,11 +64,11 @@ fn map_schema(labels: &[String]) -> Value {
 /// Why a file of labels can't be used.
 #[derive(Debug, thiserror::Error)]
 enum LabelsError {
-    #[error("they name numbers, and it gives {0}")]
+    #[error("labels need numbers, and the output has the datatype {0}")]
     NotNumbers(DataType),
-    #[error("there are {labels}, and it gives {shape}")]
+    #[error("the file has {labels} labels, and the output has the shape {shape}")]
     Count { labels: usize, shape: Shape },
-    #[error("\"{0}\" is there twice")]
+    #[error("the label \"{0}\" occurs twice")]
     Duplicate(String),
 }
 

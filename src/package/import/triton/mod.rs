@@ -361,9 +361,9 @@ mod tests {
     #[test]
     fn labels_that_do_not_fit_are_left_out() {
         for (labels, expected) in [
-            ("a\nb\n", "there are 2"),
-            ("a\nb\na\n", "\"a\" is there twice"),
-            ("", "there are 0"),
+            ("a\nb\n", "has 2 labels"),
+            ("a\nb\na\n", "the label \"a\" occurs twice"),
+            ("", "has 0 labels"),
         ] {
             let config = "output { name: \"p\" label_filename: \"l.txt\" }";
             let imported = imported(&[("m/config.pbtxt", config), ("m/l.txt", labels)]);
