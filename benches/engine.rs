@@ -11,7 +11,6 @@ use std::{hint::black_box, path::Path};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use predictd::{
-    config::Config,
     decode::decode_instance,
     engine::{
         Engine,
@@ -23,7 +22,7 @@ use predictd::{
 };
 
 fn engine(c: &mut Criterion) {
-    let runtime = Runtime::load(&predictd::app::find_library(&Config::default()).unwrap()).unwrap();
+    let runtime = Runtime::load(&predictd::app::find_library(Path::new("")).unwrap()).unwrap();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/churn/1.1.0");
     let package = ModelPackage::open(&directory).unwrap();
     let (_, mut engine) = OnnxFactory::open(&runtime, &package.model_path(), 1).unwrap();

@@ -11,7 +11,6 @@ use std::{hint::black_box, path::Path};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use predictd::{
-    config::Config,
     decode::{DecodeLimits, decode_request},
     engine::{
         EngineFactory,
@@ -28,7 +27,7 @@ const LIMITS: DecodeLimits = DecodeLimits {
 };
 
 fn preprocess(c: &mut Criterion) {
-    let runtime = Runtime::load(&predictd::app::find_library(&Config::default()).unwrap()).unwrap();
+    let runtime = Runtime::load(&predictd::app::find_library(Path::new("")).unwrap()).unwrap();
     for (model, rows) in [
         ("churn/1.1.0", 1),
         ("churn/1.1.0", 1000),

@@ -48,7 +48,7 @@ python=$(environment clients requirements-clients.txt)
 npm --prefix console ci --silent --no-audit --no-fund
 (cd console && node_modules/.bin/openapi-typescript admin-api.json --output node_modules/admin-api.d.ts >/dev/null)
 cmp console/node_modules/admin-api.d.ts console/admin-api.d.ts || {
-  echo "test-system: console/admin-api.d.ts is outdated; run `npm run types` in console/" >&2
+  echo "test-system: console/admin-api.d.ts is outdated; run 'npm run types' in console/" >&2
   exit 1
 }
 echo "openapi-typescript: console/admin-api.d.ts is current"

@@ -17,7 +17,6 @@
 use std::{path::Path, time::Instant};
 
 use predictd::{
-    config::Config,
     decode::decode_instance,
     engine::{
         Engine, EngineFactory,
@@ -37,7 +36,7 @@ fn main() {
     // environment.
     unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let runtime = Runtime::load(&predictd::app::find_library(&Config::default()).unwrap()).unwrap();
+    let runtime = Runtime::load(&predictd::app::find_library(Path::new("")).unwrap()).unwrap();
     match arguments.first().map(String::as_str) {
         Some("run") => run(
             &runtime,

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 
 use crate::{
-    config::{AdminConfig, Config, Listen},
+    config::{AdminConfig, Config, Listen, ServerConfig},
     error::text_with_sources,
     security::tokens::Operators,
 };
@@ -31,9 +31,9 @@ pub(super) struct Listeners {
 impl Listeners {
     pub(super) async fn bind(config: &Config) -> anyhow::Result<Listeners> {
         Ok(Listeners {
-            data: bind_data(config).await?,
-            grpc: bind_grpc(config).await?,
-            admin: bind_admin(config).await?,
+            data: bind_data(&config.server).await?,
+            grpc: bind_grpc(&config.server).await?,
+            admin: bind_admin(&config.admin).await?,
         })
     }
 
@@ -50,12 +50,12 @@ impl Listeners {
     }
 }
 
-async fn bind_data(config: &Config) -> anyhow::Result<TcpListener> {
-    bind(&config.server.listen, "--listen or server.listen").await
+async fn bind_data(config: &ServerConfig) -> anyhow::Result<TcpListener> {
+    bind(&config.listen, "--listen or server.listen").await
 }
 
-async fn bind_grpc(config: &Config) -> anyhow::Result<Option<TcpListener>> {
-    match &config.server.grpc_listen.0 {
+async fn bind_grpc(config: &ServerConfig) -> anyhow::Result<Option<TcpListener>> {
+    match &config.grpc_listen.0 {
         Some(listen) => bind(listen, "server.grpc_listen (empty: off)")
             .await
             .map(Some),
@@ -63,8 +63,8 @@ async fn bind_grpc(config: &Config) -> anyhow::Result<Option<TcpListener>> {
     }
 }
 
-async fn bind_admin(config: &Config) -> anyhow::Result<Option<TcpListener>> {
-    match &config.admin.listen.0 {
+async fn bind_admin(config: &AdminConfig) -> anyhow::Result<Option<TcpListener>> {
+    match &config.listen.0 {
         Some(listen) => bind(listen, "admin.listen (empty: off)").await.map(Some),
         None => Ok(None),
     }
@@ -82,11 +82,11 @@ pub(crate) fn listening_faults(config: &Config) -> anyhow::Result<Vec<String>> {
     };
     // All listeners stay open until the end, so that two listeners on one address are also
     // reported.
-    let data = runtime.block_on(bind_data(config));
-    let grpc = runtime.block_on(bind_grpc(config));
+    let data = runtime.block_on(bind_data(&config.server));
+    let grpc = runtime.block_on(bind_grpc(&config.server));
     let operators = operators(&config.admin);
     let admin = if operators.is_ok() {
-        runtime.block_on(bind_admin(config))
+        runtime.block_on(bind_admin(&config.admin))
     } else {
         Ok(None)
     };

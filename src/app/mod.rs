@@ -21,7 +21,7 @@ pub use server::{RunningServer, ServerParts};
 
 use crate::{
     app::{server::BoundServer, signals::Signals},
-    config::Config,
+    config::{Config, ModelsConfig},
     engine::{infer::Runtime, library},
     registry::trial::GateTrial,
     telemetry::Telemetry,
@@ -32,12 +32,13 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }
 
-/// Finds the ONNX Runtime library according to the configuration.
-pub fn find_library(config: &Config) -> anyhow::Result<PathBuf> {
+/// Finds the ONNX Runtime library. `configured` is the value of `runtime.library`, which may be
+/// empty.
+pub fn find_library(configured: &Path) -> anyhow::Result<PathBuf> {
     let environment = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
     let executable = std::env::current_exe().ok();
     Ok(library::find(
-        &config.runtime.library,
+        configured,
         environment.as_deref(),
         executable.as_deref(),
     )?)
@@ -49,12 +50,12 @@ pub(crate) fn executable() -> anyhow::Result<PathBuf> {
 }
 
 /// The settings of the process that runs the load gate.
-pub(crate) fn trial(config: &Config, library: &Path, executable: PathBuf) -> GateTrial {
+pub(crate) fn trial(config: &ModelsConfig, library: &Path, executable: PathBuf) -> GateTrial {
     GateTrial {
         executable,
         library: library.to_path_buf(),
-        timeout: config.models.gate_timeout(),
-        memory_bytes: config.models.gate_memory_bytes,
+        timeout: config.gate_timeout(),
+        memory_bytes: config.gate_memory_bytes,
     }
 }
 
@@ -63,7 +64,7 @@ pub(crate) fn serve(config: &Config) -> anyhow::Result<()> {
     let started = Instant::now();
     let telemetry = Telemetry::install(&config.telemetry)?;
     raise_descriptor_limit();
-    let library = find_library(config)?;
+    let library = find_library(&config.runtime.library)?;
     let network = network_threads()?;
     // A signal that arrives from now on stops the server in order, however early it arrives.
     let signals = network.block_on(async { Signals::install() })?;

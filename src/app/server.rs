@@ -73,7 +73,7 @@ impl BoundServer {
             option_env!("PREDICTD_COMMIT").unwrap_or("unknown"),
             parts.onnxruntime.version(),
         );
-        let trial = trial(config, parts.library, parts.executable);
+        let trial = trial(&config.models, parts.library, parts.executable);
         let core = Core::start(config, parts.onnxruntime, trial, &metrics)?;
         let api = core.api(config, &metrics, parts.dropped_log_lines)?;
         let Listeners { data, grpc, admin } = self.listeners;

@@ -31,7 +31,7 @@ use crate::{
 pub(super) fn run(config: &Config) -> anyhow::Result<CommandOutcome> {
     telemetry::check_level(&config.telemetry.log_level)?;
     say!("ok      configuration");
-    let library = app::find_library(config)?;
+    let library = app::find_library(&config.runtime.library)?;
     let runtime = Runtime::load(&library)?;
     say!(
         "ok      ONNX Runtime {} at {}",

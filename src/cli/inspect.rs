@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     check_package_directory(&args.directory)?;
     let package = ModelPackage::open(&args.directory)?;
     let config = args.config.load()?;
-    let runtime = Runtime::load(&app::find_library(&config)?)?;
+    let runtime = Runtime::load(&app::find_library(&config.runtime.library)?)?;
     let (mut factory, _) = OnnxFactory::open(&runtime, &package.model_path(), 1)?;
     factory.feed(|name| package.parts.feeds(name));
     if args.json {

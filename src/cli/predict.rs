@@ -16,7 +16,7 @@ use tokio::runtime::Runtime as Tokio;
 use crate::{
     app,
     cli::{CommandOutcome, ConfigArgs, check_package_directory, sample::read_rows},
-    config::{Config, Oip},
+    config::{BatchingConfig, Config, Oip},
     decode::DecodeLimits,
     engine::{
         EngineFactory,
@@ -91,12 +91,13 @@ fn predictor(
     config: &Config,
     observers: Vec<Box<dyn Observer>>,
 ) -> anyhow::Result<(Predictor, usize)> {
-    let runtime = Runtime::load(&app::find_library(config)?)?;
+    let runtime = Runtime::load(&app::find_library(&config.runtime.library)?)?;
     let threads = config.runtime.intra_op_threads.max(1);
     let (mut factory, engine) = OnnxFactory::open(&runtime, &package.model_path(), threads)?;
     factory.feed(|name| package.parts.feeds(name));
     let transform = package.parts.bind(factory.signature())?;
-    let policy = policy(&package, config, &factory)?;
+    let configured = config.model_settings().batching(package.id.name.as_str());
+    let policy = policy(&package, &configured, &factory)?;
     // The lines must fill the runs, but not the queue: a full queue refuses requests.
     let window = policy
         .max_batch_size
@@ -130,10 +131,9 @@ fn predictor(
 
 fn policy(
     package: &ModelPackage,
-    config: &Config,
+    configured: &BatchingConfig,
     factory: &OnnxFactory,
 ) -> anyhow::Result<BatchPolicy> {
-    let configured = config.model_settings().batching(package.id.name.as_str());
     let batching = &package.parts.serving.batching;
     let limit = configured
         .max_batch_size

@@ -41,7 +41,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let mut config = args.config.load()?;
     config.models.gate_timeout_ms = args.timeout_ms.unwrap_or(config.models.gate_timeout_ms);
     config.models.gate_memory_bytes = args.memory_bytes.unwrap_or(config.models.gate_memory_bytes);
-    let library = app::find_library(&config)?;
+    let library = app::find_library(&config.runtime.library)?;
     let mut directories = Vec::new();
     for directory in &args.directories {
         let found = if directory.join(manifest::FILE).exists() {
@@ -105,7 +105,7 @@ pub(super) fn verify_all(
     with_bare: bool,
     as_json: bool,
 ) -> anyhow::Result<CommandOutcome> {
-    let trial = app::trial(config, library, app::executable()?);
+    let trial = app::trial(&config.models, library, app::executable()?);
     let mut outcome = CommandOutcome::Done;
     for directory in directories {
         let name = Manifest::read(directory)

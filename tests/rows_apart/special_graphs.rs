@@ -2,7 +2,6 @@
 
 use predictd::{
     app::find_library,
-    config::Config,
     engine::infer::{OnnxFactory, Runtime},
     graph::{model::Model, row_dimension::trace_rows, wire::put_bytes},
 };
@@ -211,7 +210,7 @@ fn root_mean_square_norm(b: &mut Builder) -> String {
 
 #[test]
 fn the_analysis_of_special_graphs_is_exact() {
-    let runtime = Runtime::load(&find_library(&Config::default()).unwrap()).unwrap();
+    let runtime = Runtime::load(&find_library("".as_ref()).unwrap()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     for (name, verdict, opset, build) in CASES {
         let mut builder = Builder::default();

@@ -85,7 +85,7 @@ impl ComparedSide<'_> {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let config = args.config.load()?;
-    let library = app::find_library(&config)?;
+    let library = app::find_library(&config.runtime.library)?;
     let mut open = Opener {
         config: &config,
         library: &library,

@@ -73,7 +73,7 @@ impl Opener<'_> {
                 .max_batch_size,
             intra_op_threads: self.config.runtime.intra_op_threads.max(1),
         };
-        let passed = app::trial(self.config, self.library, app::executable()?)
+        let passed = app::trial(&self.config.models, self.library, app::executable()?)
             .run(directory, options, &mut |_| {})
             .with_context(|| format!("{} does not pass the load gate", directory.display()))?;
         let rows = if passed.batching == Batching::Rows {

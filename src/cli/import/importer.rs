@@ -55,7 +55,7 @@ pub(super) struct Importer<'a> {
 impl<'a> Importer<'a> {
     pub(super) fn new(to: &'a ToArgs, models: PathBuf) -> anyhow::Result<Importer<'a>> {
         let config = to.config.load()?;
-        let runtime = Runtime::load(&app::find_library(&config)?)?;
+        let runtime = Runtime::load(&app::find_library(&config.runtime.library)?)?;
         Ok(Importer {
             to,
             models,

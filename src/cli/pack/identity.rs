@@ -10,7 +10,7 @@ use crate::{
         pack::Args,
         stored_journal,
     },
-    config::Config,
+    config::StateConfig,
     id::{ModelId, ModelName, Version},
     package::manifest::Manifest,
     rollout::state::ModelState,
@@ -83,12 +83,11 @@ pub(super) fn next_version(
 /// The digests of the versions in the journal. Reads the journal in the configured state directory
 /// and the journal of a running server. Both are optional.
 pub(super) fn known_digests(
-    config: &Config,
+    state: &StateConfig,
     server: &ServerArgs,
     name: &ModelName,
 ) -> BTreeMap<String, String> {
-    let local = config
-        .state
+    let local = state
         .directory()
         .and_then(|state| stored_journal::read(&state, name.as_str()).ok());
     let client = Client::new(server, Some(name)).ok();

@@ -75,7 +75,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         .as_deref()
         .and_then(|text| serde_json::from_slice(text).ok());
     let mut id = identity::identity(args, &origin, known.as_ref())?;
-    let decided = known_digests(&config, &args.server, &id.name);
+    let decided = known_digests(&config.state, &args.server, &id.name);
     // --bump packs a copy, because a package that was served must never change.
     let bumped = if args.bump {
         id.version = next_version(&origin, &decided)?;

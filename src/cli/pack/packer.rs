@@ -27,8 +27,8 @@ pub(crate) struct Packer {
 
 impl Packer {
     pub(crate) fn new(config: Config) -> anyhow::Result<Packer> {
-        let library = app::find_library(&config)?;
-        let trial = app::trial(&config, &library, app::executable()?);
+        let library = app::find_library(&config.runtime.library)?;
+        let trial = app::trial(&config.models, &library, app::executable()?);
         Ok(Packer {
             config,
             library,

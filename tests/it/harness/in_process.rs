@@ -20,7 +20,7 @@ use super::{
 
 /// The library, which a process can load only once.
 static LIBRARY: LazyLock<(PathBuf, Runtime)> = LazyLock::new(|| {
-    let path = find_library(&Config::default()).unwrap();
+    let path = find_library(Path::new("")).unwrap();
     let runtime = Runtime::load(&path).unwrap();
     (path, runtime)
 });
