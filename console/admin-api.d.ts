@@ -1119,7 +1119,7 @@ export interface components {
              *     begins.
              * @default 0
              */
-            dear: number;
+            expensive: number;
             /**
              * Format: uint64
              * @description The number of runs without a threshold, because the stable version had too few runs of this

@@ -159,7 +159,7 @@ fn missing_facts_are_asked_for_and_nothing_is_written() {
         &["--sample", "@rows.jsonl", "--column", typo],
     );
     assert!(
-        code == 1 && text.contains("unknown step `onehot`"),
+        code == 1 && text.contains("unknown step \"onehot\""),
         "{text}"
     );
     for wrong in [

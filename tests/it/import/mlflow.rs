@@ -274,7 +274,7 @@ fn an_unusable_example_is_omitted_with_a_warning() {
         ("nothing.json", "nothing.json"),
         (
             "serving_input_example.json",
-            "serving_input_example.json is not JSON",
+            "serving_input_example.json: is not JSON",
         ),
     ] {
         let text = mlmodel_file(&signature).replace(
