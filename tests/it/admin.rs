@@ -6,8 +6,8 @@ use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    InProcessServer, PREDICTD, Server, example_input, install_graph, models_with, root, wait_for,
-    wait_until,
+    InProcessServer, PATIENT, PREDICTD, Server, example_input, install_graph, models_with, root,
+    wait_for, wait_until,
 };
 
 fn error_of(response: Response) -> (u16, String) {
@@ -234,7 +234,7 @@ fn an_incomplete_version_does_not_delay_a_load() {
 fn metrics_of_a_reloaded_version_are_kept() {
     let models = models_with(&[("churn", "1.1.0")]);
     install_graph(models.path(), "slow", 1, "slow", None);
-    let server = Server::start(models.path(), &[]);
+    let server = Server::start(models.path(), &[PATIENT]);
     let series = "predictd_queue_depth{model=\"slow\",version=\"1\"} ";
     let has = || server.metrics().contains(series);
     std::thread::scope(|scope| {

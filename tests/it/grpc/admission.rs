@@ -12,13 +12,13 @@ use super::{
     Client, ONES, add_sub_request, echo_request, open_call, slow_request, start_with_one_place,
 };
 use crate::harness::{
-    InProcessServer, Server, ServerClient, models_of_graphs, wait_for, wait_until,
+    InProcessServer, PATIENT, Server, ServerClient, models_of_graphs, wait_for, wait_until,
 };
 
 #[test]
 fn calls_beyond_the_limit_are_refused() {
     let directory = models_of_graphs(&[("slow", "slow.onnx"), ("add_sub", "add_sub.onnx")]);
-    let server = InProcessServer::start(directory.path(), &[("server.max_inflight", "1")]);
+    let server = InProcessServer::start(directory.path(), &[("server.max_inflight", "1"), PATIENT]);
     thread::scope(|scope| {
         let busy = scope.spawn(|| Client::new(&server).infer(slow_request(1 << 13)));
         wait_until("a request is in flight", || {
@@ -40,7 +40,7 @@ fn calls_beyond_the_limit_are_refused() {
 #[test]
 fn a_drain_finishes_the_calls_in_flight() {
     let directory = models_of_graphs(&[("slow", "slow.onnx")]);
-    let mut server = Server::start(directory.path(), &[]);
+    let mut server = Server::start(directory.path(), &[PATIENT]);
     let mut client = Client::new(&server);
     let busy = thread::spawn(move || client.infer(slow_request(1 << 12)));
     wait_until("a request is in flight", || {

@@ -16,7 +16,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use crate::harness::{PATIENCE, Server, ServerClient, models_of_graphs};
+use crate::harness::{PATIENCE, PATIENT, Server, ServerClient, models_of_graphs};
 
 mod admission;
 mod errors;
@@ -223,6 +223,6 @@ fn start_with_one_place() -> (tempfile::TempDir, Server) {
         ("add_sub", "add_sub.onnx"),
         ("slow", "slow.onnx"),
     ]);
-    let server = Server::start(directory.path(), &[("server.max_inflight", "1")]);
+    let server = Server::start(directory.path(), &[("server.max_inflight", "1"), PATIENT]);
     (directory, server)
 }

@@ -31,4 +31,4 @@ pub use plan::{
 pub use server::Server;
 pub use server_client::ServerClient;
 pub use small_disk::SmallDisk;
-pub use wait::{PATIENCE, wait_for, wait_until};
+pub use wait::{PATIENCE, PATIENT, wait_for, wait_until};
