@@ -249,7 +249,10 @@ fn hints_are_used_and_guesses_are_marked() {
             .contains("those of the sample"),
         "{column}"
     );
+}
 
+#[test]
+fn an_encoding_takes_the_values_of_the_sample() {
     let numbers = [
         json!({"zip": 1000, "plan": "a"}),
         json!({"zip": 900, "plan": null}),
@@ -285,8 +288,16 @@ fn hints_are_used_and_guesses_are_marked() {
         ),
         "{error}"
     );
+    assert!(
+        with(row_of(3), &rows(), &given)
+            .unwrap_err()
+            .contains("no field \"zip\"")
+    );
+}
 
-    // Each `--column` adds one column of the tensor. Several columns may come from one field.
+#[test]
+fn several_columns_may_come_from_one_field() {
+    // Each `--column` adds one column of the tensor.
     let lines = [
         json!({"missing_indicator": {}}),
         json!({"impute": {"value": 40}}),
@@ -322,11 +333,6 @@ fn hints_are_used_and_guesses_are_marked() {
         with(row_of(2), &known, &both)
             .unwrap_err()
             .contains("an encoding and more")
-    );
-    assert!(
-        with(row_of(3), &rows(), &given)
-            .unwrap_err()
-            .contains("no field \"zip\"")
     );
 }
 

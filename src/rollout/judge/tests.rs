@@ -210,25 +210,26 @@ fn a_candidate_without_traffic_does_not_advance() {
     );
 }
 
+/// The totals of an arm with runs: (bucket, runs, slow runs).
+fn arm_with_runs(runs: &[(u8, u64, u64)], units: u64) -> ArmTotals {
+    let totals = |(bucket, runs, slow): &(u8, u64, u64)| {
+        let totals = RunTotals {
+            runs: *runs,
+            slow: *slow,
+            ..RunTotals::default()
+        };
+        (*bucket, totals)
+    };
+    ArmTotals {
+        units,
+        runs: runs.iter().map(totals).collect(),
+        ..ArmTotals::default()
+    }
+}
+
 #[test]
 fn only_runs_of_the_same_size_are_compared() {
-    let runs = |runs: &[(u8, u64, u64)], units| ArmTotals {
-        units,
-        runs: runs
-            .iter()
-            .map(|(bucket, runs, slow)| {
-                (
-                    *bucket,
-                    RunTotals {
-                        runs: *runs,
-                        slow: *slow,
-                        ..RunTotals::default()
-                    },
-                )
-            })
-            .collect(),
-        ..ArmTotals::default()
-    };
+    let runs = arm_with_runs;
     // The large runs of the stable version are slow. They must not affect the candidate's small
     // runs.
     let judgement = judge_due_step(
@@ -290,7 +291,10 @@ fn only_runs_of_the_same_size_are_compared() {
         NO_RUNS.contains(&format!("the first {WARM_RUNS} runs")),
         "{NO_RUNS}"
     );
-    // A run that failed counts once, no matter how many units it contained.
+}
+
+#[test]
+fn a_failed_run_counts_once_whatever_the_number_of_its_units() {
     let failed = |runs: u64, failed: u64| ArmTotals {
         units: runs,
         runs: [(
@@ -372,7 +376,12 @@ fn different_predictions_need_a_decision_of_an_operator() {
         judge_due_step(&plan, 0, &pairs(1000, 300)).verdict,
         Verdict::Abort
     );
+}
 
+#[test]
+fn another_distribution_of_predictions_aborts() {
+    let mut plan = plan();
+    plan.guards.on_disagreement = OnDisagreement::Abort;
     let classes = |yes, no| ArmTotals {
         predictions: [("no".to_owned(), no), ("yes".to_owned(), yes)].into(),
         ..arm(5000, 5)

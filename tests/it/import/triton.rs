@@ -1,5 +1,7 @@
 //! Triton's model repositories.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -72,7 +74,17 @@ fn a_triton_repository_becomes_packages() {
     );
 
     assert_eq!(
-        file_names(&workplace.path().join("to/weights/7")),
+        file_names(&workplace.path().join("to")),
+        ["churn", "weights"],
+        "no staging directory is left"
+    );
+    check_external_weights(workplace.path());
+}
+
+/// Checks the package of a graph whose weights are in another file.
+fn check_external_weights(workplace: &Path) {
+    assert_eq!(
+        file_names(&workplace.join("to/weights/7")),
         [
             "README.md",
             "external_data.bin",
@@ -82,16 +94,11 @@ fn a_triton_repository_becomes_packages() {
         ]
     );
     assert_eq!(
-        run_predict(workplace.path(), "weights/7", "{\"x\": [1, 0, 0, 0]}")[0]["y"]
+        run_predict(workplace, "weights/7", "{\"x\": [1, 0, 0, 0]}")[0]["y"]
             .as_array()
             .unwrap()
             .len(),
         3
-    );
-    assert_eq!(
-        file_names(&workplace.path().join("to")),
-        ["churn", "weights"],
-        "no staging directory is left"
     );
 }
 
