@@ -170,10 +170,10 @@ def play(server, load):
     run("rollout", "start", "churn", "--to", "1.3.0", "--plan", ROOT / "demo/plans/canary.toml")
     now, took = wait("the judge aborts", lambda now: not now["rollout"])
     counts = load.take()
-    asked = sum(count for (version, _), count in counts.items() if version == "1.3.0")
+    sent = sum(count for (version, _), count in counts.items() if version == "1.3.0")
     failed = sum(count for (version, code), count in counts.items() if version == "1.3.0" and code != 200)
     print(f"{took:.1f} s after the start: {now['last']['reason']}")
-    print(f"requests to 1.3.0: {asked}, of which {failed} failed; all requests in this time: {sum(counts.values())}")
+    print(f"requests to 1.3.0: {sent}, of which {failed} failed; all requests in this time: {sum(counts.values())}")
 
     say("Roll back to 1.0.0 under load.")
     load.take()

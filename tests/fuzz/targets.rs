@@ -4,7 +4,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a finding is told by a panic"
+    reason = "a finding is reported by a panic"
 )]
 
 use std::{collections::BTreeSet, sync::LazyLock};

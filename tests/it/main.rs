@@ -1,4 +1,4 @@
-//! The real server process, asked as clients ask it.
+//! Tests with the real server process and real requests.
 
 #![allow(
     clippy::unwrap_used,

@@ -100,20 +100,20 @@ fn a_refused_message_does_not_end_a_stream() {
         wait_until("a request is in flight", || {
             server.metric("predictd_inflight_requests{model=\"slow\",version=\"1\"}") > 0.0
         });
-        let told = client.runtime.block_on(async {
+        let answer = client.runtime.block_on(async {
             send.send(echo_request()).await.unwrap();
             answers.message().await.unwrap().unwrap()
         });
         assert!(
-            told.error_message.contains("in flight"),
+            answer.error_message.contains("in flight"),
             "{}",
-            told.error_message
+            answer.error_message
         );
         busy.join().unwrap().unwrap();
     });
-    let told = client.runtime.block_on(async {
+    let answer = client.runtime.block_on(async {
         send.send(add_sub_request(&ONES, &ONES)).await.unwrap();
         answers.message().await.unwrap().unwrap()
     });
-    assert_eq!(told.error_message, "");
+    assert_eq!(answer.error_message, "");
 }

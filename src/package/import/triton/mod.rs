@@ -406,7 +406,7 @@ mod tests {
             ],
         );
         let found = find_versions(directory.path()).unwrap();
-        let told: Vec<(&str, String)> = found
+        let messages: Vec<(&str, String)> = found
             .iter()
             .map(|(label, version)| {
                 (
@@ -428,8 +428,8 @@ mod tests {
             ("e", "e: contains no version"),
             ("f g", "f g: is not a model name"),
         ];
-        assert_eq!(told.len(), expected.len(), "{told:?}");
-        for ((label, error), (expected_label, expected_error)) in told.iter().zip(expected) {
+        assert_eq!(messages.len(), expected.len(), "{messages:?}");
+        for ((label, error), (expected_label, expected_error)) in messages.iter().zip(expected) {
             assert!(
                 *label == expected_label && error.starts_with(expected_error),
                 "{label}: {error}"
