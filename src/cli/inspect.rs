@@ -92,7 +92,10 @@ impl<'a> PackageDocument<'a> {
             preprocessing: parts.preprocessing.as_ref(),
             serving: &parts.serving,
             golden_examples: parts.golden.len(),
-            evaluation: parts.evaluation.as_ref(),
+            evaluation: parts
+                .evaluation
+                .as_ref()
+                .map(|evaluation| &evaluation.document),
         }
     }
 }
@@ -108,8 +111,7 @@ fn describe(package: &ModelPackage, factory: &OnnxFactory) -> String {
         .parts
         .evaluation
         .as_ref()
-        .and_then(|evaluation| evaluation.get("metrics"))
-        .and_then(Value::as_object);
+        .map(|evaluation| &evaluation.members.metrics);
     let metrics = metrics.into_iter().flatten();
     for (name, value) in metrics.filter(|(_, value)| value.is_number()) {
         let _ = writeln!(text, "evaluation  {name:<24} {value}");

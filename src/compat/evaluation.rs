@@ -1,8 +1,15 @@
 //! Compares the offline evaluations and the reference profiles of two versions. The numbers are for
 //! people: no decision depends on them.
 
+use indexmap::IndexMap;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use crate::package::{
+    Evaluation, Profile,
+    evaluation::Metrics,
+    profile::{FieldKind, FieldProfile, Histogram},
+};
 
 /// One metric of both versions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -37,53 +44,40 @@ pub(crate) struct ComparedFeature {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct FeatureSummary {
-    pub kind: String,
+    pub kind: FieldKind,
     /// The share of rows without a value, from 0 to 1.
     pub missing: f64,
     /// The median of a numeric feature, or the most common category.
     pub middle: String,
 }
 
-pub(crate) fn compare_evaluations(old: &Value, new: &Value) -> Evaluations {
-    let hash = |side: &Value| {
-        side.pointer("/data/sha256")
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-    };
+pub(crate) fn compare_evaluations(old: &Evaluation, new: &Evaluation) -> Evaluations {
+    let (old, new) = (&old.members, &new.members);
     let mut metrics = Vec::new();
-    compare_metrics("", old.get("metrics"), new.get("metrics"), &mut metrics);
-    let slices = |side: &Value| members(side.get("slices")).clone();
-    let (before, after) = (slices(old), slices(new));
-    for field in names(&before, &after) {
-        let (before, after) = (members(before.get(field)), members(after.get(field)));
-        for value in names(before, after) {
-            compare_metrics(
-                &format!("{field}={value}"),
-                before.get(value),
-                after.get(value),
-                &mut metrics,
-            );
+    compare_metrics("", Some(&old.metrics), Some(&new.metrics), &mut metrics);
+    for (field, before, after) in paired(&old.slices, &new.slices) {
+        let none = IndexMap::new();
+        let values = paired(before.unwrap_or(&none), after.unwrap_or(&none));
+        for (value, before, after) in values {
+            compare_metrics(&format!("{field}={value}"), before, after, &mut metrics);
         }
     }
     Evaluations {
         // Two evaluations without a hash may have used different data.
-        same_data: hash(old).is_some() && hash(old) == hash(new),
+        same_data: old.data.sha256.is_some() && old.data.sha256 == new.data.sha256,
         metrics,
     }
 }
 
 fn compare_metrics(
     slice: &str,
-    old: Option<&Value>,
-    new: Option<&Value>,
+    old: Option<&Metrics>,
+    new: Option<&Metrics>,
     metrics: &mut Vec<ComparedMetric>,
 ) {
-    let (before, after) = (members(old), members(new));
-    for name in names(before, after) {
-        let (old, new) = (
-            before.get(name).and_then(Value::as_f64),
-            after.get(name).and_then(Value::as_f64),
-        );
+    let none = Metrics::new();
+    for (name, old, new) in paired(old.unwrap_or(&none), new.unwrap_or(&none)) {
+        let (old, new) = (old.and_then(Value::as_f64), new.and_then(Value::as_f64));
         if old.is_some() || new.is_some() {
             metrics.push(ComparedMetric {
                 slice: slice.to_owned(),
@@ -95,69 +89,49 @@ fn compare_metrics(
     }
 }
 
-pub(crate) fn compare_profiles(old: &Value, new: &Value) -> Vec<ComparedFeature> {
+pub(crate) fn compare_profiles(old: &Profile, new: &Profile) -> Vec<ComparedFeature> {
+    let sections = [
+        ("features", &old.features, &new.features),
+        ("predictions", &old.predictions, &new.predictions),
+    ];
     let mut features = Vec::new();
-    for section in ["features", "predictions"] {
-        let (before, after) = (members(old.get(section)), members(new.get(section)));
-        for name in names(before, after) {
-            let (a, b) = (before.get(name), after.get(name));
-            let psi = a.zip(b).and_then(|(a, b)| stability_index(a, b));
+    for (section, before, after) in sections {
+        for (name, old, new) in paired(before, after) {
             features.push(ComparedFeature {
                 section,
                 name: name.to_owned(),
-                old: a.map(summary),
-                new: b.map(summary),
-                psi,
+                old: old.map(FeatureSummary::of),
+                new: new.map(FeatureSummary::of),
+                psi: old
+                    .zip(new)
+                    .and_then(|(old, new)| stability_index(old, new)),
             });
         }
     }
     features
 }
 
-fn members(value: Option<&Value>) -> &Map<String, Value> {
-    static NONE: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
-    value.and_then(Value::as_object).unwrap_or(&NONE)
-}
-
-/// The names in both maps: those of `old` in its order, followed by the names that only `new` has.
-fn names<'a>(old: &'a Map<String, Value>, new: &'a Map<String, Value>) -> Vec<&'a str> {
+/// The values of both maps by name: the names of `old` in its order, followed by the names that
+/// only `new` has.
+fn paired<'a, T>(
+    old: &'a IndexMap<String, T>,
+    new: &'a IndexMap<String, T>,
+) -> impl Iterator<Item = (&'a str, Option<&'a T>, Option<&'a T>)> {
+    let added = new.keys().filter(|name| !old.contains_key(*name));
     old.keys()
-        .chain(new.keys().filter(|name| !old.contains_key(*name)))
-        .map(String::as_str)
-        .collect()
+        .chain(added)
+        .map(|name| (name.as_str(), old.get(name), new.get(name)))
 }
 
-fn number(value: &Value, name: &str) -> f64 {
-    value.get(name).and_then(Value::as_f64).unwrap_or_default()
-}
-
-fn summary(feature: &Value) -> FeatureSummary {
-    let rows = number(feature, "count") + number(feature, "missing");
-    let median = feature
-        .pointer("/quantiles/0.5")
-        .and_then(Value::as_f64)
-        .map(|median| format!("{median:.4}"));
-    let most_common = || {
-        let counts = members(feature.get("categories"))
-            .iter()
-            .filter_map(|(name, count)| Some((name, count.as_f64()?)));
-        counts
-            .max_by(|a, b| a.1.total_cmp(&b.1))
-            .map(|(name, _)| name.clone())
-            .unwrap_or_default()
-    };
-    FeatureSummary {
-        kind: feature
-            .get("kind")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned(),
-        missing: if rows > 0.0 {
-            number(feature, "missing") / rows
-        } else {
-            0.0
-        },
-        middle: median.unwrap_or_else(most_common),
+impl FeatureSummary {
+    fn of(feature: &FieldProfile) -> FeatureSummary {
+        let median = feature.median().map(|median| format!("{median:.4}"));
+        let most_frequent = || feature.most_frequent().unwrap_or_default().to_owned();
+        FeatureSummary {
+            kind: feature.kind,
+            missing: feature.missing_share(),
+            middle: median.unwrap_or_else(most_frequent),
+        }
     }
 }
 
@@ -166,28 +140,24 @@ const MIN_SHARE: f64 = 1e-4;
 
 /// The population stability index: the sum of (b - a) ln(b / a) over all bins. `a` is the share of
 /// a bin in the old profile, and `b` in the new one. The missing values have their own bin.
-fn stability_index(old: &Value, new: &Value) -> Option<f64> {
-    let bins = match (old.get("categories"), new.get("categories")) {
-        (Some(_), Some(_)) => {
-            let (before, after) = (
-                members(old.get("categories")),
-                members(new.get("categories")),
-            );
-            // A category that is missing in a profile counts 0 rows.
-            let count = |counts: &Map<String, Value>, name: &str| {
-                counts.get(name).and_then(Value::as_f64).unwrap_or_default()
-            };
-            names(before, after)
-                .into_iter()
-                .map(|name| (count(before, name), count(after, name)))
-                .collect()
-        }
+fn stability_index(old: &FieldProfile, new: &FieldProfile) -> Option<f64> {
+    let bins: Vec<(f64, f64)> = match (&old.categories, &new.categories) {
+        // A category that is missing in a profile counts 0 rows.
+        (Some(before), Some(after)) => paired(before, after)
+            .map(|(_, old, new)| {
+                let count = |count: Option<&u64>| count.copied().unwrap_or_default() as f64;
+                (count(old), count(new))
+            })
+            .collect(),
         // A feature that is numeric in one profile and categorical in the other has no common bins.
-        (None, None) => numeric_bins(old, new)?,
+        (None, None) => numeric_bins(
+            old.decile_histogram.as_ref()?,
+            new.decile_histogram.as_ref()?,
+        ),
         _ => return None,
     };
     // A feature that is null more often has drifted, even if its other values have not.
-    let missing = (number(old, "missing"), number(new, "missing"));
+    let missing = (old.missing as f64, new.missing as f64);
     let bins: Vec<(f64, f64)> = bins
         .into_iter()
         .chain((missing.0 + missing.1 > 0.0).then_some(missing))
@@ -208,62 +178,50 @@ fn stability_index(old: &Value, new: &Value) -> Option<f64> {
     )
 }
 
-/// The counts of both profiles in the old profile's decile bins. If the bins differ, the new
-/// profile's values are assumed to be evenly spread within each of its bins.
-fn numeric_bins(old: &Value, new: &Value) -> Option<Vec<(f64, f64)>> {
-    let (edges, counts) = histogram(old)?;
-    let (other_edges, other_counts) = histogram(new)?;
+/// The counts of both profiles in the old profile's bins. If the bins differ, the new profile's
+/// values are assumed to be evenly spread within each of its bins.
+fn numeric_bins(old: &Histogram, new: &Histogram) -> Vec<(f64, f64)> {
     // Equal bins need no assumption about the values inside.
-    if edges == other_edges {
-        return Some(counts.into_iter().zip(other_counts).collect());
+    if old.edges == new.edges {
+        let counts = old.counts.iter().zip(&new.counts);
+        return counts
+            .map(|(old, new)| (*old as f64, *new as f64))
+            .collect();
     }
     let below = |x: f64| -> f64 {
-        let bins = other_edges.windows(2).zip(&other_counts);
+        let bins = new.edges.windows(2).zip(&new.counts);
         bins.map(|(edges, count)| match edges {
-            [_, high] if x >= *high => *count,
-            [low, high] if x > *low => count * (x - low) / (high - low),
+            [_, high] if x >= *high => *count as f64,
+            [low, high] if x > *low => *count as f64 * (x - low) / (high - low),
             _ => 0.0,
         })
         .sum()
     };
-    let total: f64 = other_counts.iter().sum();
-    let last = counts.len().saturating_sub(1);
-    // The outermost bins also count the values beyond them.
-    let bins = edges
-        .windows(2)
-        .zip(&counts)
-        .enumerate()
-        .map(|(index, (edges, count))| {
-            let (low, high) = (
-                edges.first().copied().unwrap_or_default(),
-                edges.last().copied().unwrap_or_default(),
-            );
-            let from = if index == 0 { 0.0 } else { below(low) };
-            let to = if index == last { total } else { below(high) };
-            (*count, (to - from).max(0.0))
-        });
-    Some(bins.collect())
-}
-
-fn histogram(feature: &Value) -> Option<(Vec<f64>, Vec<f64>)> {
-    let list = |name: &str| -> Option<Vec<f64>> {
-        feature
-            .get("decile_histogram")?
-            .get(name)?
-            .as_array()?
-            .iter()
-            .map(Value::as_f64)
-            .collect()
-    };
-    let (edges, counts) = (list("edges")?, list("counts")?);
-    (edges.len() == counts.len() + 1 && !counts.is_empty()).then_some((edges, counts))
+    let total = new.counts.iter().sum::<u64>() as f64;
+    let last = old.counts.len().saturating_sub(1);
+    let bins = old.edges.windows(2).zip(&old.counts).enumerate();
+    bins.map(|(index, (edges, count))| {
+        let (low, high) = (
+            edges.first().copied().unwrap_or_default(),
+            edges.last().copied().unwrap_or_default(),
+        );
+        // The outermost bins also count the values beyond them.
+        let from = if index == 0 { 0.0 } else { below(low) };
+        let to = if index == last { total } else { below(high) };
+        (*count as f64, (to - from).max(0.0))
+    })
+    .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::compat::evaluation::{compare_evaluations, compare_profiles};
+    use crate::{
+        compat::evaluation::{ComparedFeature, compare_evaluations, compare_profiles},
+        document::read,
+        package::Evaluation,
+    };
 
     fn numeric(edges: &[f64], counts: &[u64], missing: u64) -> Value {
         json!({"features": {"x": {
@@ -272,8 +230,12 @@ mod tests {
         }}})
     }
 
+    fn compared(old: &Value, new: &Value) -> Vec<ComparedFeature> {
+        compare_profiles(&read(old).unwrap(), &read(new).unwrap())
+    }
+
     fn psi(old: &Value, new: &Value) -> f64 {
-        compare_profiles(old, new)[0].psi.unwrap()
+        compared(old, new)[0].psi.unwrap()
     }
 
     #[test]
@@ -291,12 +253,17 @@ mod tests {
         );
         let categories = |a: u64, b: u64| json!({"features": {"x": {"kind": "boolean", "count": a + b, "categories": {"false": a, "true": b}}}});
         assert!((psi(&categories(50, 50), &categories(20, 80)) - expected).abs() < 1e-12);
-        assert_eq!(compare_profiles(&old, &categories(1, 1))[0].psi, None);
+        assert_eq!(compared(&old, &categories(1, 1))[0].psi, None);
     }
 
     #[test]
     fn metrics_of_both_versions_are_paired() {
-        let side = |auc: f64, hash: &str| json!({"data": {"sha256": hash}, "metrics": {"auc": auc, "text": "x"}, "slices": {"plan": {"pro": {"auc": auc / 2.0}}}});
+        let evaluation = |document: Value| Evaluation::read(document).unwrap();
+        let side = |auc: f64, hash: &str| {
+            evaluation(
+                json!({"data": {"sha256": hash}, "metrics": {"auc": auc, "text": "x"}, "slices": {"plan": {"pro": {"auc": auc / 2.0}}}}),
+            )
+        };
         let both = compare_evaluations(&side(0.8, "a"), &side(0.9, "a"));
         assert!(both.same_data);
         let rows: Vec<(&str, &str, Option<f64>, Option<f64>)> = both
@@ -320,7 +287,7 @@ mod tests {
         );
         assert!(!compare_evaluations(&side(0.8, "a"), &side(0.8, "b")).same_data);
         assert!(
-            !compare_evaluations(&json!({}), &json!({})).same_data,
+            !compare_evaluations(&evaluation(json!({})), &evaluation(json!({}))).same_data,
             "without hashes the data may differ"
         );
     }

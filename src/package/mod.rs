@@ -3,6 +3,7 @@
 pub(crate) mod bare;
 pub(crate) mod draft;
 mod error;
+pub(crate) mod evaluation;
 pub(crate) mod example_row;
 pub(crate) mod golden;
 pub(crate) mod guess;
@@ -10,6 +11,7 @@ pub mod import;
 pub(crate) mod label_check;
 pub mod manifest;
 mod parts;
+pub(crate) mod profile;
 pub(crate) mod serving;
 mod transform;
 pub mod triton_config;
@@ -19,7 +21,9 @@ pub(crate) mod warmup_instance;
 use std::path::{Path, PathBuf};
 
 pub use error::PackageError;
+pub use evaluation::Evaluation;
 pub use parts::Parts;
+pub use profile::Profile;
 pub use transform::{Transform, locate};
 
 pub(crate) use crate::transform::postprocess::PostprocessFault;
@@ -31,6 +35,8 @@ pub(crate) const SCHEMA_FILE: &str = "schema.json";
 pub(crate) const PREPROCESSING_FILE: &str = "preprocessing.json";
 pub(crate) const GOLDEN_FILE: &str = "golden.jsonl";
 pub(crate) const SERVING_FILE: &str = "serving.json";
+pub(crate) const EVALUATION_FILE: &str = "evaluation.json";
+pub(crate) const PROFILE_FILE: &str = "profile.json";
 
 /// A package whose files matched the hashes of its manifest when it was opened, and whose documents
 /// are well formed.

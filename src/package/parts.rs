@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::{
     document::{self, DocumentError},
     package::{
-        GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PackageError, SCHEMA_FILE, SERVING_FILE,
+        EVALUATION_FILE, Evaluation, GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PROFILE_FILE,
+        PackageError, Profile, SCHEMA_FILE, SERVING_FILE,
         golden::{self, GoldenExample},
         guess,
         serving::Serving,
@@ -25,10 +26,10 @@ pub struct Parts {
     pub(crate) serving: Serving,
     /// The lines of `golden.jsonl`.
     pub golden: Vec<GoldenExample>,
-    /// The content of `evaluation.json`, unchanged.
-    pub evaluation: Option<Value>,
-    /// The content of `profile.json`, unchanged.
-    pub profile: Option<Value>,
+    /// `evaluation.json`
+    pub evaluation: Option<Evaluation>,
+    /// `profile.json`
+    pub profile: Option<Profile>,
     /// `README.md`: the model card.
     pub card: Option<String>,
 }
@@ -58,8 +59,8 @@ impl Parts {
             preprocessing: read_preprocessing(directory)?,
             serving: read_serving(directory)?,
             golden: read_golden(directory)?,
-            evaluation: read_object(directory, "evaluation.json")?,
-            profile: read_object(directory, "profile.json")?,
+            evaluation: read_typed(directory, EVALUATION_FILE, Evaluation::read)?,
+            profile: read_typed(directory, PROFILE_FILE, |value| document::read(&value))?,
             card: read_text(directory, "README.md")?,
         })
     }
@@ -155,14 +156,18 @@ fn read_json(directory: &Path, file: &str) -> Result<Option<Value>, PackageError
         .map_err(|error| PackageError::of_document(check, file, DocumentError::not_json(&error)))
 }
 
-/// Reads a file whose members are read one by one. Another type than an object has none of them.
-fn read_object(directory: &Path, file: &str) -> Result<Option<Value>, PackageError> {
-    match read_json(directory, file)? {
-        Some(document) if !document.is_object() => {
-            Err(PackageError::new("files", file, "is not a JSON object"))
-        }
-        document => Ok(document),
-    }
+/// Reads an optional file as a type.
+fn read_typed<T>(
+    directory: &Path,
+    file: &str,
+    read: impl FnOnce(Value) -> Result<T, DocumentError>,
+) -> Result<Option<T>, PackageError> {
+    let Some(document) = read_json(directory, file)? else {
+        return Ok(None);
+    };
+    read(document)
+        .map(Some)
+        .map_err(|error| PackageError::of_document("files", file, error))
 }
 
 /// Rejects unknown members. An unknown member is a typo, or a feature of a later format. If it were

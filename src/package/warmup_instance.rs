@@ -2,7 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{package::GOLDEN_FILE, schema::Schema, transform::image};
+use crate::{
+    package::{
+        GOLDEN_FILE,
+        profile::{FieldProfile, Profile},
+    },
+    schema::Schema,
+    transform::image,
+};
 
 /// The origin of an instance's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +22,7 @@ pub(crate) enum InstanceOrigin {
 
 /// Returns the first of the schema's `examples` as JSON. Without one, each field gets a value from
 /// its `const`, `examples`, `enum`, the profile or its limits, in this order.
-pub(crate) fn instance(schema: &Schema, profile: Option<&Value>) -> (String, InstanceOrigin) {
+pub(crate) fn instance(schema: &Schema, profile: Option<&Profile>) -> (String, InstanceOrigin) {
     let document = schema.document();
     if let Some(example) = document
         .get("examples")
@@ -23,8 +30,7 @@ pub(crate) fn instance(schema: &Schema, profile: Option<&Value>) -> (String, Ins
     {
         return (example.to_string(), InstanceOrigin::Documented);
     }
-    let features = profile.and_then(|profile| profile.get("features"));
-    let (value, origin) = object(document, features);
+    let (value, origin) = object(document, profile);
     (value.to_string(), origin)
 }
 
@@ -35,7 +41,7 @@ pub(crate) fn rejected_warning(detail: &str) -> String {
     )
 }
 
-fn object(schema: &Value, features: Option<&Value>) -> (Value, InstanceOrigin) {
+fn object(schema: &Value, profile: Option<&Profile>) -> (Value, InstanceOrigin) {
     let mut members = Map::new();
     let mut origin = InstanceOrigin::Documented;
     for (name, property) in schema
@@ -44,7 +50,10 @@ fn object(schema: &Value, features: Option<&Value>) -> (Value, InstanceOrigin) {
         .into_iter()
         .flatten()
     {
-        let (value, known) = field(property, features.and_then(|features| features.get(name)));
+        let (value, known) = field(
+            property,
+            profile.and_then(|profile| profile.features.get(name)),
+        );
         // One generated value is enough for the graph to reject the row.
         if known == InstanceOrigin::Generated {
             origin = InstanceOrigin::Generated;
@@ -54,7 +63,7 @@ fn object(schema: &Value, features: Option<&Value>) -> (Value, InstanceOrigin) {
     (Value::Object(members), origin)
 }
 
-fn field(schema: &Value, feature: Option<&Value>) -> (Value, InstanceOrigin) {
+fn field(schema: &Value, feature: Option<&FieldProfile>) -> (Value, InstanceOrigin) {
     let first = |name: &str| {
         schema
             .get(name)
@@ -72,20 +81,8 @@ fn field(schema: &Value, feature: Option<&Value>) -> (Value, InstanceOrigin) {
         return (value, InstanceOrigin::Documented);
     }
     // The profile contains values from the training data, which the graph accepts.
-    let median = feature
-        .and_then(|feature| feature.pointer("/quantiles/0.5"))
-        .cloned();
-    let most_common = || {
-        let counts = feature?.get("categories")?.as_object()?;
-        counts
-            .iter()
-            .max_by(|a, b| {
-                a.1.as_f64()
-                    .unwrap_or(0.0)
-                    .total_cmp(&b.1.as_f64().unwrap_or(0.0))
-            })
-            .map(|(name, _)| json!(name))
-    };
+    let median = feature.and_then(FieldProfile::median);
+    let most_frequent = feature.and_then(FieldProfile::most_frequent);
     let kind = match schema.get("type") {
         Some(Value::String(kind)) => kind.as_str(),
         Some(Value::Array(kinds)) => kinds
@@ -98,14 +95,17 @@ fn field(schema: &Value, feature: Option<&Value>) -> (Value, InstanceOrigin) {
     let value = match kind {
         "number" | "integer" => match median {
             // The median of whole numbers may be a fraction, which an integer field refuses.
-            Some(median) if kind == "number" || median.is_i64() => {
-                return (median, InstanceOrigin::Documented);
+            Some(median) if kind == "number" => {
+                return (json!(median), InstanceOrigin::Documented);
+            }
+            Some(median) if median.fract() == 0.0 && median.abs() < 1e15 => {
+                return (json!(median as i64), InstanceOrigin::Documented);
             }
             _ => number(schema, kind == "integer"),
         },
         "boolean" => json!(false),
-        "string" => match most_common() {
-            Some(category) => return (category, InstanceOrigin::Documented),
+        "string" => match most_frequent {
+            Some(category) => return (json!(category), InstanceOrigin::Documented),
             None => text(schema),
         },
         "array" => return (array(schema), InstanceOrigin::Generated),
@@ -224,6 +224,7 @@ mod tests {
 
     use crate::{
         decode::{DecodeLimits, decode_instance},
+        document,
         package::warmup_instance::{InstanceOrigin, instance},
         schema::Schema,
     };
@@ -250,7 +251,11 @@ mod tests {
             decode_instance(&schema, text.as_bytes(), &limits).is_ok(),
             "{text}"
         );
-        let profile = json!({"features": {"a": {"quantiles": {"0.5": 3.75}}, "d": {"categories": {"new": 3, "used": 9}}}});
+        let profile = json!({"features": {
+            "a": {"kind": "numeric", "count": 12, "quantiles": {"0.5": 3.75}},
+            "d": {"kind": "categorical", "count": 12, "categories": {"new": 3, "used": 9}},
+        }});
+        let profile = document::read(&profile).unwrap();
         let (text, _) = instance(&schema, Some(&profile));
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(

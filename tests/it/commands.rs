@@ -175,7 +175,14 @@ fn pack_is_reproducible_and_rejects_packages_that_fail_the_gate() {
         (
             "profile.json",
             "[]".to_owned(),
-            "profile.json: is not a JSON object",
+            "profile.json: expected an object, found an array",
+        ),
+        (
+            "profile.json",
+            json!({"features": {"tenure_months": {"kind": "numeric", "count": 2, "decile_histogram":
+                {"edges": [0, 1], "counts": [1, 1]}}}})
+            .to_string(),
+            "profile.json /features/tenure_months/decile_histogram: 2 bins need 3 edges, not 2",
         ),
         (
             "evaluation.json",

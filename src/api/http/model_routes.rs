@@ -178,7 +178,11 @@ fn details(
         name: name.to_string(),
         package: package.map(|package| PackageDocuments {
             schema: package.parts.schema_document.clone(),
-            evaluation: package.parts.evaluation.clone(),
+            evaluation: package
+                .parts
+                .evaluation
+                .as_ref()
+                .map(|evaluation| evaluation.document.clone()),
             model_card: package.parts.card.clone(),
             provenance: package.manifest.provenance.clone(),
         }),

@@ -24,6 +24,7 @@ use crate::{
         Compatibility, Difference, compare,
         evaluation::{ComparedFeature, Evaluations, compare_evaluations, compare_profiles},
     },
+    package::{EVALUATION_FILE, PROFILE_FILE},
 };
 
 #[derive(clap::Args)]
@@ -126,7 +127,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
             Some(evaluation) => evaluated(evaluation, &mut text),
             None => left_out(
                 "evaluation",
-                "evaluation.json",
+                EVALUATION_FILE,
                 (old.evaluation().is_none(), new.evaluation().is_none()),
                 &mut text,
             ),
@@ -135,7 +136,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
             Some(features) => profiled(features, &mut text),
             None => left_out(
                 "profile",
-                "profile.json",
+                PROFILE_FILE,
                 (old.profile.is_none(), new.profile.is_none()),
                 &mut text,
             ),

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use anyhow::Context;
-use serde_json::{Map, Value};
 
 use crate::{
     app,
@@ -16,7 +15,7 @@ use crate::{
         infer::{OnnxFactory, Runtime},
     },
     package::{
-        MODEL_FILE, ModelPackage,
+        Evaluation, MODEL_FILE, ModelPackage, PROFILE_FILE, Profile,
         bare::{self, BareGraph},
     },
     registry::gate::{Batching, GateOptions},
@@ -30,7 +29,7 @@ pub(super) struct OpenedVersion {
     package: Option<ModelPackage>,
     labels: BTreeMap<String, Arc<[String]>>,
     graph: Signature,
-    pub(super) profile: Option<Value>,
+    pub(super) profile: Option<Profile>,
     raw: bool,
     pub(super) measured: Measured,
 }
@@ -94,12 +93,8 @@ impl Opener<'_> {
             || factory.signature().clone(),
             |bare| bare.refined(factory.signature()),
         );
-        let profile = match fs_err::read_to_string(directory.join("profile.json")) {
-            Ok(text) => {
-                let members: Map<String, Value> =
-                    document::parse(text.as_bytes()).context("profile.json")?;
-                Some(Value::Object(members))
-            }
+        let profile = match fs_err::read_to_string(directory.join(PROFILE_FILE)) {
+            Ok(text) => Some(document::parse(text.as_bytes()).context(PROFILE_FILE)?),
             Err(_) => None,
         };
         Ok(OpenedVersion {
@@ -127,7 +122,7 @@ impl OpenedVersion {
         }
     }
 
-    pub(super) fn evaluation(&self) -> Option<&Value> {
+    pub(super) fn evaluation(&self) -> Option<&Evaluation> {
         self.package.as_ref()?.parts.evaluation.as_ref()
     }
 }

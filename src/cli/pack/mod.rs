@@ -27,7 +27,7 @@ use crate::{
     error::text_with_sources,
     id::ModelId,
     package::{
-        PackageError, Parts, SCHEMA_FILE,
+        EVALUATION_FILE, PackageError, Parts, SCHEMA_FILE,
         manifest::{self, Manifest, Provenance},
     },
     registry::gate::PassedCheck,
@@ -213,7 +213,7 @@ fn hints(directory: &Path, parts: &Parts, manifest: &Manifest) -> Vec<String> {
     if missing("README.md") {
         hints.push("no README.md: write a model card for the people on call".to_owned());
     }
-    if missing("evaluation.json") {
+    if missing(EVALUATION_FILE) {
         hints.push(
             "no evaluation.json: `predictd compat` can't compare the evaluation with another \
              version's"

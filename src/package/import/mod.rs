@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::{
     package::{
-        GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PackageError, SCHEMA_FILE, SERVING_FILE,
+        EVALUATION_FILE, GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PROFILE_FILE, PackageError,
+        SCHEMA_FILE, SERVING_FILE,
         manifest::{self, Provenance},
         serving::Serving,
     },
@@ -27,8 +28,8 @@ const PACKAGE_FILES: [&str; 9] = [
     manifest::FILE,
     GOLDEN_FILE,
     SERVING_FILE,
-    "evaluation.json",
-    "profile.json",
+    EVALUATION_FILE,
+    PROFILE_FILE,
     "README.md",
 ];
 
