@@ -1,5 +1,7 @@
 //! `ErrorCode`: every error that a caller can get, with its status in each protocol.
 
+use std::fmt::Display;
+
 /// An error and its sources, joined by colons. A source whose text is the end of the text before it
 /// is left out: some libraries repeat theirs.
 pub(crate) fn text_with_sources(error: &dyn std::error::Error) -> String {
@@ -13,6 +15,12 @@ pub(crate) fn text_with_sources(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+/// A number with its noun, such as `1 row` or `2 rows`.
+pub(crate) fn counted<N: Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
+    let plural = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -196,7 +204,7 @@ impl ErrorCode {
 mod tests {
     use std::fmt::Write;
 
-    use crate::error::{ErrorCode, text_with_sources};
+    use crate::error::{ErrorCode, counted, text_with_sources};
 
     /// Clients branch on statuses and kinds.
     #[test]
@@ -217,6 +225,18 @@ mod tests {
                 text
             });
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!(
+            [
+                counted(0_u64, "byte"),
+                counted(1_usize, "row"),
+                counted(2_u64, "byte")
+            ],
+            ["0 bytes", "1 row", "2 bytes"]
+        );
     }
 
     #[derive(Debug, thiserror::Error)]

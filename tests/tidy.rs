@@ -38,6 +38,7 @@ const LAYERS: [(&str, &[&str]); 30] = [
     (
         "package",
         &[
+            "clock",
             "error",
             "document",
             "graph",

@@ -12,6 +12,7 @@ use crate::{
         EngineFactory,
         infer::{OnnxFactory, Runtime},
     },
+    error::counted,
     package::{ModelPackage, manifest::Manifest, serving::Serving},
     schema::Pii,
     tensor::signature::TensorSpec,
@@ -106,7 +107,11 @@ fn describe(package: &ModelPackage, factory: &OnnxFactory) -> String {
     describe_origin(package, &mut text);
     describe_graph(factory, &mut text);
     describe_fields(package, &mut text);
-    let _ = writeln!(text, "golden      {} examples", package.parts.golden.len());
+    let _ = writeln!(
+        text,
+        "golden      {}",
+        counted(package.parts.golden.len(), "example")
+    );
     let metrics = package
         .parts
         .evaluation
@@ -117,7 +122,11 @@ fn describe(package: &ModelPackage, factory: &OnnxFactory) -> String {
         let _ = writeln!(text, "evaluation  {name:<24} {value}");
     }
     for (path, entry) in &package.manifest.files {
-        let _ = writeln!(text, "file        {path:<24} {} bytes", entry.size);
+        let _ = writeln!(
+            text,
+            "file        {path:<24} {}",
+            counted(entry.size, "byte")
+        );
     }
     text
 }

@@ -9,8 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    clock,
     digest::Digest,
     document,
+    error::counted,
     id::{ModelId, ModelName, Version},
     package::PackageError,
 };
@@ -19,7 +21,7 @@ pub(crate) const FILE: &str = "manifest.json";
 pub(crate) const FORMAT: &str = "predictd.package/1";
 
 /// Maximum number of files in a package. Hashing a directory with more files would take minutes.
-const MAX_FILES: usize = 10_000;
+pub(crate) const MAX_FILES: usize = 10_000;
 
 /// The members of `manifest.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -101,6 +103,15 @@ impl Manifest {
         }
         if ModelName::parse(&self.name).is_none() {
             return wrong("/name", format!("\"{}\" is not a model name", self.name));
+        }
+        if clock::ms_of_rfc3339(&self.created).is_none() {
+            return wrong(
+                "/created",
+                format!(
+                    "\"{}\" is not a time in RFC 3339, such as 2026-01-31T12:00:00Z",
+                    self.created
+                ),
+            );
         }
         if Version::parse(&self.version).is_none() {
             return wrong(
@@ -220,9 +231,9 @@ impl Manifest {
             |(path, entry)| match fs_err::metadata(directory.join(path)) {
                 // A longer file is complete and wrong: the check of the hashes reports it.
                 Ok(metadata) if metadata.len() < entry.size => Some(format!(
-                    "{path} has {} of {} bytes",
+                    "{path} has {} of {}",
                     metadata.len(),
-                    entry.size
+                    counted(entry.size, "byte")
                 )),
                 Ok(_) => None,
                 Err(_) => Some(format!("{path} is missing")),
@@ -273,7 +284,8 @@ impl FileEntry {
                 "hashes",
                 path,
                 format!(
-                    "has {size} bytes; manifest.json says {}{PACK_AGAIN}",
+                    "has {}; manifest.json says {}{PACK_AGAIN}",
+                    counted(size, "byte"),
                     self.size
                 ),
             ));

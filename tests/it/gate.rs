@@ -216,6 +216,11 @@ fn changes_of_the_manifest() -> Vec<(&'static str, &'static str, Damage)> {
             }),
         ),
         (
+            "created",
+            "manifest",
+            Box::new(|path| edit_manifest(path, "\"created\": \"2", "\"created\": \"y")),
+        ),
+        (
             "unknown",
             "manifest",
             Box::new(|path| edit_manifest(path, "\"format\"", "\"surprise\": 1, \"format\"")),

@@ -24,7 +24,7 @@ use crate::{
         staging::Staging,
         typed,
     },
-    error::text_with_sources,
+    error::{counted, text_with_sources},
     id::ModelId,
     package::{
         EVALUATION_FILE, PackageError, Parts, SCHEMA_FILE,
@@ -138,8 +138,8 @@ fn provenance(args: &Args, known: Option<Manifest>) -> Provenance {
 }
 
 fn report(args: &Args, id: &ModelId, manifest: &Manifest, decided: &BTreeMap<String, String>) {
-    let (files, digest) = (manifest.files.len(), &manifest.digest);
-    say!("packed {id}: {files} files, {digest}");
+    let (files, digest) = (counted(manifest.files.len(), "file"), &manifest.digest);
+    say!("packed {id}: {files}, {digest}");
     let other = decided
         .get(id.version.as_str())
         .filter(|decided| *decided != digest);

@@ -4,7 +4,7 @@
 use crate::{
     decode::{DecodeError, decode_instance},
     engine::{Engine, infer::OnnxEngine},
-    error::text_with_sources,
+    error::{counted, text_with_sources},
     graph::{
         flow::Mixing,
         row_report::{OutputRows, RowReport},
@@ -114,7 +114,8 @@ impl AnswerCheck<'_> {
             };
             if self.origin == InstanceOrigin::Documented || is_structural(&error) {
                 let detail = format!(
-                    "an answer to {count} rows does not fit: {}",
+                    "an answer to {} does not fit: {}",
+                    counted(count, "row"),
                     first_fault(&error)
                 );
                 return Err(PackageError::new("schema", SCHEMA_FILE, detail).at("/output"));
@@ -154,7 +155,8 @@ impl AnswerCheck<'_> {
             _ => String::new(),
         };
         let detail = format!(
-            "no answer can be built for {count} rows: {}{advice}",
+            "no answer can be built for {}: {}{advice}",
+            counted(count, "row"),
             text_with_sources(&fault)
         );
         Err(PackageError::new("outputs", PREPROCESSING_FILE, detail).at("/outputs"))

@@ -8,7 +8,7 @@ use crate::{
         Engine, EngineFactory,
         infer::{OnnxEngine, OnnxFactory, Runtime},
     },
-    error::text_with_sources,
+    error::{counted, text_with_sources},
     graph::GraphAnalysis,
     id::ModelId,
     package::{MODEL_FILE, PackageError, bare::BareGraph},
@@ -47,8 +47,8 @@ pub(crate) fn check_graph(
     reporter.passed(
         "hashes",
         format!(
-            "{} files, {}; no manifest vouches for them",
-            bare.manifest.files.len(),
+            "{}, {}; no manifest vouches for them",
+            counted(bare.manifest.files.len(), "file"),
             bare.manifest.digest
         ),
     );

@@ -7,7 +7,7 @@ use crate::{
         Engine, EngineFactory,
         infer::{OnnxEngine, OnnxFactory, Runtime},
     },
-    error::text_with_sources,
+    error::{counted, text_with_sources},
     graph::{GraphAnalysis, class_labels},
     package::{
         MODEL_FILE, ModelPackage, PackageError, Parts, Transform,
@@ -106,7 +106,11 @@ fn check_files(
     manifest.check_files(directory)?;
     reporter.passed(
         "hashes",
-        format!("{} files, {}", manifest.files.len(), manifest.digest),
+        format!(
+            "{}, {}",
+            counted(manifest.files.len(), "file"),
+            manifest.digest
+        ),
     );
     Ok(manifest)
 }
@@ -245,7 +249,7 @@ impl OpenedPackage {
                 None => PackageError::new(
                     "warm-up",
                     MODEL_FILE,
-                    format!("a run of 1 rows failed: {detail}"),
+                    format!("a run of 1 row failed: {detail}"),
                 ),
             }),
         }

@@ -7,6 +7,7 @@ use crate::{
         DecodeError, DecodeLimits, FieldValues, MalformedRequest, decode_fields,
         elements::{TensorError, WireTensor, field_datatype, field_shape},
     },
+    error::counted,
     schema::{
         ColumnSpec, Schema,
         columns::{ArrayRow, Column, ColumnId, Columns},
@@ -25,7 +26,7 @@ pub enum FieldsError {
     Duplicate,
     #[error(transparent)]
     Tensor(#[from] TensorError),
-    #[error("has {given} rows, but input `{first}` has {expected}")]
+    #[error("has {}, but input `{first}` has {expected}", counted(*given, "row"))]
     RowCount {
         given: usize,
         first: String,

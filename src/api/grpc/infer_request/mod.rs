@@ -97,7 +97,7 @@ pub(super) fn read(request: ModelInferRequest) -> Result<GrpcInferRequest, Refus
     if form == ContentsForm::Raw && raw_input_contents.len() != inputs.len() {
         let (given, wanted) = (raw_input_contents.len(), inputs.len());
         return Err(Refusal::malformed(format!(
-            "raw_input_contents must have an entry for each input: {wanted} inputs, {given} entries"
+            "raw_input_contents must have an entry for each input ({wanted}), and has {given}"
         )));
     }
     // This is empty for typed contents. In that case every input contains its own elements.

@@ -228,13 +228,13 @@ fn malformed_messages_are_refused() {
                 vec![input("FP32", &[1], None), input("FP32", &[1], fp32(&[1.0]))],
                 &[&four],
             ),
-            "2 inputs, 1 entries",
+            "for each input (2), and has 1",
         ),
         (
             request(vec![input("FP32", &[1], None)], &[&four, &four]),
-            "1 inputs, 2 entries",
+            "for each input (1), and has 2",
         ),
-        (request(vec![], &[&four]), "0 inputs, 1 entries"),
+        (request(vec![], &[&four]), "for each input (0), and has 1"),
         (
             request(vec![input("FP32", &[2], fp32(&[1.0]))], &[]),
             "2 elements, got 1",

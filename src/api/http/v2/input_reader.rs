@@ -13,7 +13,7 @@ use crate::{
         elements::{Elements, WireTensor},
         json_object::Object,
     },
-    error::ErrorCode,
+    error::{ErrorCode, counted},
     schema::fault::shorten,
     tensor::DataType,
 };
@@ -59,7 +59,7 @@ enum HttpInputError {
     DataTwice,
     #[error("has neither data nor binary_data_size")]
     NoData,
-    #[error("has {size} bytes of data, but {left} are left in the body")]
+    #[error("has {} of data, but {left} are left in the body", counted(*size, "byte"))]
     TooFewBytes { size: usize, left: usize },
 }
 
@@ -140,7 +140,8 @@ impl InputReader {
         match self.binary.len() {
             0 => Ok(()),
             left => Err(Refusal::malformed(format!(
-                "{left} bytes of the body belong to no input"
+                "the body has {} more than its inputs need",
+                counted(left, "byte")
             ))),
         }
     }

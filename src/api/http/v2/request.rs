@@ -19,7 +19,7 @@ use crate::{
         json_error::without_values,
         json_object::Object,
     },
-    error::ErrorCode,
+    error::{ErrorCode, counted},
     predict::Priority,
 };
 
@@ -65,8 +65,8 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<HttpInferReque
     let length = header_length.unwrap_or(body.len());
     if length > body.len() {
         return Err(Refusal::malformed(format!(
-            "inference-header-content-length is {length}, but the body has {} bytes",
-            body.len()
+            "inference-header-content-length is {length}, but the body has {}",
+            counted(body.len(), "byte")
         )));
     }
     // Both parts share the memory of the body.
@@ -191,7 +191,7 @@ mod tests {
             (
                 sized.clone(),
                 b"abcde",
-                "1 bytes of the body belong to no input",
+                "the body has 1 byte more than its inputs need",
             ),
             (
                 one(r#""data":[1],"parameters":{"binary_data_size":4}"#),
