@@ -16,7 +16,9 @@ use std::{
     time::Duration,
 };
 
-use prometheus::{Encoder, Histogram, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+};
 
 pub(crate) use engine::EngineMetrics;
 pub(crate) use models::{LoadOutcome, LoadedInfo, ModelMetrics};
@@ -39,6 +41,8 @@ series! {
             labels: &["version", "commit", "onnxruntime"];
         pub log_lines_dropped: IntCounter = "predictd_log_lines_dropped_total",
             "Log lines dropped because the writer was too slow.";
+        admin_requests: IntCounterVec = "predictd_admin_requests_total",
+            "Answers of the admin listener.", labels: &["route", "code"];
         pub connections: IntGauge = "predictd_open_connections", "Open client connections.";
     }
 }
@@ -48,6 +52,15 @@ impl ServerMetrics {
         self.build_info
             .with_label_values(&[version, commit, onnxruntime])
             .set(1);
+    }
+
+    /// Counts an answer of the admin listener. `route`: the pattern of the route, such as
+    /// `/admin/models/{name}`. It is empty if the path has no route.
+    pub(crate) fn count_admin_answer(&self, route: &str, status: u16) {
+        let mut buffer = itoa::Buffer::new();
+        self.admin_requests
+            .with_label_values(&[route, buffer.format(status)])
+            .inc();
     }
 }
 

@@ -111,6 +111,9 @@ impl RequestSeries {
             let labels = [model, version, Protocol::Predict.name(), code];
             self.requests.with_label_values(&labels);
         }
+        for kind in ErrorCode::ALL.into_iter().filter_map(ErrorCode::kind) {
+            self.errors.with_label_values(&[model, version, kind]);
+        }
     }
 }
 

@@ -191,26 +191,8 @@ mod tests {
     use std::time::Duration;
 
     use bytes::BytesMut;
-    use http::HeaderMap;
 
-    use crate::{
-        api::{
-            context::Context,
-            error_report::ErrorReport,
-            http::{
-                dialect::Dialect,
-                invocations::Invocations,
-                predict::Predict,
-                response::{error_response, write_server_timing},
-                v1::V1,
-                v2::V2,
-            },
-            refusal::Refusal,
-        },
-        error::ErrorCode,
-        metrics::{Metrics, Stage},
-        predict::Timing,
-    };
+    use crate::{api::http::response::write_server_timing, metrics::Stage, predict::Timing};
 
     #[test]
     fn timing_is_in_milliseconds() {
@@ -224,41 +206,5 @@ mod tests {
             text,
             "decode;dur=0.021, queue;dur=0.000, infer;dur=12.345, encode;dur=0.000"
         );
-    }
-
-    /// Refuses a request in the dialect and counts it. Checks that the status of the response is
-    /// the label `code` of the count.
-    fn check_counted<D: Dialect>(dialect: D, code: ErrorCode, expected: u16) {
-        let metrics = Metrics::new(0.0).unwrap();
-        let protocol = dialect.protocol();
-        let status = dialect.status(code);
-        metrics
-            .unrouted()
-            .observe_error(protocol, code, status, Duration::ZERO);
-        let refusal = Refusal::new(code, "a test");
-        let context = Context::new(&HeaderMap::new());
-        let response = error_response(dialect, &ErrorReport::from(&refusal), &context);
-        assert_eq!(response.status().as_u16(), expected, "{code:?}");
-        let text = String::from_utf8(metrics.encode().unwrap()).unwrap();
-        let count = format!(
-            "predictd_requests_total{{code=\"{expected}\",model=\"\",protocol=\"{}\",version=\"\"}} 1\n",
-            protocol.name()
-        );
-        assert!(text.contains(&count), "{count}{text}");
-        assert_eq!(text.matches("predictd_requests_total{").count(), 1);
-    }
-
-    #[test]
-    fn a_refusal_is_counted_by_the_status_that_the_caller_gets() {
-        for (code, status) in [
-            (ErrorCode::Unauthenticated, 401),
-            (ErrorCode::Forbidden, 403),
-            (ErrorCode::Cancelled, 499),
-        ] {
-            check_counted(Predict, code, status);
-            check_counted(V2, code, status);
-            check_counted(V1, code, status);
-            check_counted(Invocations, code, status);
-        }
     }
 }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::Request,
-    middleware,
+    extract::{MatchedPath, Request, State},
+    middleware::{self, Next},
     response::Response,
     routing::{get, post},
 };
@@ -55,9 +55,25 @@ pub(crate) fn router(admin: Arc<Admin>) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(
-            admin,
+            Arc::clone(&admin),
             authentication::authenticate,
         ))
+        // Outside of the authentication, so that refusals are counted, too.
+        .layer(middleware::from_fn_with_state(admin, count))
+}
+
+/// Middleware that counts each answer by its route and status.
+async fn count(
+    State(admin): State<Arc<Admin>>,
+    route: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("", MatchedPath::as_str);
+    let metrics = &admin.api.metrics.server;
+    metrics.count_admin_answer(route, response.status().as_u16());
+    response
 }
 
 async fn no_route(request: Request) -> Response {
