@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     id::{ModelName, Version},
+    package::manifest,
     registry::{
         directories::directories,
         ignored::{IgnoredPath, looks_like_version},
@@ -18,6 +19,10 @@ use crate::{
 
 /// Maximum depth below a version's directory that the fingerprint includes.
 const MAX_DEPTH: usize = 8;
+
+/// Maximum number of files of one version that the fingerprint includes. A package has no more
+/// files.
+const MAX_FILES: usize = manifest::MAX_FILES;
 
 /// A version directory. The same files give the same fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +47,18 @@ pub(super) struct Listing {
 /// If `root` can't be listed. A failing disk must not be treated like an order to unload
 /// everything.
 pub(super) fn list(root: &Path) -> io::Result<Listing> {
+    list_until(root, &|| false)
+}
+
+/// Does the same as `list`, and ends early once `is_stopped` returns true.
+pub(super) fn list_until(root: &Path, is_stopped: &dyn Fn() -> bool) -> io::Result<Listing> {
     let mut listing = Listing::default();
     for (text, directory) in directories(root, 0)? {
+        if is_stopped() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         match ModelName::parse(&text) {
-            Some(name) => listing.add_model(name, &directory),
+            Some(name) => listing.add_model(name, &directory, is_stopped),
             None if has_version_like_directory(&directory) => {
                 listing.ignored.push(IgnoredPath::model_name(&directory));
             }
@@ -64,7 +77,7 @@ fn has_version_like_directory(directory: &Path) -> bool {
 }
 
 impl Listing {
-    fn add_model(&mut self, name: ModelName, directory: &Path) {
+    fn add_model(&mut self, name: ModelName, directory: &Path, is_stopped: &dyn Fn() -> bool) {
         let found = match directories(directory, 1) {
             Ok(found) => found,
             // The other models are listed anyway.
@@ -75,6 +88,10 @@ impl Listing {
         };
         let mut versions = BTreeMap::new();
         for (text, directory) in found {
+            // The caller discards the listing.
+            if is_stopped() {
+                return;
+            }
             if let Some(version) = Version::parse(&text) {
                 self.ignored
                     .extend(IgnoredPath::file_name(&directory, &version));
@@ -113,32 +130,55 @@ pub(super) fn found_at(directory: PathBuf) -> FoundDirectory {
     }
 }
 
-/// A hash of the names, sizes and times of all files below the directory. Only a load reads the
+/// A hash of the names, sizes and times of the files below the directory. Only a load reads the
 /// contents.
 fn fingerprint(directory: &Path) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hash_files(directory, &mut hasher, 0);
-    hasher.finish()
+    let mut hasher = FileHasher {
+        hasher: DefaultHasher::new(),
+        remaining: MAX_FILES,
+    };
+    // A directory with the name of a version may be anything, such as `/proc/1`, whose links lead
+    // to the whole disk. A manifest or a graph that arrives later changes the listing itself.
+    let depth = if looks_like_version(directory) {
+        MAX_DEPTH
+    } else {
+        0
+    };
+    hasher.add_directory(directory, depth);
+    hasher.hasher.finish()
 }
 
-fn hash_files(directory: &Path, hasher: &mut DefaultHasher, depth: usize) {
-    let Ok(entries) = fs_err::read_dir(directory) else {
-        return;
-    };
-    let mut paths: Vec<PathBuf> = entries
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .collect();
-    // A directory listing has no defined order, so the paths are sorted.
-    paths.sort();
-    for path in paths {
-        // A renamed file with the same content also changes the package.
-        path.hash(hasher);
-        if let Ok(metadata) = fs_err::metadata(&path) {
-            metadata.len().hash(hasher);
-            metadata.modified().ok().hash(hasher);
-            if metadata.is_dir() && depth < MAX_DEPTH {
-                hash_files(&path, hasher, depth + 1);
+struct FileHasher {
+    hasher: DefaultHasher,
+    /// The number of files that may still be added.
+    remaining: usize,
+}
+
+impl FileHasher {
+    /// Adds the files in the directory, and those at most `depth` levels below.
+    fn add_directory(&mut self, directory: &Path, depth: usize) {
+        let Ok(entries) = fs_err::read_dir(directory) else {
+            return;
+        };
+        let mut paths: Vec<PathBuf> = entries
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .collect();
+        // A directory listing has no defined order, so the paths are sorted.
+        paths.sort();
+        for path in paths {
+            let Some(remaining) = self.remaining.checked_sub(1) else {
+                return;
+            };
+            self.remaining = remaining;
+            // A renamed file with the same content also changes the package.
+            path.hash(&mut self.hasher);
+            if let Ok(metadata) = fs_err::metadata(&path) {
+                metadata.len().hash(&mut self.hasher);
+                metadata.modified().ok().hash(&mut self.hasher);
+                if metadata.is_dir() && depth > 0 {
+                    self.add_directory(&path, depth - 1);
+                }
             }
         }
     }
@@ -146,7 +186,9 @@ fn hash_files(directory: &Path, hasher: &mut DefaultHasher, depth: usize) {
 
 #[cfg(test)]
 mod tests {
-    use crate::registry::source::list;
+    use std::hash::{DefaultHasher, Hasher};
+
+    use crate::registry::source::{FileHasher, FoundDirectory, MAX_DEPTH, list, list_until};
 
     #[test]
     fn only_versions_of_models_are_listed_and_changes_show() {
@@ -175,5 +217,56 @@ mod tests {
         fs_err::write(root.path().join("churn/1.0.0/model.onnx"), "x").unwrap();
         assert_ne!(list(root.path()).unwrap().models, before);
         assert!(list(&root.path().join("nowhere")).is_err());
+    }
+
+    /// A link to a directory above the models directory, as in `/proc/1/root`.
+    #[test]
+    fn a_directory_that_is_no_version_is_not_searched() {
+        let root = tempfile::tempdir().unwrap();
+        let version = root.path().join("proc/1");
+        fs_err::create_dir_all(version.join("files")).unwrap();
+        std::os::unix::fs::symlink(root.path(), version.join("root")).unwrap();
+        fs_err::write(version.join("files/old"), "x").unwrap();
+        let mut hasher = FileHasher {
+            hasher: DefaultHasher::new(),
+            remaining: 10,
+        };
+        hasher.add_directory(&version, 0);
+        assert_eq!(hasher.remaining, 8, "`files` and `root`");
+        let before = list(root.path()).unwrap().models;
+        assert_eq!(
+            before.values().next().unwrap().values().next().unwrap(),
+            &FoundDirectory {
+                directory: version.clone(),
+                fingerprint: hasher.hasher.finish(),
+            }
+        );
+        fs_err::write(version.join("model.onnx"), "x").unwrap();
+        assert_ne!(list(root.path()).unwrap().models, before);
+    }
+
+    #[test]
+    fn the_number_of_files_in_a_fingerprint_is_limited() {
+        let root = tempfile::tempdir().unwrap();
+        fs_err::write(root.path().join("model.onnx"), "x").unwrap();
+        // Every level has the whole tree below it again: without a limit, 8 levels of 8 links.
+        for name in 0..8 {
+            let link = root.path().join(name.to_string());
+            std::os::unix::fs::symlink(root.path(), link).unwrap();
+        }
+        let mut hasher = FileHasher {
+            hasher: DefaultHasher::new(),
+            remaining: 100,
+        };
+        hasher.add_directory(root.path(), MAX_DEPTH);
+        assert_eq!(hasher.remaining, 0);
+    }
+
+    #[test]
+    fn a_listing_can_be_stopped() {
+        let root = tempfile::tempdir().unwrap();
+        fs_err::create_dir_all(root.path().join("churn/1.0.0")).unwrap();
+        let error = list_until(root.path(), &|| true).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::Interrupted);
     }
 }

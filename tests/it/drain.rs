@@ -1,6 +1,7 @@
 //! Shutdown: the server is unready at once, finishes the requests in flight, and exits with 0.
 
 use std::{
+    path::Path,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
@@ -117,4 +118,19 @@ fn a_second_signal_ends_the_drain() {
     server.signal(Signal::TERM);
     server.wait_for_exit();
     assert_eq!(server.logged("second signal: stopping at once").len(), 1);
+}
+
+/// Some directories look like versions, such as `/proc/1`, whose links lead to the whole disk.
+#[test]
+fn a_server_of_the_root_of_the_disk_ends() {
+    let mut server = Server::start_unready(Path::new("/"), &[("server.drain_grace_ms", "0")]);
+    wait_until("the root is scanned", || {
+        server
+            .get("/readyz?verbose")
+            .text()
+            .unwrap()
+            .contains("\"ignored\":[")
+    });
+    server.signal(Signal::TERM);
+    assert!(server.wait_for_exit().success());
 }

@@ -16,6 +16,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
     thread::{self, JoinHandle},
@@ -65,16 +66,19 @@ pub(crate) struct WatchParts {
 /// A handle to the running thread. The thread ends when the handle is dropped.
 pub(crate) struct Watch {
     events: mpsc::Sender<Event>,
+    stopped: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Watch {
     pub(crate) fn start(parts: WatchParts) -> io::Result<Watch> {
         let (events, inbox) = mpsc::channel();
+        let stopped = Arc::<AtomicBool>::default();
         // The thread owns all of its state, so no lock is held while a directory is read.
         let registry_loop = RegistryLoop {
             parts,
             events: events.clone(),
+            stopped: Arc::clone(&stopped),
             models: TrackedModels::default(),
             draining: Draining::default(),
             scans: 0,
@@ -92,6 +96,7 @@ impl Watch {
             .spawn(move || registry_loop.run(&inbox))?;
         Ok(Watch {
             events,
+            stopped,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -105,6 +110,8 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        // The event alone would wait for the end of a scan.
+        self.stopped.store(true, Ordering::Relaxed);
         // The thread may have ended already.
         let _ = self.events.send(Event::Stop);
         if let Some(thread) = self
@@ -123,6 +130,8 @@ struct RegistryLoop {
     parts: WatchParts,
     /// The sender through which load threads report their results.
     events: mpsc::Sender<Event>,
+    /// Whether the thread must end. A scan ends early.
+    stopped: Arc<AtomicBool>,
     models: TrackedModels,
     draining: Draining,
     /// The number of scans so far.
@@ -173,6 +182,7 @@ impl RegistryLoop {
                     self.publish();
                     let _ = done.send(());
                 }
+                _ if self.stopped.load(Ordering::Relaxed) => return,
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 // The next round of the loop does the work.
                 Ok(Event::Decided) | Err(RecvTimeoutError::Timeout) => {}

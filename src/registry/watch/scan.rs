@@ -1,6 +1,6 @@
 //! Scans the models directory.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use crate::{
     id::{ModelName, Version},
@@ -22,7 +22,10 @@ impl RegistryLoop {
     pub(super) fn scan(&mut self) {
         self.scans += 1;
         let root = &self.parts.models.root;
-        let listing = source::list(root);
+        let listing = source::list_until(root, &|| self.stopped.load(Ordering::Relaxed));
+        if self.stopped.load(Ordering::Relaxed) {
+            return;
+        }
         let mut ignored = ignored_paths(root, &listing);
         match listing {
             Ok(listing) => {
