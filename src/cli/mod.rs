@@ -22,6 +22,7 @@ mod inspect;
 mod man;
 mod measure;
 mod models;
+mod number;
 mod pack;
 mod paint;
 mod predict;
@@ -116,6 +117,9 @@ enum Command {
     /// Convert a Triton repository or an MLflow model to packages
     Import(import::Args),
     /// Check the files of a package and write its manifest.json
+    ///
+    /// Asks a running server (--server), or reads the journal, to warn if the version is in use with
+    /// other files. No server is needed.
     Pack(pack::Args),
     /// Run the load gate on packages: every check before serving
     Verify(verify::Args),

@@ -10,7 +10,7 @@ use crate::{
     cli::client::{Client, ClientError},
     error::text_with_sources,
     journal::{
-        Journal,
+        Journal, LOST_BEGINNING,
         chain::{self, ChainHead},
         entry::Entry,
         store::Store,
@@ -23,6 +23,9 @@ pub(crate) struct StoredJournal {
     /// The last entry that the server has read or written, even if its file was removed since.
     /// `None` without a server.
     pub(super) head: Option<ChainHead>,
+    /// The problem with the journal that its entries do not show: the one that the server reports,
+    /// or that all entries are missing.
+    pub(super) trouble: Option<String>,
 }
 
 /// Gets entry `first` and all later entries from a server.
@@ -34,6 +37,7 @@ pub(crate) fn fetch(
     let mut stored = StoredJournal {
         texts: BTreeMap::new(),
         head: None,
+        trouble: None,
     };
     let mut from = first;
     loop {
@@ -69,13 +73,22 @@ pub(crate) fn read(directory: &Path, model: &str) -> anyhow::Result<StoredJourna
             texts.insert(seq, text);
         }
     }
-    if texts.is_empty() {
+    let mut trouble = None;
+    if texts.is_empty() && journal.has_traces_of_decisions(model)? {
+        trouble = Some(format!(
+            "journal damaged at entry 1, which {LOST_BEGINNING}"
+        ));
+    } else if texts.is_empty() {
         bail!(
             "{} contains no journal of {model}; --state takes the directory that state.url names",
             directory.display()
         );
     }
-    Ok(StoredJournal { texts, head: None })
+    Ok(StoredJournal {
+        texts,
+        head: None,
+        trouble,
+    })
 }
 
 /// The first invalid entry.
@@ -180,6 +193,7 @@ mod tests {
         StoredJournal {
             texts,
             head: Some(head),
+            trouble: None,
         }
     }
 

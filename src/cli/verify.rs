@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     app,
-    cli::{CommandOutcome, ConfigArgs, pack, typed},
+    cli::{CommandOutcome, ConfigArgs, number::positive, pack, typed},
     config::Config,
     package::{
         PackageError, bare,
@@ -28,10 +28,10 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
     /// Time limit for one package (models.gate_timeout_ms)
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = positive::<u64>, allow_negative_numbers = true)]
     timeout_ms: Option<u64>,
     /// Memory limit for one package (models.gate_memory_bytes)
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = positive::<u64>, allow_negative_numbers = true)]
     memory_bytes: Option<u64>,
     #[command(flatten)]
     config: ConfigArgs,
@@ -41,6 +41,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let mut config = args.config.load()?;
     config.models.gate_timeout_ms = args.timeout_ms.unwrap_or(config.models.gate_timeout_ms);
     config.models.gate_memory_bytes = args.memory_bytes.unwrap_or(config.models.gate_memory_bytes);
+    config.check()?;
     let library = app::find_library(&config.runtime.library)?;
     let mut directories = Vec::new();
     for directory in &args.directories {
@@ -128,23 +129,40 @@ pub(super) fn verify_all(
             }
             checks.push(check);
         });
+        let verdict = verdict.and_then(|result| {
+            check_identity(directory)?;
+            Ok(result)
+        });
         if as_json {
             say!(
                 "{}",
                 serde_json::to_string(&report(directory, &checks, &verdict))?
             );
         }
-        let Err(error) = verdict else { continue };
+        let Err(error) = &verdict else { continue };
         outcome = CommandOutcome::Failed;
         if as_json {
             continue;
         }
-        pack::say_failure(&error);
+        pack::say_failure(error);
         if error.is_changed_file() {
             say!("  next    predictd pack {} --bump", typed(directory));
         }
     }
     Ok(outcome)
+}
+
+/// Checks that a package in a directory NAME/VERSION has this name and version. A server rejects
+/// another one. A package in any other directory is being built, and may have any name.
+fn check_identity(directory: &Path) -> Result<(), PackageError> {
+    // `.` has no name.
+    let absolute = fs_err::canonicalize(directory).unwrap_or_else(|_| directory.to_path_buf());
+    match bare::id_of(&absolute) {
+        Some(id) if directory.join(manifest::FILE).exists() => {
+            Manifest::read(directory)?.check_identity(&id)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The JSON output for one package.

@@ -59,6 +59,10 @@ pub(crate) enum JournalError {
     Chain(#[from] ChainError),
 }
 
+/// The problem with entry 1 of a journal that is empty although there were decisions.
+pub(crate) const LOST_BEGINNING: &str =
+    "is missing, though the state directory has packages or evidence of earlier decisions";
+
 /// The journals of all models.
 #[derive(Clone)]
 pub(crate) struct Journal {
@@ -157,6 +161,22 @@ impl Journal {
             .into_iter()
             .map(|place| format!("{directory}/{place}"))
             .collect())
+    }
+
+    /// Whether the state directory has packages or evidence of the model. Only decisions create
+    /// them, so a model with them had a journal.
+    pub(crate) fn has_traces_of_decisions(&self, model: &str) -> Result<bool, StoreError> {
+        for place in ["packages", "evidence"] {
+            match self.store.list_directories(&format!("{place}/{model}")) {
+                // An unfinished copy is not a sign of an earlier decision.
+                Ok(traces) if traces.iter().all(|trace| trace.starts_with('.')) => {}
+                Ok(_) => return Ok(true),
+                Err(error @ StoreError::Late { .. }) => return Err(error),
+                // The directory does not exist, so it contains no traces of a decision.
+                Err(_) => {}
+            }
+        }
+        Ok(false)
     }
 
     /// Writes the decision as the entry after `head`, and moves `head` to it. Returns the entry

@@ -18,7 +18,9 @@ impl Adopter for Operator {
             .trouble
             .as_ref()
             .is_some_and(|trouble| !trouble.allows_first_choice());
-        if model.state.stable.is_some() || forbidden {
+        // A journal that has entries but no stable version was repaired. The version that was
+        // stable before may not be the highest one, so an operator chooses.
+        if model.state.stable.is_some() || forbidden || model.lacks_stable() {
             return;
         }
         tracing::info!(model = %name, version = %version, "the first stable version is chosen");

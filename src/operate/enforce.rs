@@ -8,7 +8,12 @@ use crate::{
     operate::{Operator, model::ModelControl, trouble::Trouble},
     registry::decision::ModelDecision,
     rollout::state::PhaseState,
+    suggestion::Suggestion,
 };
+
+/// Why a model whose journal was repaired does not answer.
+const UNDECIDED: &str = "its journal was repaired and no longer says which version was stable; \
+                         choose the version that shall answer";
 
 impl Operator {
     /// Lets the decisions that apply now take effect for the next request. Loads nothing.
@@ -70,7 +75,12 @@ impl Operator {
         let trouble = model
             .trouble
             .as_ref()
-            .filter(|trouble| !model.known || !trouble.allows_first_choice());
+            .filter(|trouble| !model.known || !trouble.allows_first_choice())
+            .map(|trouble| (trouble.describe(), trouble.suggestion(model.known)));
+        let undecided = || {
+            let suggestion = Suggestion::RollBackToNeverStable { to: None };
+            (UNDECIDED.to_owned(), Some(suggestion))
+        };
         ModelDecision {
             stable,
             previous: model.state.previous().cloned(),
@@ -78,7 +88,7 @@ impl Operator {
             withdrawn: model.state.withdrawn.keys().cloned().collect(),
             step: model.step.as_ref().map(|running| Arc::clone(&running.step)),
             wanted: model.wanted.iter().cloned().chain(candidates).collect(),
-            trouble: trouble.map(|trouble| (trouble.describe(), trouble.suggestion(model.known))),
+            trouble: trouble.or_else(|| model.lacks_stable().then(undecided)),
             notices: self.notices(model),
         }
     }

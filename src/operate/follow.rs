@@ -3,7 +3,7 @@
 use crate::{
     error::text_with_sources,
     id::ModelName,
-    journal::{JournalError, chain::ChainHead, entry::Entry, store::StoreError},
+    journal::{JournalError, LOST_BEGINNING, chain::ChainHead, entry::Entry, store::StoreError},
     operate::{
         Operator,
         model::ModelControl,
@@ -181,26 +181,14 @@ impl Operator {
 
     /// Detects a journal that seems to be empty although objects exist that only decisions create.
     fn lost_beginning(&self, name: &ModelName) -> Option<Trouble> {
-        for place in ["packages", "evidence"] {
-            match self.store.list_directories(&format!("{place}/{name}")) {
-                // An unfinished copy is not a sign of an earlier decision.
-                Ok(traces) if traces.iter().all(|trace| trace.starts_with('.')) => {}
-                Ok(_) => {
-                    let detail = "is missing, though the state directory has packages or evidence \
-                                  of earlier decisions";
-                    return Some(Trouble::Damaged {
-                        seq: 1,
-                        detail: detail.to_owned(),
-                        further: true,
-                    });
-                }
-                Err(error @ StoreError::Late { .. }) => {
-                    return Some(Trouble::Unreadable(text_with_sources(&error)));
-                }
-                // The directory does not exist, so it contains no traces of a decision.
-                Err(_) => {}
-            }
+        match self.journal.has_traces_of_decisions(name.as_str()) {
+            Ok(true) => Some(Trouble::Damaged {
+                seq: 1,
+                detail: LOST_BEGINNING.to_owned(),
+                further: true,
+            }),
+            Ok(false) => None,
+            Err(error) => Some(Trouble::Unreadable(text_with_sources(&error))),
         }
-        None
     }
 }

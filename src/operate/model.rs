@@ -81,6 +81,11 @@ impl ModelControl {
         dropped
     }
 
+    /// Whether a repair kept no decision about the stable version, so that an operator must choose.
+    pub(super) fn lacks_stable(&self) -> bool {
+        self.known && self.head.seq > 0 && self.state.stable.is_none()
+    }
+
     /// The number that the next decision will get when it is written.
     pub(super) fn next_seq(&self) -> u64 {
         self.head.seq + 1 + self.pending.len() as u64

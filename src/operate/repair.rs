@@ -30,6 +30,12 @@ const REREAD_INTERVAL: Duration = Duration::from_secs(60);
 /// The problem with entries that a repair moved aside before it failed to write its own entry.
 pub(super) const UNLISTED: &str = "was moved aside without an entry that says so";
 
+/// The version that is stable after a repair.
+struct KeptVersion {
+    version: VersionRef,
+    why: &'static str,
+}
+
 impl Operator {
     /// Moves the damaged end of a journal aside, and writes an entry about this. Nothing is
     /// deleted.
@@ -47,7 +53,11 @@ impl Operator {
         let mut model = lock(&controlled);
         self.follow(&mut model);
         let (seq, detail) = damage(&model)?;
-        let answering = model.state.stable.clone();
+        let answering = model.state.stable.clone().map(|version| KeptVersion {
+            version,
+            why: "the version that answered before the repair keeps answering",
+        });
+        let answering = answering.or_else(|| self.only_copy(&name));
         let places = self
             .move_aside(&model, seq)
             .map_err(OperateError::JournalUnreadable)?;
@@ -101,24 +111,34 @@ impl Operator {
         Ok(places)
     }
 
-    /// Decides again that the version that answers now is stable. The original decision may be
-    /// among the damaged entries, and a repair must not change any answers.
+    /// The version with the only copy in the state directory. Copies exist of the stable version
+    /// and of the previous one, so the only copy is of the stable version.
+    fn only_copy(&self, name: &ModelName) -> Option<KeptVersion> {
+        Some(KeptVersion {
+            version: self.kept.only_version(name)?,
+            why: "the state directory has only a copy of this version",
+        })
+    }
+
+    /// Decides again that the version that answered before the repair is stable. The original
+    /// decision may be among the damaged entries, and a repair must not change any answers.
     fn keep_answering(
         &self,
         model: &mut ModelControl,
-        answering: Option<VersionRef>,
+        answering: Option<KeptVersion>,
         reason: &str,
         actor: &Actor,
     ) -> Result<(), OperateError> {
-        if answering.is_none() || model.state.stable == answering {
+        let Some(KeptVersion { version, why }) = answering else {
+            return Ok(());
+        };
+        if model.state.stable.as_ref() == Some(&version) {
             return Ok(());
         }
         let rollback = DecisionDraft {
             from: model.state.stable.clone(),
-            reason: Some(format!(
-                "the version that answered before the repair keeps answering: {reason}"
-            )),
-            ..draft(Action::Rollback, actor.clone(), answering)
+            reason: Some(format!("{why}: {reason}")),
+            ..draft(Action::Rollback, actor.clone(), Some(version))
         };
         self.append(model, rollback).map(|_| ())
     }

@@ -114,6 +114,7 @@ mod tests {
                 seq: 5,
                 ..ChainHead::default()
             }),
+            trouble: None,
         };
         let list = stored.list(None, Paint::OFF);
         let lines: Vec<&str> = list

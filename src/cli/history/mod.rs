@@ -12,9 +12,10 @@ use crate::{
     cli::{
         CommandOutcome,
         client::{self, Client, ServerArgs},
+        number::positive,
         paint::Paint,
         rollout::status_text,
-        stored_journal::{fetch, read},
+        stored_journal::{StoredJournal, fetch, read},
     },
     id::ModelName,
 };
@@ -39,7 +40,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "TEXT", requires = "repair")]
     reason: Option<String>,
     /// List the last N entries only
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive::<usize>, allow_negative_numbers = true)]
     limit: Option<usize>,
     /// Read this state directory, without a server
     #[arg(long, value_name = "DIR")]
@@ -58,7 +59,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     }
     let stored = match &args.state {
         Some(directory) => read(directory, model.as_str())?,
-        None => fetch(&Client::new(&args.server, Some(model))?, model.as_str(), 1)?,
+        None => {
+            let client = Client::new(&args.server, Some(model))?;
+            let stored = fetch(&client, model.as_str(), 1)?;
+            let status: ModelStatus = client.get(&format!("/{model}"))?.read()?;
+            StoredJournal {
+                trouble: status.trouble,
+                ..stored
+            }
+        }
     };
     if args.verify {
         return Ok(verify::report(model, &stored, args.json));
@@ -70,13 +79,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         );
     } else {
         let text = stored.list(args.limit, Paint::stdout());
+        let empty = || match &stored.trouble {
+            Some(trouble) => trouble,
+            None => "there are no decisions about this model yet",
+        };
         say!(
             "{}",
-            if text.is_empty() {
-                "there are no decisions about this model yet"
-            } else {
-                text.trim_end()
-            }
+            Some(text.trim_end())
+                .filter(|text| !text.is_empty())
+                .unwrap_or_else(empty)
         );
     }
     Ok(CommandOutcome::Done)

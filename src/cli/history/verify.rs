@@ -13,7 +13,15 @@ use crate::{
 };
 
 pub(super) fn report(model: &ModelName, stored: &StoredJournal, json: bool) -> CommandOutcome {
-    let verified = stored.verify(model.as_str());
+    let verified = stored
+        .verify(model.as_str())
+        .and_then(|head| match &stored.trouble {
+            None => Ok(head),
+            Some(trouble) => Err(InvalidEntry {
+                seq: head.seq + 1,
+                detail: trouble.clone(),
+            }),
+        });
     let (outcome, document, text) = match &verified {
         Ok(head) => {
             let document = json!({"model": model.as_str(), "ok": true, "entries": head.seq, "sha256": head.sha256});
@@ -25,13 +33,16 @@ pub(super) fn report(model: &ModelName, stored: &StoredJournal, json: bool) -> C
             (
                 CommandOutcome::Done,
                 document,
-                format!("ok: {} entries{last}", head.seq),
+                format!("ok: {}{last}", entries(head.seq)),
             )
         }
         Err(InvalidEntry { seq, detail }) => {
             let bad = json!({"seq": seq, "detail": detail});
             let document = json!({"model": model.as_str(), "ok": false, "entries": seq - 1, "bad": bad, "last": stored.last()});
-            let mut text = format!("FAILED: entry {seq} {detail}");
+            let mut text = match &stored.trouble {
+                Some(trouble) if trouble == detail => format!("FAILED: {trouble}"),
+                _ => format!("FAILED: entry {seq} {detail}"),
+            };
             if *seq > 1 {
                 let _ = write!(text, "\n  before it: {} valid", entries(seq - 1));
             }

@@ -84,6 +84,20 @@ impl PackageCopies {
         directory.is_dir().then(|| source::found_at(directory))
     }
 
+    /// The version of the only copy of the model. `None` if there is none, or more than one.
+    pub(crate) fn only_version(&self, name: &ModelName) -> Option<VersionRef> {
+        let only = |parent: &Path| {
+            let mut found = directories(parent, 1).ok()?;
+            found.pop().filter(|_| found.is_empty())
+        };
+        let (digest, directory) = only(&self.root.as_ref()?.join(name.as_str()))?;
+        let (version, _) = only(&directory.join(name.as_str()))?;
+        Some(VersionRef {
+            version,
+            digest: format!("sha256:{digest}"),
+        })
+    }
+
     /// The directory of a version's copy, which may not exist. `None` if copies are disabled.
     pub(crate) fn directory(
         &self,

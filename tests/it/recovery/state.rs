@@ -5,8 +5,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    CANARY_HELD, CHURN, Deployment, PREDICTD, Server, SmallDisk, assert_contains, customer,
-    models_with, plan_with_steps, wait_until,
+    CANARY_HELD, CHURN, Deployment, PREDICTD, Server, ServerClient, SmallDisk, assert_contains,
+    customer, install_package, models_with, plan_with_steps, wait_until,
 };
 
 #[test]
@@ -159,8 +159,56 @@ fn only_an_operator_starts_a_new_journal_after_the_state_vanished() {
         "is missing, though the state directory has packages or evidence of earlier decisions",
     );
     assert_ne!(server.predict(CHURN, &customer()).status(), 200);
+    check_lost_journal(&deployment, &server);
+    // Only 1.0.0 has a copy, so it was stable.
     server.repair("churn", "the disk was lost");
     server.wait_until_ready();
+    assert_eq!(server.answering_version(CHURN, &customer()), "1.0.0");
+    assert_eq!(server.actions("churn"), ["repair", "rollback"]);
+    server.command_output(&["history", "churn", "--verify"]);
+}
+
+/// The server and both ways to verify agree that a journal is missing.
+fn check_lost_journal(deployment: &Deployment, server: &ServerClient) {
+    let expected = "journal damaged at entry 1, which is missing, though the state directory has \
+                    packages or evidence of earlier decisions";
+    let state = deployment.state().to_str().unwrap().to_owned();
+    for options in [&[][..], &["--state", &state]] {
+        let verify = [&["history", "churn", "--verify"], options].concat();
+        let (code, output) = server.run_command(&verify);
+        assert_eq!(code, 1, "{options:?}: {output}");
+        assert_contains(&output, &[&format!("FAILED: {expected}")]);
+        let list = [&["history", "churn"], options].concat();
+        assert_contains(&server.command_output(&list), &[expected]);
+    }
+}
+
+#[test]
+fn an_operator_chooses_the_stable_version_if_the_copies_do_not_show_it() {
+    let deployment = Deployment::churn();
+    let server = deployment.start_and_add_candidate();
+    server.make_stable("churn", "1.1.0");
+    // The copies of the stable version and of the previous one look the same.
+    deployment.wait_for_copies("churn", 2);
+    install_package(deployment.models(), "churn", "1.2.0");
+    drop(server);
+    fs_err::remove_dir_all(deployment.state().join("journal")).unwrap();
+    let server = deployment.start_unready();
+    server.wait_for_readiness("is missing, though the state directory has packages");
+    let repair = ["history", "churn", "--repair", "--reason", "lost"];
+    let choice = "predictd rollback churn --to VERSION --never-stable --reason TEXT";
+    assert_contains(
+        &server.command_output(&repair),
+        &["no longer says which version was stable", choice],
+    );
+    // Neither the running server nor a restart chooses a version.
+    drop(server);
+    let server = deployment.start_unready();
+    server.wait_for_readiness("no longer says which version was stable");
+    assert_ne!(server.predict(CHURN, &customer()).status(), 200);
+    assert_eq!(server.actions("churn"), ["repair"]);
+    let choose = ["rollback", "churn", "--to", "1.1.0", "--never-stable"];
+    server.command_output(&[&choose[..], &["--reason", "it was stable"]].concat());
     assert_eq!(server.answering_version(CHURN, &customer()), "1.1.0");
 }
 
