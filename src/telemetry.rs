@@ -14,8 +14,12 @@ use crate::config::{LogFormat, TelemetryConfig};
 /// counted, so that the log never blocks a request.
 const BUFFERED_LINES: usize = 16_384;
 
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TelemetryError {
+    #[error("`telemetry.log_level`: \"{0}\" is not a level; use {levels}, or directives such as \"info,predictd=debug\"", levels = LEVELS.join(", "))]
+    UnknownLevel(String),
     #[error("`telemetry.log_level`")]
     Level(#[source] tracing_subscriber::filter::ParseError),
     #[error("the log can't be installed")]
@@ -72,6 +76,15 @@ impl Telemetry {
 /// Builds the filter for a log level. A plain level applies only to predictd. The messages of the
 /// runtime library appear only if a directive names it.
 fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
+    // The library would take an unknown word for the name of a module, and log nothing else.
+    let is_level = |word: &str| LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level));
+    let words = level.split(',');
+    if let Some(unknown) = words
+        .filter(|word| !word.contains(['=', '[']))
+        .find(|word| !is_level(word))
+    {
+        return Err(TelemetryError::UnknownLevel(unknown.to_owned()));
+    }
     let directives = if level.contains(['=', ',']) {
         level.to_owned()
     } else {
@@ -83,4 +96,29 @@ fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
 /// Checks a log level.
 pub(crate) fn check_level(level: &str) -> Result<(), TelemetryError> {
     filter(level).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::telemetry::check_level;
+
+    #[test]
+    fn an_unknown_level_is_refused() {
+        for level in [
+            "info",
+            "WARN",
+            "off",
+            "info,predictd=debug",
+            "info,ort=trace",
+        ] {
+            assert!(check_level(level).is_ok(), "{level}");
+        }
+        for level in ["loud", "", "info,loud"] {
+            let error = check_level(level).unwrap_err().to_string();
+            assert!(
+                error.contains("use off, error, warn, info, debug, trace"),
+                "{error}"
+            );
+        }
+    }
 }

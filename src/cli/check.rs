@@ -15,7 +15,7 @@ use crate::{
     error::text_with_sources,
     id::{ModelId, ModelName},
     journal::{
-        Journal, JournalError,
+        Journal, JournalError, LOST_BEGINNING,
         store::{Store, StoreError},
     },
     package::{
@@ -43,6 +43,12 @@ pub(super) fn run(config: &Config) -> anyhow::Result<CommandOutcome> {
     let faults = setup_faults(config, &directories)?;
     for fault in &faults {
         say!("FAILED  {fault}");
+    }
+    for name in unknown_sections(config, &directories) {
+        say!(
+            "warning [model.{name}] has no effect: there is no model {name} in {}",
+            config.models.root.display()
+        );
     }
     // The other checks require packages.
     if directories.is_empty() {
@@ -153,15 +159,14 @@ impl WouldBeServer<'_> {
         refused.is_empty()
     }
 
-    /// Returns the reasons to reject a package that passes the gate. They concern its directory,
-    /// its digest, and its memory limit.
+    /// Returns the reasons to reject a package that passes the gate. They concern its digest
+    /// and its memory limit.
     fn refuses(&self, directory: &Path, id: &ModelId) -> Result<Vec<PackageError>, PackageError> {
         let manifest = match bare::is_bare(directory, id) {
             true => BareGraph::open(directory, id)?.manifest,
             false => Manifest::read(directory)?,
         };
         let mut refused = Vec::new();
-        refused.extend(manifest.check_identity(id).err());
         refused.extend(
             self.decided
                 .get(&id.name)
@@ -194,6 +199,8 @@ enum JournalFault {
         #[source]
         source: StoreError,
     },
+    #[error("the journal of {model} {LOST_BEGINNING}")]
+    Lost { model: ModelName },
     #[error("the journal of {model} {fault}")]
     Damaged {
         model: ModelName,
@@ -209,7 +216,7 @@ impl JournalFault {
         let text = text_with_sources(self);
         match self {
             JournalFault::Unreadable { .. } => text,
-            JournalFault::Damaged { model, .. } => format!(
+            JournalFault::Lost { model } | JournalFault::Damaged { model, .. } => format!(
                 "{text}; `predictd history {model} --repair --reason TEXT` moves the damaged end aside once the server runs"
             ),
         }
@@ -219,8 +226,14 @@ impl JournalFault {
 /// The state of a model according to its journal.
 fn decisions(journal: &Journal, name: &ModelName) -> Result<ModelState, JournalFault> {
     let model = name.clone();
-    let (_, state, end) = ModelState::fold(journal, name.as_str(), |_| ());
+    let (head, state, end) = ModelState::fold(journal, name.as_str(), |_| ());
+    let has_traces = || journal.has_traces_of_decisions(name.as_str());
     match end {
+        Ok(()) if head.seq == 0 => match has_traces() {
+            Ok(false) => Ok(state),
+            Ok(true) => Err(JournalFault::Lost { model }),
+            Err(source) => Err(JournalFault::Unreadable { model, source }),
+        },
         Ok(()) => Ok(state),
         Err(FoldError::Journal(JournalError::Store(source))) => {
             Err(JournalFault::Unreadable { model, source })
@@ -287,6 +300,23 @@ fn incomplete(root: &Path, directories: &[PathBuf], ignored: &[&Path]) -> Vec<St
                 manifest::FILE
             )
         })
+        .collect()
+}
+
+/// The models that have a section, but no directory. They may arrive later, so this is no fault.
+fn unknown_sections<'a>(config: &'a Config, directories: &[PathBuf]) -> Vec<&'a str> {
+    let root = &config.models.root;
+    let exists = |name: &str| {
+        let path = root.join(name);
+        directories
+            .iter()
+            .any(|directory| directory.starts_with(&path))
+    };
+    let names = config.model.iter();
+    names
+        // `missing_names` reports a version that is missing.
+        .filter(|(name, model)| model.version.is_none() && !exists(name))
+        .map(|(name, _)| name.as_str())
         .collect()
 }
 

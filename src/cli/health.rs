@@ -41,7 +41,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         .next()
         .context("the host name has no address")?;
     let path = if args.live { "/livez" } else { "/readyz" };
-    let answer = ask(address, path).with_context(|| format!("requesting {path} from {address}"))?;
+    let answer = ask(address, path).with_context(|| {
+        format!(
+            "no server answers {path} at {address} (start one with `predictd serve`, or give its \
+             address with --listen or --config)"
+        )
+    })?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     say!("{}", body.trim());
     let healthy = head.split(' ').nth(1) == Some("200");

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::bail;
+use clap::error::ErrorKind;
 
 use crate::cli::{CommandOutcome, visible};
 
@@ -11,6 +11,22 @@ pub(super) struct Args {
     /// Command, like `serve` or `rollout start` [default: predictd]
     #[arg(value_name = "COMMAND")]
     command: Vec<String>,
+}
+
+fn unknown_command(name: &str, known: &[&str]) -> String {
+    let distance = |known: &&&str| strsim::damerau_levenshtein(known, name);
+    let nearest = known
+        .iter()
+        .min_by_key(distance)
+        // A name whose similarity is below two thirds is probably not a misspelling.
+        .filter(|known| distance(known) <= name.len().div_ceil(3));
+    match nearest {
+        Some(nearest) => format!("unknown command {name:?}; did you mean {nearest:?}?"),
+        None => format!(
+            "unknown command {name:?}; the commands are: {}",
+            known.join(", ")
+        ),
+    }
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
@@ -23,10 +39,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
             .collect();
         command = match command.find_subcommand(name) {
             Some(found) => found.clone(),
-            None => bail!(
-                "unknown command {name:?}; the commands are: {}",
-                known.join(", ")
-            ),
+            None => {
+                let text = unknown_command(name, &known);
+                command.error(ErrorKind::InvalidSubcommand, text).exit()
+            }
         };
     }
     let title = command

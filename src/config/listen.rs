@@ -35,7 +35,6 @@ pub(crate) struct Listen {
 }
 
 impl Listen {
-    #[cfg(test)]
     pub(crate) fn port(&self) -> u16 {
         self.port
     }

@@ -117,6 +117,7 @@ impl Config {
     /// Checks the rules that the types can't express.
     pub(crate) fn check(&self) -> Result<(), InvalidKey> {
         self.server.check()?;
+        self.check_addresses()?;
         self.models.check()?;
         self.batching.check()?;
         self.cost.check()?;
@@ -130,6 +131,29 @@ impl Config {
             return Err(InvalidKey::without_key(format!(
                 "`runtime.workers`, `runtime.intra_op_threads` and `[model.NAME] workers` may be at most {MAX_THREADS}"
             )));
+        }
+        Ok(())
+    }
+
+    /// Checks that no two listeners have the same address. The system would report that another
+    /// process uses it.
+    fn check_addresses(&self) -> Result<(), InvalidKey> {
+        let listeners = [
+            ("server.listen", Some(&self.server.listen)),
+            ("server.grpc_listen", self.server.grpc_listen.0.as_ref()),
+            ("admin.listen", self.admin.listen.0.as_ref()),
+        ];
+        let mut earlier: Vec<(&str, &Listen)> = Vec::new();
+        for (key, listen) in listeners {
+            // The system chooses a free port for port 0.
+            let Some(listen) = listen.filter(|listen| listen.port() != 0) else {
+                continue;
+            };
+            if let Some((other, _)) = earlier.iter().find(|(_, earlier)| *earlier == listen) {
+                let reason = format!(" and `{other}` are both {listen}; each needs its own port");
+                return Err(InvalidKey::new(key, reason));
+            }
+            earlier.push((key, listen));
         }
         Ok(())
     }
@@ -385,6 +409,26 @@ mod tests {
             (
                 "[model.churn]\nversion = \"1.0\"",
                 "FILE: `model.churn.version`: \"1.0\" is not a version (like 1.0.0, or a whole number)",
+            ),
+            (
+                "server = 3",
+                "FILE: `server` is a section, which has keys and no value",
+            ),
+            (
+                "[batching]\nmax_delay_us = 10000001",
+                "FILE: `batching.max_delay_us` may be at most 10000000 (10 s)",
+            ),
+            (
+                "[model.churn.batching]\nmax_delay_us = 10000001",
+                "FILE: `model.churn.batching.max_delay_us` may be at most 10000000 (10 s)",
+            ),
+            (
+                "[models]\ngate_memory_bytes = 1",
+                "FILE: `models.gate_memory_bytes` must be at least 268435456: the gate needs memory itself",
+            ),
+            (
+                "[server]\nlisten = \"127.0.0.1:7\"\ngrpc_listen = \"127.0.0.1:7\"",
+                "FILE: `server.grpc_listen` and `server.listen` are both 127.0.0.1:7; each needs its own port",
             ),
             (
                 "[state]\nurl = \"s3://bucket\"",

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{error::InvalidKey, fallback::FallbackConfig, models::check_model_name},
+    config::{
+        error::InvalidKey, fallback::FallbackConfig, models::check_model_name, runtime::check_delay,
+    },
     id::Version,
 };
 
@@ -73,6 +75,7 @@ impl ModelConfig {
                 ": sizes must be at least 1",
             ));
         }
-        Ok(())
+        let key = format!("model.{name}.batching.max_delay_us");
+        check_delay(&key, self.batching.max_delay_us.unwrap_or_default())
     }
 }

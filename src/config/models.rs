@@ -15,6 +15,10 @@ use crate::{
 const POLL_SECONDS: std::ops::RangeInclusive<f64> = 0.01..=86_400.0;
 const REHEARSE_SECONDS: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
 
+/// Minimum of `models.gate_memory_bytes`. The process of the gate needs about this much address
+/// space without a model.
+const MIN_GATE_MEMORY_BYTES: u64 = 256 << 20;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ModelsConfig {
@@ -100,8 +104,13 @@ impl ModelsConfig {
             ("models.keep_versions", self.keep_versions as u64),
             ("models.copy_timeout_ms", self.copy_timeout_ms),
             ("models.gate_timeout_ms", self.gate_timeout_ms),
-            ("models.gate_memory_bytes", self.gate_memory_bytes),
         ])?;
+        if self.gate_memory_bytes < MIN_GATE_MEMORY_BYTES {
+            return Err(InvalidKey::new(
+                "models.gate_memory_bytes",
+                format!(" must be at least {MIN_GATE_MEMORY_BYTES}: the gate needs memory itself"),
+            ));
+        }
         for (key, value, range) in [
             ("models.poll_seconds", self.poll_seconds, POLL_SECONDS),
             (

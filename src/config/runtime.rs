@@ -11,6 +11,9 @@ use crate::config::error::{InvalidKey, at_least_one};
 /// mistake.
 pub(crate) const MAX_THREADS: usize = 1024;
 
+/// Maximum of `batching.max_delay_us`. No caller waits longer than this for a batch.
+pub(super) const MAX_DELAY_US: u64 = 10_000_000;
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RuntimeConfig {
@@ -35,7 +38,7 @@ pub(crate) struct RuntimeConfig {
 pub(crate) struct BatchingConfig {
     /// Maximum number of rows in a run that several requests share.
     pub max_batch_size: usize,
-    /// Time that a run waits for more rows. 0 adds no delay: a run takes the rows that are already
+    /// Time that a run waits for more rows, at most 10 s. 0 adds no delay: a run takes the rows that are already
     /// in the queue.
     pub max_delay_us: u64,
     /// Maximum number of queued requests per version. Further requests get 503.
@@ -63,13 +66,22 @@ impl Default for BatchingConfig {
     }
 }
 
+pub(super) fn check_delay(key: &str, delay_us: u64) -> Result<(), InvalidKey> {
+    if delay_us <= MAX_DELAY_US {
+        return Ok(());
+    }
+    let reason = format!(" may be at most {MAX_DELAY_US} (10 s)");
+    Err(InvalidKey::new(key, reason))
+}
+
 impl BatchingConfig {
     pub(super) fn check(&self) -> Result<(), InvalidKey> {
         at_least_one(&[
             ("batching.max_batch_size", self.max_batch_size as u64),
             ("batching.queue_capacity", self.queue_capacity as u64),
             ("batching.max_rows_per_run", self.max_rows_per_run as u64),
-        ])
+        ])?;
+        check_delay("batching.max_delay_us", self.max_delay_us)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `serve --check` refuses what `serve` would refuse.
 
-use std::net::TcpListener;
+use std::{net::TcpListener, path::Path};
 
 use crate::harness::{
     InProcessServer, Server, check_configuration, copy_directory, install_graph, install_package,
@@ -70,6 +70,66 @@ fn listeners_may_have_host_names() {
         server.grpc_address()
     );
     assert!(server.admin_address().starts_with("127.0.0.1:"));
+}
+
+#[test]
+fn settings_without_effect_are_reported() {
+    let models = models_with(&[("diabetes", "1.0.0")]);
+    let file = models.path().join("predictd.toml");
+    fs_err::write(
+        &file,
+        "[model.nobody]\nworkers = 1\n[model.diabetes]\nworkers = 1\n",
+    )
+    .unwrap();
+    let state = models.path().join("state");
+    let environment = [
+        ("PREDICTD_STATE__URL", state.to_str().unwrap()),
+        ("PREDICTD_SERVER__LISTEN", "127.0.0.1:0"),
+        ("PREDICTD_SERVER__GRPC_LISTEN", ""),
+        ("PREDICTD_ADMIN__LISTEN", ""),
+    ];
+    let (file, root) = (file.to_str().unwrap(), models.path().to_str().unwrap());
+    let arguments = ["serve", "--check", "--config", file, "--models", root];
+    let (code, output, error) = run_predictd(&arguments, "", &environment);
+    assert!(
+        code == 0
+            && output.contains("warning [model.nobody] has no effect: there is no model nobody")
+            && !output.contains("[model.diabetes]"),
+        "{output}{error}"
+    );
+    let (code, output) =
+        check_configuration(models.path(), &[("PREDICTD_TELEMETRY__LOG_LEVEL", "loud")]);
+    assert!(
+        code == 1 && output.contains("\"loud\" is not a level; use off, error, warn, info"),
+        "{output}"
+    );
+}
+
+#[test]
+fn a_lost_journal_fails_the_check() {
+    let models = models_with(&[("diabetes", "1.0.0")]);
+    let state = tempfile::tempdir().unwrap();
+    fs_err::create_dir_all(state.path().join("evidence/diabetes/2")).unwrap();
+    let environment = [
+        ("PREDICTD_STATE__URL", state.path().to_str().unwrap()),
+        ("PREDICTD_SERVER__LISTEN", "127.0.0.1:0"),
+        ("PREDICTD_SERVER__GRPC_LISTEN", ""),
+        ("PREDICTD_ADMIN__LISTEN", ""),
+    ];
+    let root = models.path().to_str().unwrap();
+    let arguments = ["serve", "--check", "--models", root];
+    let (code, output, _) = run_predictd(&arguments, "", &environment);
+    assert!(
+        code == 1 && output.contains("FAILED  the journal of diabetes is missing, though"),
+        "{output}"
+    );
+}
+
+/// `/proc/1` looks like a version, and its links lead to the whole disk.
+#[test]
+fn the_root_of_the_disk_can_be_checked() {
+    let (code, output) = check_configuration(Path::new("/"), &[]);
+    assert!(code == 1 && output.contains("FAILED  "), "{output}");
 }
 
 #[test]

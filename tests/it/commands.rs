@@ -29,6 +29,63 @@ fn errors_name_their_cause() {
         "{error}"
     );
     assert!(error.contains("expected a whole number"), "{error}");
+    let (code, _, error) = run_predictd(&["health", "--listen", "127.0.0.1:1"], "", &[]);
+    assert!(
+        code == 1
+            && error.contains("start one with `predictd serve`")
+            && error.contains("--listen"),
+        "{error}"
+    );
+    let (code, _, error) = run_predictd(&["verify", "models", "--memory-bytes", "1"], "", &[]);
+    assert!(
+        code == 1 && error.contains("`models.gate_memory_bytes` must be at least"),
+        "{error}"
+    );
+    let (code, output, _) = run_predictd(
+        &["verify", "models/churn/1.1.0", "--timeout-ms", "1"],
+        "",
+        &[],
+    );
+    assert!(
+        code == 1 && output.contains("took longer than 0.001 s (models.gate_timeout_ms)"),
+        "{output}"
+    );
+}
+
+#[test]
+fn numbers_of_options_are_whole_and_positive() {
+    for (arguments, text) in [
+        (["history", "churn", "--limit"], "0"),
+        (["history", "churn", "--limit"], "-1"),
+        (["history", "churn", "--limit"], "few"),
+        (["verify", "models", "--timeout-ms"], "abc"),
+        (["verify", "models", "--memory-bytes"], "1.5"),
+    ] {
+        let (code, _, error) = run_predictd(&[&arguments[..], &[text]].concat(), "", &[]);
+        assert!(
+            code == 2 && error.contains("it must be a whole number of at least 1"),
+            "{arguments:?} {text}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_package_in_the_directory_of_another_version_is_rejected() {
+    let models = models_with(&[]);
+    let directory = models.path().join("churn/1.2.0");
+    copy_directory(&package_path("churn", "1.1.0"), &directory);
+    let (code, output, _) = run_predictd(&["verify", directory.to_str().unwrap()], "", &[]);
+    assert!(
+        code == 1
+            && output.contains("FAILED  identity")
+            && output.contains("says churn 1.1.0, but is in the directory of churn 1.2.0"),
+        "{output}"
+    );
+    // A directory with another name is not a version's.
+    let draft = models.path().join("draft");
+    copy_directory(&package_path("churn", "1.1.0"), &draft);
+    let (code, output, _) = run_predictd(&["verify", draft.to_str().unwrap()], "", &[]);
+    assert_eq!(code, 0, "{output}");
 }
 
 #[test]
@@ -527,11 +584,19 @@ fn the_manual_has_a_page_for_each_command() {
             && page.contains("\\-\\-dry\\-run"),
         "{page}"
     );
-    let (code, _, error) = run_predictd(&["man", "gate"], "", &[]);
-    assert!(
-        code == 1 && error.contains("unknown command \"gate\"; the commands are: serve, "),
-        "{error}"
-    );
+    for (name, part) in [
+        (
+            "gate",
+            "unknown command \"gate\"; the commands are: serve, ",
+        ),
+        (
+            "rolout",
+            "unknown command \"rolout\"; did you mean \"rollout\"?",
+        ),
+    ] {
+        let (code, _, error) = run_predictd(&["man", name], "", &[]);
+        assert!(code == 2 && error.contains(part), "{error}");
+    }
 }
 
 #[test]

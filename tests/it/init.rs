@@ -449,3 +449,53 @@ fn a_long_image_of_the_sample_is_left_out_of_schema_and_output() {
     let (code, text) = pack(&draft_path(&workplace), &[]);
     assert!(code == 0 && text.contains("batches of 1 and "), "{text}");
 }
+
+#[test]
+fn the_next_command_packs_a_draft_in_any_directory() {
+    let workplace = workplace_with_files(&[("rows.jsonl", diabetes_rows())]);
+    let rows = workplace.path().join("rows.jsonl");
+    let own: Value = serde_json::from_str(
+        &fs_err::read_to_string(package_path("diabetes", "1.0.0").join("preprocessing.json"))
+            .unwrap(),
+    )
+    .unwrap();
+    let columns = own["inputs"]["features"]["columns"].as_array().unwrap();
+    let columns: Vec<String> = columns.iter().map(Value::to_string).collect();
+    let draft = workplace.path().join("foo");
+    let (graph, draft) = (graph_path("diabetes"), draft.to_str().unwrap());
+    let mut arguments = vec!["init", graph.to_str().unwrap(), "--output", draft];
+    arguments.extend(["--name", "diabetes", "--sample", rows.to_str().unwrap()]);
+    columns
+        .iter()
+        .for_each(|line| arguments.extend(["--column", line]));
+    let (code, output, error) = run_predictd(&arguments, "", &[]);
+    assert_eq!(code, 0, "{output}{error}");
+    let next = output
+        .lines()
+        .find(|line| line.contains("predictd pack"))
+        .unwrap();
+    let words = shlex::split(next.trim()).unwrap();
+    assert_eq!(
+        words[3..],
+        ["--name", "diabetes", "--model-version", "1.0.0"]
+    );
+    let words: Vec<&str> = words[1..].iter().map(String::as_str).collect();
+    let (code, output, error) = run_predictd(&words, "", &[]);
+    assert!(
+        code == 0 && output.contains("packed diabetes/1.0.0"),
+        "{output}{error}"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_graph_is_named() {
+    let workplace = workplace_with_files(&[("rows.jsonl", diabetes_rows())]);
+    let rows = workplace.path().join("rows.jsonl");
+    let (code, text) = run_init(&workplace, &rows, &[]);
+    assert!(
+        code == 1
+            && text.contains("rows.jsonl: is not an ONNX model")
+            && !text.contains("model.onnx"),
+        "{text}"
+    );
+}

@@ -27,7 +27,7 @@ use crate::{
     },
     id::{ModelId, ModelName, Version},
     package::{
-        GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE,
+        GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, bare,
         draft::{Draft, DraftSources, draft},
         guess::{self, Guess},
         import::copy_graph,
@@ -78,7 +78,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let inputs = read_inputs(args)?;
     let packer = Packer::new(args.config.load()?)?;
     let staging = Staging::next_to(&directory, &format!("init-{name}"))?;
-    copy_graph(&args.model, None, staging.path())?;
+    copy_graph(&args.model, None, staging.path()).map_err(|mut error| {
+        // The user knows only the name of the original.
+        if error.file == MODEL_FILE {
+            error.file = args.model.display().to_string();
+        }
+        error
+    })?;
     // Errors must not mention the path of the copy, which the user does not know.
     let graph = read_graph(&packer, &staging.path().join(MODEL_FILE), |name| {
         inputs.rows.iter().any(|row| row.get(name).is_some())
@@ -95,7 +101,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         (true, Some(_)) => Some(check_golden(
             &packer,
             staging.path(),
-            &identity(name, &directory)?,
+            &identity(name.clone(), &directory)?,
         )?),
         _ => None,
     };
@@ -111,7 +117,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     }
     say!(
         "{}",
-        next_steps(&directory, args, &drafted, &guesses).trim_end()
+        next_steps(&name, &directory, args, &drafted, &guesses).trim_end()
     );
     if args.golden.is_some() && passed != Some(true) {
         say!(
@@ -191,7 +197,27 @@ fn default_name(model: &Path) -> String {
     }
 }
 
-fn next_steps(directory: &Path, args: &Args, drafted: &Draft, guesses: &[Guess]) -> String {
+/// The options with which `pack` gets the identity that the path does not contain.
+fn pack_options(name: &ModelName, directory: &Path) -> String {
+    let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_path_buf());
+    let is_version = |path: &Path| {
+        path.file_name()
+            .is_some_and(|version| Version::parse(&version.to_string_lossy()).is_some())
+    };
+    match bare::id_of(&absolute) {
+        Some(id) if id.name == *name => String::new(),
+        _ if is_version(&absolute) => format!(" --name {name}"),
+        _ => format!(" --name {name} --model-version 1.0.0"),
+    }
+}
+
+fn next_steps(
+    name: &ModelName,
+    directory: &Path,
+    args: &Args,
+    drafted: &Draft,
+    guesses: &[Guess],
+) -> String {
     let shown = directory.display();
     let mut text = format!("drafted {shown}\n");
     for Guess {
@@ -213,7 +239,8 @@ fn next_steps(directory: &Path, args: &Args, drafted: &Draft, guesses: &[Guess])
             "  check each guess and delete its key \"{key}\", or give golden examples that prove it; `pack` rejects the package until then"
         );
     }
-    let _ = writeln!(text, "  predictd pack {}", typed(directory));
+    let options = pack_options(name, directory);
+    let _ = writeln!(text, "  predictd pack {}{options}", typed(directory));
     if let Some(sample) = &args.sample {
         let _ = writeln!(
             text,

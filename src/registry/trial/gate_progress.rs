@@ -39,7 +39,7 @@ impl GateProgress {
 
     pub(super) fn timeout_detail(&self, timeout: Duration) -> String {
         format!(
-            "{} took longer than {} s",
+            "{} took longer than {} s (models.gate_timeout_ms)",
             self.doing(),
             timeout.as_secs_f64()
         )
