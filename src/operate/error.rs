@@ -141,9 +141,11 @@ pub(crate) enum OperateError {
     /// A decision with the same effect was made earlier.
     #[error("{0}")]
     AlreadyDecided(String),
-    #[error("{}there is no previous stable version{}", already.as_ref().map(|already| format!("{already}; ")).unwrap_or_default(), if suggestion.is_none() { ", and no other loaded version to roll back to" } else { "" })]
+    #[error("{}there is no previous stable version{}", already.as_ref().map(|already| format!("{already}; ")).unwrap_or_default(), if suggestion.is_none() { no_other_version(withdrawn) } else { String::new() })]
     NoPrevious {
         already: Option<String>,
+        /// The other loaded versions, which a rollback or an abort took out of use.
+        withdrawn: Vec<String>,
         suggestion: Option<Suggestion>,
     },
     #[error("{0} was never stable; introduce it with a rollout")]
@@ -155,6 +157,19 @@ pub(crate) enum OperateError {
     /// The decision is not possible after the decisions before it.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
+}
+
+fn no_other_version(withdrawn: &[String]) -> String {
+    if withdrawn.is_empty() {
+        return ", and no other version is loaded; put another version into the models directory, \
+                and start a rollout to it"
+            .to_owned();
+    }
+    format!(
+        "; the other loaded versions were rolled back or aborted ({}), so only an order that names \
+         one of them returns to it",
+        withdrawn.join(", ")
+    )
 }
 
 impl OperateError {

@@ -78,6 +78,7 @@ impl Operator {
             Some(trouble) if !model.known => model.trouble_error(trouble),
             _ => OperateError::NoPrevious {
                 already: earlier_decision(model),
+                withdrawn: self.withdrawn(model),
                 suggestion: self.other_version(model),
             },
         }
@@ -167,6 +168,13 @@ impl Operator {
             (None, Some(to)) => Some(Suggestion::RollBackToNeverStable { to: Some(to) }),
             (None, None) => None,
         }
+    }
+
+    /// The loaded versions that a rollback or an abort took out of use.
+    fn withdrawn(&self, model: &ModelControl) -> Vec<String> {
+        let mut versions = self.available(&model.name);
+        versions.retain(|version| model.state.withdrawn.contains_key(version));
+        versions
     }
 
     /// Whether the version exists, or existed.

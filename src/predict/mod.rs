@@ -39,6 +39,7 @@ pub(crate) use run::WINDOW_PER_WORKER;
 use crate::{
     decode::DecodeLimits,
     engine::queue::Urgency,
+    error::ErrorCode,
     predict::{
         event::{Observer, Observers, PendingEvent},
         fallback::{CompatibilityCache, Unanswered, fallback_reason, own_deadline},
@@ -52,7 +53,7 @@ use crate::{
     },
     registry::{
         Registry,
-        route::{Routed, route},
+        route::{Routed, Target, route},
         servable::Servable,
     },
     rollout::plan::AssignmentKey,
@@ -104,14 +105,17 @@ impl Predictor {
         Predictor { limits, ..self }
     }
 
+    /// The failure of a request to a model or version that does not exist. `None` if it exists.
+    pub(crate) fn unknown_target(&self, target: Target<'_>) -> Option<Failure> {
+        let routed = route(&self.registry.snapshot(), target, Instant::now());
+        let failure = Failure::from(routed.err()?);
+        (failure.error.code() == ErrorCode::NotFound).then_some(failure)
+    }
+
     /// Answers one request: route, decode, preprocess, batch, infer, postprocess.
     pub(crate) async fn predict(&self, request: PredictRequest<'_>) -> Result<Prediction, Failure> {
         let routed = route(&self.registry.snapshot(), request.target, Instant::now());
-        let routed = routed.map_err(|unrouted| Failure {
-            error: PredictError::Route(unrouted.error),
-            servable: None,
-            unversioned: unrouted.unversioned,
-        })?;
+        let routed = routed.map_err(Failure::from)?;
         let _inflight = InflightGuard::new(&routed.servable);
         request.answering.set(&routed.servable);
         self.answer(routed, request).await

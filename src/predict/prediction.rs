@@ -7,7 +7,7 @@ use crate::{
     id::PredictionId,
     metrics::{RequestMetrics, Stage},
     predict::PredictError,
-    registry::servable::Servable,
+    registry::{route::Unrouted, servable::Servable},
     tensor::{Data, Tensors},
     transform::{
         fields::{self, NamedTensor, RaggedOutput},
@@ -52,6 +52,16 @@ pub(crate) struct Failure {
     pub servable: Option<Arc<Servable>>,
     /// The metrics of the model if only its version was not found. `None` in all other cases.
     pub unversioned: Option<Arc<RequestMetrics>>,
+}
+
+impl From<Unrouted> for Failure {
+    fn from(unrouted: Unrouted) -> Failure {
+        Failure {
+            error: PredictError::Route(unrouted.error),
+            servable: None,
+            unversioned: unrouted.unversioned,
+        }
+    }
 }
 
 impl Prediction {

@@ -6,8 +6,8 @@ use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    InProcessServer, PATIENT, PREDICTD, Server, example_input, install_graph, models_with, root,
-    wait_for, wait_until,
+    InProcessServer, PATIENT, PREDICTD, Server, example_input, install_graph, install_package,
+    models_with, root, wait_for, wait_until,
 };
 
 fn error_of(response: Response) -> (u16, String) {
@@ -278,5 +278,67 @@ fn the_openapi_document_of_the_admin_api_is_current() {
     assert!(
         fs_err::read_to_string(path).unwrap() == text,
         "{path} is outdated: run this test with UPDATE_ADMIN_API=1, then `npm run types` in console/"
+    );
+}
+
+#[test]
+fn the_history_starts_at_a_number() {
+    let models = models_with(&[("churn", "1.1.0")]);
+    let server = InProcessServer::start(models.path(), &[]);
+    let history = |query: &str| {
+        let url = server.admin_url(&format!("/admin/models/churn/history{query}"));
+        server.client.get(url).send().unwrap()
+    };
+    for query in ["", "?from=1", "?from=2"] {
+        assert_eq!(history(query).status(), 200, "{query}");
+    }
+    for query in ["?from=x", "?from=-1", "?from="] {
+        let (status, detail) = error_of(history(query));
+        assert!(
+            status == 400 && detail.contains("`from` must be a whole number"),
+            "{query}: {status} {detail}"
+        );
+    }
+}
+
+#[test]
+fn a_rollback_without_another_version_says_what_to_do() {
+    let models = models_with(&[("churn", "1.0.0")]);
+    let server = InProcessServer::start(models.path(), &[]);
+    let (status, detail) = server.refused_decision("churn/rollback", &json!({}));
+    assert!(
+        status == 422
+            && detail.contains("no other version is loaded; put another version into the models"),
+        "{status} {detail}"
+    );
+    // After a rollback, the other version is there, but is not suggested.
+    install_package(models.path(), "churn", "1.1.0");
+    wait_until("the new version is loaded", || {
+        server.get("/models/churn/versions/1.1.0").status() == 200
+    });
+    server.make_stable("churn", "1.1.0");
+    server.decide("churn/rollback", &json!({}));
+    let (_, detail) = server.refused_decision("churn/rollback", &json!({}));
+    assert!(
+        detail.contains("the other loaded versions were rolled back or aborted (1.1.0)"),
+        "{detail}"
+    );
+}
+
+#[test]
+fn hints_name_the_model_and_an_abort_needs_no_reason() {
+    let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
+    let server = InProcessServer::start(models.path(), &[]);
+    let order = json!({"to": ["1.0.0"], "plan": {"name": "blue-green"}});
+    let answer = server.post_decision("churn/rollout/start", &order);
+    assert_eq!(answer.status(), 200, "{}", answer.text().unwrap());
+    let refused = server.post_decision("churn/rollout/start", &order);
+    let document: Value = refused.json().unwrap();
+    assert_eq!(document["hint"], "POST /admin/models/churn/rollout/abort");
+    server.decide("churn/rollout/abort", &json!({}));
+    let last = server.history("churn").pop().unwrap();
+    assert_eq!(
+        (&last["action"], &last["reason"]),
+        (&json!("abort"), &Value::Null)
     );
 }

@@ -24,6 +24,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 use tonic::{
+    Status,
     body::Body,
     codec::CompressionEncoding,
     codegen::{BoxFuture, Service},
@@ -32,17 +33,21 @@ use tonic::{
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::{Builder, Error};
 
-use crate::api::{
-    Api,
-    grpc::{
-        call_context::context,
-        health_service::HealthService,
-        idle_timeout_body::IdleTimeoutBody,
-        inference::grpc_inference_service_server::{GrpcInferenceServiceServer, SERVICE_NAME},
-        inference_service::InferenceService,
-        status::{grpc_call, message_timeout, refuse, refuse_head},
+use crate::{
+    api::{
+        Api,
+        grpc::{
+            call_context::context,
+            health_service::HealthService,
+            idle_timeout_body::IdleTimeoutBody,
+            inference::grpc_inference_service_server::{GrpcInferenceServiceServer, SERVICE_NAME},
+            inference_service::InferenceService,
+            status::{grpc_call, message_timeout, refuse, refuse_head},
+        },
+        refusal::Refusal,
+        request_head,
     },
-    request_head,
+    error::ErrorCode,
 };
 
 /// The messages and the service. `tests/it/proto.rs` generates them from
@@ -183,9 +188,15 @@ impl Services {
             .read_timeout()
             .min(deadline.saturating_duration_since(context.started));
         let idle_timeout = api.config.grpc_idle_timeout();
+        let path = request.uri().path().to_owned();
         let response = call(request.map(|body| IdleTimeoutBody::new(body, idle_timeout)));
         Box::pin(async move {
             match tokio::time::timeout(timeout, response).await {
+                Ok(Ok(response)) if is_unknown_method(&response) => {
+                    let detail = format!("there is no method {path}");
+                    let refusal = Refusal::new(ErrorCode::Unsupported, detail);
+                    Ok(refuse(grpc_call(&api, &context, ""), &refusal.into()))
+                }
                 Ok(response) => response,
                 Err(_) => Ok(refuse(
                     grpc_call(&api, &context, ""),
@@ -194,6 +205,15 @@ impl Services {
             }
         })
     }
+}
+
+/// Whether tonic has no handler for the call. Its answer has no message.
+fn is_unknown_method(response: &Response<Body>) -> bool {
+    let headers = response.headers();
+    headers
+        .get(Status::GRPC_STATUS)
+        .is_some_and(|status| status == "12")
+        && !headers.contains_key(Status::GRPC_MESSAGE)
 }
 
 fn ready(response: Response<Body>) -> BoxFuture<Response<Body>, Infallible> {

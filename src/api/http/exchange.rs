@@ -82,7 +82,14 @@ async fn answer<D: Dialect>(
         let request = dialect.parse(&headers, body)?;
         Ok((request, headers))
     };
-    let (request, headers) = frame.parse(is_heavy, parse).await?;
+    let parsed = frame.parse(is_heavy, parse).await;
+    // A wrong path is reported before a wrong body.
+    let (request, headers) = parsed.map_err(|failed| {
+        call.api
+            .predictor
+            .unknown_target(call.target)
+            .map_or(failed, FailedRequest::from)
+    })?;
     let ParsedRequest {
         input,
         outputs,

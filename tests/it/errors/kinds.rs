@@ -307,3 +307,23 @@ fn requests_that_training_rejects_are_refused() {
         assert!(count >= 5, "{version} has {count} rejected requests");
     }
 }
+
+/// A caller must fix the path before the body.
+#[test]
+fn an_unknown_model_is_named_before_a_wrong_body() {
+    let models = models_with(&[("churn", "1.1.0")]);
+    let server = InProcessServer::start(models.path(), &[]);
+    for path in [
+        "/models/nobody/predict",
+        "/v1/models/nobody:predict",
+        "/v1/models/churn/versions/9.9.9:predict",
+        "/v2/models/nobody/infer",
+        "/v2/models/churn/versions/9.9.9/infer",
+    ] {
+        for body in ["{", "{}"] {
+            let request = server.post(path).header("content-type", JSON);
+            let status = request.body(body).send().unwrap().status();
+            assert_eq!(status, 404, "{path} {body}");
+        }
+    }
+}

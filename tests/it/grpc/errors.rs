@@ -377,3 +377,31 @@ fn calls_other_than_inference_have_limits() {
         assert_ne!(status.code(), Code::NotFound, "{status}");
     }
 }
+
+#[test]
+fn an_unknown_method_is_named() {
+    let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
+    let server = InProcessServer::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    for path in [
+        "/inference.GRPCInferenceService/ModelGuess",
+        "/nowhere.Service/Call",
+    ] {
+        let request = http::Request::post(path).header("content-type", "application/grpc");
+        let request = request.body(tonic::body::Body::empty()).unwrap();
+        let answer = client.runtime.block_on(async {
+            std::future::poll_fn(|context| client.channel.poll_ready(context))
+                .await
+                .unwrap();
+            client.channel.call(request).await.unwrap()
+        });
+        let status = tonic::Status::from_header_map(answer.headers()).unwrap();
+        assert_eq!(
+            (status.code(), status.message()),
+            (
+                Code::Unimplemented,
+                format!("there is no method {path}").as_str()
+            )
+        );
+    }
+}

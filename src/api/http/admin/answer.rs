@@ -87,7 +87,9 @@ pub(super) fn refuse(request: &Request, refusal: impl Into<AdminRefusal>) -> Res
     };
     let body = ErrorDocument {
         error: detail,
-        hint: suggestion.as_ref().and_then(hint),
+        hint: suggestion
+            .as_ref()
+            .and_then(|suggestion| hint(suggestion, model_in(request.uri().path()))),
         suggestion,
     };
     let body = serde_json::to_vec(&body).unwrap_or_default();
@@ -97,4 +99,13 @@ pub(super) fn refuse(request: &Request, refusal: impl Into<AdminRefusal>) -> Res
     write_error_headers(code, response.headers_mut());
     Context::new(request.headers()).write_headers(response.headers_mut());
     response
+}
+
+/// The name of the model in the path of a request. `NAME` if the path contains none.
+fn model_in(path: &str) -> &str {
+    let mut parts = path.split('/').skip_while(|part| *part != "models");
+    parts
+        .nth(1)
+        .filter(|name| !name.is_empty())
+        .unwrap_or("NAME")
 }

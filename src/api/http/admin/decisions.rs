@@ -49,10 +49,11 @@ async fn status(State(admin): State<Arc<Admin>>, path: NamePath, request: Reques
 async fn history(State(admin): State<Arc<Admin>>, path: NamePath, request: Request) -> Response {
     let name = model_name(path);
     let query = request.uri().query().unwrap_or_default();
-    let first = query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("from=")?.parse().ok())
-        .unwrap_or(1);
+    let from = query.split('&').find_map(|pair| pair.strip_prefix("from="));
+    let Ok(first) = from.map_or(Ok(1), str::parse) else {
+        let detail = "`from` must be a whole number: the number of the first entry to return";
+        return refuse(&request, Refusal::new(ErrorCode::Malformed, detail));
+    };
     answer(&admin, request, move |operator, _| {
         operator.history(&name, first)
     })

@@ -2,8 +2,8 @@
 
 use crate::suggestion::Suggestion;
 
-/// Describes the request that a client of the API can send instead.
-pub(super) fn hint(suggestion: &Suggestion) -> Option<String> {
+/// Describes the request that a client of the API can send instead. `name`: the model.
+pub(super) fn hint(suggestion: &Suggestion, name: &str) -> Option<String> {
     let text = match suggestion {
         Suggestion::NameCandidate => "name the version in \"to\"".to_owned(),
         Suggestion::ChoosePlan => {
@@ -16,23 +16,26 @@ pub(super) fn hint(suggestion: &Suggestion) -> Option<String> {
         Suggestion::PromoteWithoutWayBack => {
             "to promote anyway, send \"without_way_back\": true with a \"reason\"".to_owned()
         }
-        Suggestion::AbortRollout => "POST /admin/models/{name}/rollout/abort".to_owned(),
-        Suggestion::StartRollout { to } => start(to),
+        Suggestion::AbortRollout => format!("POST /admin/models/{name}/rollout/abort"),
+        Suggestion::StartRollout { to } => start(name, to),
         Suggestion::RollBack { to } => {
-            format!("POST /admin/models/{{name}}/rollback with {{\"to\": \"{to}\"}}")
+            format!("POST /admin/models/{name}/rollback with {{\"to\": \"{to}\"}}")
         }
         Suggestion::RollBackToNeverStable { to } => {
-            never_stable(to.as_deref().unwrap_or("VERSION"))
+            never_stable(name, to.as_deref().unwrap_or("VERSION"))
         }
-        Suggestion::RollOutOrBack { to } => format!("{}; or {}", start(to), never_stable(to)),
+        Suggestion::RollOutOrBack { to } => {
+            format!("{}; or {}", start(name, to), never_stable(name, to))
+        }
         Suggestion::RepairJournal => {
-            "POST /admin/models/{name}/history/repair with a \"reason\" moves the damaged end aside"
-                .to_owned()
+            format!(
+                "POST /admin/models/{name}/history/repair with a \"reason\" moves the damaged end aside"
+            )
         }
         Suggestion::ConfigureOperators => {
             "set admin.token_file on the server, and send a token".to_owned()
         }
-        Suggestion::LoadModel => "POST /v2/repository/models/{name}/load".to_owned(),
+        Suggestion::LoadModel => format!("POST /v2/repository/models/{name}/load"),
         Suggestion::RestoreFiles => {
             "put the files of a version into the models directory".to_owned()
         }
@@ -41,12 +44,12 @@ pub(super) fn hint(suggestion: &Suggestion) -> Option<String> {
     Some(text)
 }
 
-fn start(to: &str) -> String {
-    format!("POST /admin/models/{{name}}/rollout/start with {{\"to\": [\"{to}\"]}}")
+fn start(name: &str, to: &str) -> String {
+    format!("POST /admin/models/{name}/rollout/start with {{\"to\": [\"{to}\"]}}")
 }
 
-fn never_stable(to: &str) -> String {
+fn never_stable(name: &str, to: &str) -> String {
     format!(
-        "POST /admin/models/{{name}}/rollback with {{\"to\": \"{to}\", \"never_stable\": true, \"reason\": TEXT}}"
+        "POST /admin/models/{name}/rollback with {{\"to\": \"{to}\", \"never_stable\": true, \"reason\": TEXT}}"
     )
 }
