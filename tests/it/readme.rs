@@ -153,3 +153,33 @@ fn the_commands_of_the_readme_work() {
         200
     );
 }
+
+#[test]
+fn a_rollout_is_the_next_thing_after_the_start() {
+    let place = tempfile::tempdir().unwrap();
+    for version in ["1.0.0", "1.1.0"] {
+        install_package(&place.path().join("models"), "churn", version);
+    }
+    let mut walk = Walk {
+        place: place.path(),
+        server: None,
+    };
+    walk.serve();
+    let server = walk.server.as_ref().unwrap();
+    let input = &golden_examples("churn", "1.1.0")[0]["input"];
+    let answering = || server.answering_version("/models/churn/predict", input);
+    assert_eq!(answering(), "1.1.0");
+    let commands = commands("Commands");
+    assert!(commands.len() >= 6, "{commands:?}");
+    for command in &commands {
+        let output = walk.run(command);
+        if command.contains("rollout start") && !command.contains("--dry-run") {
+            assert!(output.contains("1.1.1 begins step 1"), "{output}");
+        } else if command.contains("rollout promote") {
+            assert_eq!(answering(), "1.1.1");
+        } else if command.contains("rollback") {
+            assert_eq!(answering(), "1.1.0");
+        }
+    }
+    assert!(commands.last().unwrap().contains("history churn --verify"));
+}
