@@ -199,7 +199,7 @@ enum JournalFault {
         #[source]
         source: StoreError,
     },
-    #[error("the journal of {model} {LOST_BEGINNING}")]
+    #[error("the journal of {model} is damaged at entry 1: {LOST_BEGINNING}")]
     Lost { model: ModelName },
     #[error("the journal of {model} {fault}")]
     Damaged {

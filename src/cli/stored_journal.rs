@@ -8,10 +8,9 @@ use anyhow::bail;
 use crate::{
     admin::history::History,
     cli::client::{Client, ClientError},
-    error::text_with_sources,
     journal::{
         Journal, LOST_BEGINNING,
-        chain::{self, ChainHead},
+        chain::{self, ChainFault, ChainHead},
         entry::Entry,
         store::Store,
     },
@@ -75,9 +74,7 @@ pub(crate) fn read(directory: &Path, model: &str) -> anyhow::Result<StoredJourna
     }
     let mut trouble = None;
     if texts.is_empty() && journal.has_traces_of_decisions(model)? {
-        trouble = Some(format!(
-            "journal damaged at entry 1, which {LOST_BEGINNING}"
-        ));
+        trouble = Some(format!("journal damaged at entry 1: {LOST_BEGINNING}"));
     } else if texts.is_empty() {
         bail!(
             "{} contains no journal of {model}; --state takes the directory that state.url names",
@@ -92,10 +89,28 @@ pub(crate) fn read(directory: &Path, model: &str) -> anyhow::Result<StoredJourna
 }
 
 /// The first invalid entry.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
+#[error("entry {seq}")]
 pub(super) struct InvalidEntry {
     pub(super) seq: u64,
-    pub(super) detail: String,
+    #[source]
+    pub(super) fault: EntryFault,
+}
+
+/// Why an entry is invalid. Each text is a clause that can stand after the number of the entry.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EntryFault {
+    #[error("the entry is missing")]
+    Missing,
+    #[error("the entry is missing, but the server has seen it")]
+    SeenAndMissing,
+    #[error("the entry is valid, but is not the entry that the server has seen: it was replaced")]
+    Replaced,
+    #[error(transparent)]
+    Chain(#[from] ChainFault),
+    /// The text of the server about its journal, or of the state directory about a lost one.
+    #[error("{0}")]
+    Reported(String),
 }
 
 impl StoredJournal {
@@ -116,28 +131,22 @@ impl StoredJournal {
         let mut head = ChainHead::default();
         while head.seq < self.last() {
             let seq = head.seq + 1;
-            let bad = |detail: &str| InvalidEntry {
-                seq,
-                detail: detail.to_owned(),
-            };
+            let bad = |fault| InvalidEntry { seq, fault };
             let Some(text) = self.texts.get(&seq) else {
                 let known = self.head.as_ref().is_some_and(|head| head.seq >= seq);
                 return Err(bad(if known {
-                    "is missing, but the server has seen it"
+                    EntryFault::SeenAndMissing
                 } else {
-                    "is missing"
+                    EntryFault::Missing
                 }));
             };
-            chain::read_entry(text, model, &mut head)
-                .map_err(|error| bad(&text_with_sources(&error.fault)))?;
+            chain::read_entry(text, model, &mut head).map_err(|error| bad(error.fault.into()))?;
             if self
                 .head
                 .as_ref()
                 .is_some_and(|known| known.seq == seq && known.sha256 != head.sha256)
             {
-                return Err(bad(
-                    "is valid, but is not the entry that the server has seen: it was replaced",
-                ));
+                return Err(bad(EntryFault::Replaced));
             }
         }
         Ok(head)
@@ -147,10 +156,10 @@ impl StoredJournal {
 #[cfg(test)]
 mod tests {
     use crate::{
-        cli::stored_journal::{InvalidEntry, StoredJournal},
+        cli::stored_journal::{EntryFault, InvalidEntry, StoredJournal},
         journal::{
             DecisionDraft, Journal,
-            chain::ChainHead,
+            chain::{ChainFault, ChainHead},
             entry::{Action, VersionRef},
             store::Store,
         },
@@ -197,9 +206,9 @@ mod tests {
         }
     }
 
-    fn bad(stored: &StoredJournal) -> (u64, String) {
-        let InvalidEntry { seq, detail } = stored.verify("churn").unwrap_err();
-        (seq, detail)
+    fn bad(stored: &StoredJournal) -> (u64, EntryFault) {
+        let InvalidEntry { seq, fault } = stored.verify("churn").unwrap_err();
+        (seq, fault)
     }
 
     #[test]
@@ -212,27 +221,24 @@ mod tests {
         altered
             .texts
             .insert(3, text.replace("good", "dull").into_bytes());
-        assert_eq!(bad(&altered).0, 3);
-        assert!(
-            bad(&altered).1.contains("was altered"),
-            "{:?}",
-            bad(&altered)
-        );
+        assert!(matches!(
+            bad(&altered),
+            (3, EntryFault::Chain(ChainFault::Altered))
+        ));
 
         let mut fewer = stored();
         fewer.texts.remove(&2);
-        assert_eq!(
-            bad(&fewer),
-            (2, "is missing, but the server has seen it".to_owned())
-        );
+        assert!(matches!(bad(&fewer), (2, EntryFault::SeenAndMissing)));
         fewer.head = None;
-        assert_eq!(bad(&fewer), (2, "is missing".to_owned()));
+        assert!(matches!(bad(&fewer), (2, EntryFault::Missing)));
 
         let mut moved = stored();
         let (two, three) = (moved.texts[&2].clone(), moved.texts[&3].clone());
         moved.texts.extend([(2, three), (3, two)]);
-        assert_eq!(bad(&moved).0, 2);
-        assert!(bad(&moved).1.contains("renamed"), "{:?}", bad(&moved));
+        assert!(matches!(
+            bad(&moved),
+            (2, EntryFault::Chain(ChainFault::OtherNumber(3)))
+        ));
 
         let mut cut = stored();
         cut.texts.remove(&5);
@@ -240,11 +246,6 @@ mod tests {
 
         let mut replaced = stored();
         replaced.texts = stored().texts; // Valid, with other ids and times.
-        assert_eq!(bad(&replaced).0, 5);
-        assert!(
-            bad(&replaced).1.contains("replaced"),
-            "{:?}",
-            bad(&replaced)
-        );
+        assert!(matches!(bad(&replaced), (5, EntryFault::Replaced)));
     }
 }

@@ -18,19 +18,21 @@ pub(crate) struct ChainError {
     pub fault: ChainFault,
 }
 
+/// How an entry breaks the chain. Each text is a clause that can stand after the number of the
+/// entry.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChainFault {
-    #[error("can't be read")]
+    #[error("the entry can't be read")]
     Unreadable(#[source] serde_json::Error),
-    #[error("contains the number {0}: entries were renamed")]
+    #[error("the entry contains the number {0}: entries were renamed")]
     OtherNumber(u64),
-    #[error("belongs to the model {0}")]
+    #[error("the entry belongs to the model {0}")]
     OtherModel(String),
     #[error(
-        "does not match the entry before it: one of the two was altered, or an entry between them is missing"
+        "the entry does not match the entry before it: one of the two was altered, or an entry between them is missing"
     )]
     OtherPredecessor,
-    #[error("was altered: its content does not match its hash")]
+    #[error("the entry was altered: its content does not match its hash")]
     Altered,
 }
 

@@ -60,8 +60,7 @@ pub(crate) enum JournalError {
 }
 
 /// The problem with entry 1 of a journal that is empty although there were decisions.
-pub(crate) const LOST_BEGINNING: &str =
-    "is missing, though the state directory has packages or evidence of earlier decisions";
+pub(crate) const LOST_BEGINNING: &str = "the entry is missing, though the state directory has packages or evidence of earlier decisions";
 
 /// The journals of all models.
 #[derive(Clone)]

@@ -1,5 +1,7 @@
 //! Making a decision: write it, let it take effect, report it.
 
+use std::sync::Arc;
+
 use crate::{
     actor::Actor,
     error::text_with_sources,
@@ -159,12 +161,13 @@ impl Operator {
         entry: &Entry,
     ) -> Result<(), JournalError> {
         if let Err(error) = model.written.apply(entry) {
-            model.trouble = Some(Trouble::Damaged {
+            let trouble = Trouble::Damaged {
                 seq: entry.seq,
-                detail: text_with_sources(&error.problem),
+                damage: Arc::new(error.problem.into()),
                 further: false,
-            });
-            return Err(StoreOperation::Follow.failed(error).into());
+            };
+            model.trouble = Some(trouble.clone());
+            return Err(StoreOperation::Follow.failed(trouble).into());
         }
         model.head = head;
         let dropped = model.settle();

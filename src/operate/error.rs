@@ -3,8 +3,12 @@
 use crate::{
     document::DocumentError,
     error::ErrorCode,
+    id::ModelName,
     journal::{JournalError, store::StoreError},
-    operate::rehearsal::RehearsalError,
+    operate::{
+        rehearsal::RehearsalError,
+        trouble::{RefusedByTrouble, Trouble},
+    },
     rollout::{
         plan::{PlanError, RolloutPlan},
         state::Contradiction,
@@ -47,9 +51,14 @@ pub(crate) enum OperateError {
     Superseded { last: Option<String> },
 
     /// A problem with the journal prevents this decision.
-    #[error("{detail}")]
-    Trouble {
-        detail: String,
+    #[error(transparent)]
+    Trouble(RefusedByTrouble),
+    /// A problem with the journal prevents every decision.
+    #[error("no decision about {model} is possible")]
+    NoDecision {
+        model: ModelName,
+        #[source]
+        trouble: Trouble,
         suggestion: Option<Suggestion>,
     },
     #[error("the decision could not be written, so nothing was changed")]
@@ -188,7 +197,8 @@ impl OperateError {
             OperateError::RolloutInProgress { .. } | OperateError::Superseded { .. } => {
                 ErrorCode::Conflict
             }
-            OperateError::Trouble { .. }
+            OperateError::Trouble(_)
+            | OperateError::NoDecision { .. }
             | OperateError::NotWritten(_)
             | OperateError::JournalUnreadable(_) => ErrorCode::NotReady,
             _ => ErrorCode::Invalid,
@@ -211,7 +221,8 @@ impl OperateError {
             OperateError::NoWayBack(_) => Some(Suggestion::PromoteWithoutWayBack),
             OperateError::NeverStable(to) => Some(Suggestion::RollOutOrBack { to: to.clone() }),
             OperateError::HighRisk(to) => Some(Suggestion::StartRollout { to: to.clone() }),
-            OperateError::Trouble { suggestion, .. }
+            OperateError::Trouble(RefusedByTrouble { suggestion, .. })
+            | OperateError::NoDecision { suggestion, .. }
             | OperateError::NoPrevious { suggestion, .. } => suggestion.clone(),
             _ => None,
         }

@@ -1,14 +1,15 @@
 //! Following the journal: reads the decisions of other replicas, and notices damage.
 
+use std::sync::Arc;
+
 use crate::{
-    error::text_with_sources,
     id::ModelName,
-    journal::{JournalError, LOST_BEGINNING, chain::ChainHead, entry::Entry, store::StoreError},
+    journal::{JournalError, chain::ChainHead, entry::Entry},
     operate::{
         Operator,
         model::ModelControl,
-        repair::{UNLISTED, VERIFY_INTERVAL},
-        trouble::Trouble,
+        repair::VERIFY_INTERVAL,
+        trouble::{Damage, Trouble},
     },
     rollout::state::EntryProblem,
 };
@@ -45,7 +46,7 @@ impl Operator {
             return;
         }
         // A damaged journal also counts as known: its entries before the damage were read.
-        model.known |= !matches!(model.trouble, Some(Trouble::Unreadable(_)));
+        model.known |= !model.trouble.as_ref().is_some_and(Trouble::is_unreadable);
         if model.head.seq != before {
             let dropped = model.settle();
             self.report_dropped(&model.name, &dropped);
@@ -61,7 +62,7 @@ impl Operator {
             return model.trouble.clone();
         }
         self.overwritten(&model.name, &model.head)
-            .unwrap_or_else(|error| Some(Trouble::Unreadable(text_with_sources(&error))))
+            .unwrap_or_else(|error| Some(error.into()))
     }
 
     fn report_trouble(&self, model: &ModelControl, trouble: Option<&Trouble>) {
@@ -76,7 +77,7 @@ impl Operator {
             }
             None => tracing::info!(model = %model.name, "the journal can be read again"),
         }
-        if let Some(Trouble::Unreadable(_)) = trouble {
+        if trouble.is_some_and(Trouble::is_unreadable) {
             self.metrics.models.source_errors.inc();
         }
     }
@@ -98,7 +99,7 @@ impl Operator {
             match self.journal.next(name.as_str(), &mut head) {
                 Ok(Some(entry)) => {
                     if let Err(problem) = self.take_read(model, head, &entry, reading) {
-                        return self.damaged(&name, seq, text_with_sources(&problem));
+                        return Some(self.damaged(&name, seq, problem));
                     }
                 }
                 // Before anything was read, only entries beyond a gap show that there is a gap.
@@ -107,9 +108,9 @@ impl Operator {
                 }
                 Ok(None) => return None,
                 Err(JournalError::Chain(error)) => {
-                    return self.damaged(&name, seq, text_with_sources(&error.fault));
+                    return Some(self.damaged(&name, seq, error.fault));
                 }
-                Err(error) => return Some(Trouble::Unreadable(text_with_sources(&error))),
+                Err(error) => return Some(error.into()),
             }
         }
     }
@@ -145,37 +146,36 @@ impl Operator {
         Ok(())
     }
 
-    fn damaged(&self, name: &ModelName, seq: u64, detail: String) -> Option<Trouble> {
+    fn damaged(&self, name: &ModelName, seq: u64, damage: impl Into<Damage>) -> Trouble {
         let at = ChainHead {
             seq,
             ..ChainHead::default()
         };
         let beyond = self.journal.beyond_gap(name.as_str(), &at);
-        Some(Trouble::Damaged {
+        Trouble::Damaged {
             seq,
-            detail,
+            damage: Arc::new(damage.into()),
             further: beyond.is_ok_and(|beyond| !beyond.is_empty()),
-        })
+        }
     }
 
     /// Checks whether the journal really ends here, or whether entries before or after this point
     /// were removed.
     fn check_end(&self, model: &ModelControl, seq: u64) -> Option<Trouble> {
-        let unreadable = |error: StoreError| Some(Trouble::Unreadable(text_with_sources(&error)));
         match self.journal.beyond_gap(model.name.as_str(), &model.head) {
             Ok(beyond) if beyond.is_empty() => {}
-            Ok(_) => return self.damaged(&model.name, seq, "is missing".to_owned()),
-            Err(error) => return unreadable(error),
+            Ok(_) => return Some(self.damaged(&model.name, seq, Damage::Missing)),
+            Err(error) => return Some(error.into()),
         }
         match self.unlisted_directories(model) {
             Ok(places) if !places.is_empty() => Some(Trouble::Damaged {
                 seq,
-                detail: UNLISTED.to_owned(),
+                damage: Arc::new(Damage::Unlisted),
                 further: true,
             }),
             Ok(_) if model.head.seq == 0 => self.lost_beginning(&model.name),
             Ok(_) => None,
-            Err(error) => unreadable(error),
+            Err(error) => Some(error.into()),
         }
     }
 
@@ -184,11 +184,11 @@ impl Operator {
         match self.journal.has_traces_of_decisions(name.as_str()) {
             Ok(true) => Some(Trouble::Damaged {
                 seq: 1,
-                detail: LOST_BEGINNING.to_owned(),
+                damage: Arc::new(Damage::LostBeginning),
                 further: true,
             }),
             Ok(false) => None,
-            Err(error) => Some(Trouble::Unreadable(text_with_sources(&error))),
+            Err(error) => Some(error.into()),
         }
     }
 }

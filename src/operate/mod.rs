@@ -187,12 +187,10 @@ impl Operator {
         // An urgent decision may be written later. Therefore only a problem that forbids even
         // urgent decisions ends here.
         match &model.trouble {
-            Some(trouble) if trouble.forbids(true) => Err(OperateError::Trouble {
-                detail: format!(
-                    "no decision about {name} is possible: {}",
-                    trouble.describe()
-                ),
+            Some(trouble) if trouble.forbids(true) => Err(OperateError::NoDecision {
+                model: name.clone(),
                 suggestion: trouble.suggestion(model.known),
+                trouble: trouble.clone(),
             }),
             _ => work(&mut model),
         }

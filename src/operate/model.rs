@@ -9,8 +9,12 @@ use crate::{
         entry::{Entry, VersionRef},
     },
     operate::{
-        copies::Copies, error::OperateError, pending::Pending, rehearsal::RollbackRehearsal,
-        running_step::RunningStep, trouble::Trouble,
+        copies::Copies,
+        error::OperateError,
+        pending::Pending,
+        rehearsal::RollbackRehearsal,
+        running_step::RunningStep,
+        trouble::{RefusedByTrouble, Trouble},
     },
     rollout::state::{ModelState, RolloutState},
 };
@@ -99,9 +103,9 @@ impl ModelControl {
 
     /// The error that refuses a decision because of the journal's problem.
     pub(super) fn trouble_error(&self, trouble: &Trouble) -> OperateError {
-        OperateError::Trouble {
-            detail: trouble.describe(),
+        OperateError::Trouble(RefusedByTrouble {
+            trouble: trouble.clone(),
             suggestion: trouble.suggestion(self.known),
-        }
+        })
     }
 }

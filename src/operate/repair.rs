@@ -1,6 +1,9 @@
 //! Repair: one process moves the damaged end of a journal aside, and the other processes follow.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     actor::Actor,
@@ -15,7 +18,11 @@ use crate::{
         store::StoreError,
     },
     operate::{
-        OperateError, Operator, decide::draft, is_due, lock, model::ModelControl, trouble::Trouble,
+        OperateError, Operator,
+        decide::draft,
+        is_due, lock,
+        model::ModelControl,
+        trouble::{Damage, Trouble},
     },
     rollout::state::{ModelState, RepairDetails},
 };
@@ -26,9 +33,6 @@ pub(super) const VERIFY_INTERVAL: Duration = Duration::from_secs(2);
 /// The interval at which all entries are read again. The files of old entries may be changed at any
 /// time.
 const REREAD_INTERVAL: Duration = Duration::from_secs(60);
-
-/// The problem with entries that a repair moved aside before it failed to write its own entry.
-pub(super) const UNLISTED: &str = "was moved aside without an entry that says so";
 
 /// The version that is stable after a repair.
 struct KeptVersion {
@@ -88,7 +92,7 @@ impl Operator {
             // Without this entry, no reader would know that the journal was longer.
             model.trouble = Some(Trouble::Damaged {
                 seq,
-                detail: UNLISTED.to_owned(),
+                damage: Arc::new(Damage::Unlisted),
                 further: true,
             });
             self.enforce(&mut model);
@@ -211,7 +215,7 @@ impl Operator {
         let mut at = ChainHead::default();
         while at.seq < head.seq {
             let seq = at.seq + 1;
-            let detail = match self.journal.next(name.as_str(), &mut at) {
+            let damage = match self.journal.next(name.as_str(), &mut at) {
                 Ok(Some(_)) => continue,
                 Ok(None)
                     if self
@@ -219,26 +223,23 @@ impl Operator {
                         .beyond_gap(name.as_str(), &ChainHead::default())?
                         .is_empty() =>
                 {
-                    return Ok(Some(Trouble::Unreadable(format!(
-                        "the journal vanished from the state directory: entry {} of {name}, which was read before, is missing, and so are all others",
-                        head.seq
-                    ))));
+                    return Ok(Some(Trouble::Vanished {
+                        model: name.clone(),
+                        seq: head.seq,
+                    }));
                 }
-                Ok(None) => "is missing".to_owned(),
-                Err(JournalError::Chain(error)) => text_with_sources(&error.fault),
+                Ok(None) => Damage::Missing,
+                Err(JournalError::Chain(error)) => error.fault.into(),
                 Err(error) => return Err(error),
             };
             return Ok(Some(Trouble::Overwritten {
                 seq,
-                detail: format!(
-                    "{detail} (this server read the entry earlier and still applies it)"
-                ),
+                damage: Arc::new(damage),
             }));
         }
-        let detail = "differs from the entry that was read before".to_owned();
-        Ok((at.sha256 != head.sha256).then_some(Trouble::Overwritten {
+        Ok((at.sha256 != head.sha256).then(|| Trouble::Overwritten {
             seq: head.seq,
-            detail,
+            damage: Arc::new(Damage::Replaced),
         }))
     }
 
@@ -264,13 +265,16 @@ impl Operator {
     }
 }
 
-/// The number of the entry to repair from, and the description of the damage.
+/// The number of the entry to repair from, and the description of the damage for the log and the
+/// journal.
 fn damage(model: &ModelControl) -> Result<(u64, String), OperateError> {
     match &model.trouble {
-        Some(Trouble::Damaged { seq, detail, .. } | Trouble::Overwritten { seq, detail }) => {
-            Ok((*seq, detail.clone()))
+        Some(Trouble::Damaged { seq, damage, .. } | Trouble::Overwritten { seq, damage }) => {
+            Ok((*seq, text_with_sources(damage)))
         }
-        Some(trouble @ Trouble::Unreadable(_)) => Err(model.trouble_error(trouble)),
+        Some(trouble @ (Trouble::Unreadable(_) | Trouble::Vanished { .. })) => {
+            Err(model.trouble_error(trouble))
+        }
         None => Err(OperateError::NothingToRepair(model.name.to_string())),
     }
 }

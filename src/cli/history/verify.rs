@@ -7,8 +7,9 @@ use serde_json::json;
 use crate::{
     cli::{
         CommandOutcome,
-        stored_journal::{InvalidEntry, StoredJournal},
+        stored_journal::{EntryFault, InvalidEntry, StoredJournal},
     },
+    error::text_with_sources,
     id::ModelName,
 };
 
@@ -19,7 +20,7 @@ pub(super) fn report(model: &ModelName, stored: &StoredJournal, json: bool) -> C
             None => Ok(head),
             Some(trouble) => Err(InvalidEntry {
                 seq: head.seq + 1,
-                detail: trouble.clone(),
+                fault: EntryFault::Reported(trouble.clone()),
             }),
         });
     let (outcome, document, text) = match &verified {
@@ -36,12 +37,12 @@ pub(super) fn report(model: &ModelName, stored: &StoredJournal, json: bool) -> C
                 format!("ok: {}{last}", entries(head.seq)),
             )
         }
-        Err(InvalidEntry { seq, detail }) => {
-            let bad = json!({"seq": seq, "detail": detail});
+        Err(invalid @ InvalidEntry { seq, fault }) => {
+            let bad = json!({"seq": seq, "detail": text_with_sources(fault)});
             let document = json!({"model": model.as_str(), "ok": false, "entries": seq - 1, "bad": bad, "last": stored.last()});
-            let mut text = match &stored.trouble {
-                Some(trouble) if trouble == detail => format!("FAILED: {trouble}"),
-                _ => format!("FAILED: entry {seq} {detail}"),
+            let mut text = match fault {
+                EntryFault::Reported(trouble) => format!("FAILED: {trouble}"),
+                _ => format!("FAILED: {}", text_with_sources(invalid)),
             };
             if *seq > 1 {
                 let _ = write!(text, "\n  before it: {} valid", entries(seq - 1));

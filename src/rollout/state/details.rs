@@ -52,7 +52,7 @@ pub(crate) struct PauseDetails {
 pub(crate) struct RepairDetails {
     /// The number of the first damaged entry.
     pub damaged: u64,
-    /// What was wrong with it.
+    /// What was wrong with it, as text: readers show it, and old entries have other texts.
     pub detail: String,
     pub set_aside: Places,
 }

@@ -19,26 +19,28 @@ pub(crate) struct Contradiction {
     pub problem: EntryProblem,
 }
 
+/// Why an entry can't be applied. Each text is a clause that can stand after the number of the
+/// entry.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EntryProblem {
     #[error("version {version} has two digests")]
     TwoDigests { version: String },
-    #[error("its time can't be read")]
+    #[error("the entry's time can't be read")]
     UnreadableTime,
-    #[error("names no version")]
+    #[error("the entry names no version")]
     NoVersion,
-    #[error("has no details")]
+    #[error("the entry has no details")]
     NoDetails,
-    #[error("its details can't be read")]
+    #[error("the entry's details can't be read")]
     UnreadableDetails(#[source] DocumentError),
     #[error("a version is adopted during a rollout")]
     AdoptedDuringRollout,
     #[error("a rollout starts while another is in progress")]
     StartedDuringRollout,
-    #[error("its plan")]
+    #[error("the entry's plan is invalid")]
     Plan(#[from] PlanFault),
-    #[error("its plan has no such step")]
+    #[error("the rollout's plan has no such step")]
     NoSuchStep,
-    #[error("no rollout is in progress")]
+    #[error("the entry is about a rollout, but no rollout is in progress")]
     NoRollout,
 }

@@ -55,7 +55,7 @@ impl Journal {
     fn check_damage(&self, seq: u64, problem: &str) {
         for (code, output, error) in [self.verify_online(), self.verify_offline()] {
             assert_eq!(code, 1, "{problem}: {output}{error}");
-            assert_contains(&output, &[&format!("FAILED: entry {seq} "), problem]);
+            assert_contains(&output, &[&format!("FAILED: entry {seq}: "), problem]);
         }
         let (code, output, _) = self.site.run(&["history", "churn", "--verify", "--json"]);
         let document: Value = serde_json::from_str(&output).unwrap();
@@ -121,7 +121,7 @@ fn a_running_server_knows_that_the_last_entry_is_missing() {
     assert_eq!(code, 1, "{output}");
     assert_contains(
         &output,
-        &["FAILED: entry 4 is missing, but the server has seen it"],
+        &["FAILED: entry 4: the entry is missing, but the server has seen it"],
     );
     assert!(
         journal.verify_offline().1.starts_with("ok: 3 entries"),
@@ -146,7 +146,7 @@ fn a_server_that_started_with_a_gap_in_the_journal_verifies_it() {
     let server = deployment.start_unready();
     assert_contains(
         &server.command_failure(&["history", "churn", "--verify"]),
-        &["FAILED: entry 3 is missing"],
+        &["FAILED: entry 3: the entry is missing"],
     );
 }
 

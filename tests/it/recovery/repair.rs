@@ -84,7 +84,7 @@ fn an_interrupted_repair_can_be_finished() {
     );
     assert_contains(
         &server.readiness(),
-        &["journal damaged at entry 3, which was moved aside without an entry that says so"],
+        &["journal damaged at entry 3: the entry was moved aside without an entry that says so"],
     );
     assert_contains(
         &server.command_output(&["history", "churn", "--repair", "--reason", "cut off"]),
@@ -189,7 +189,7 @@ fn a_damaged_journal_prevents_changes_and_no_answers() {
     }
     assert_contains(
         &server.readiness(),
-        &["journal damaged at entry 5, which can't be read"],
+        &["journal damaged at entry 5: the entry can't be read"],
     );
     assert_contains(
         &server.command_failure(&["rollback", "churn"]),

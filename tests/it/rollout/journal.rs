@@ -89,7 +89,7 @@ fn an_altered_entry_is_ignored_and_decisions_are_refused() {
     let text = fs_err::read_to_string(&entry).unwrap();
     fs_err::write(&entry, text.replace("unverified", "somebody")).unwrap();
     let server = deployment.start_unready();
-    server.wait_for_readiness("damaged at entry 2, which was altered");
+    server.wait_for_readiness("damaged at entry 2: the entry was altered");
     server.wait_until_ready();
     assert_eq!(
         server.answering_version(CHURN, &customer()),
@@ -112,7 +112,7 @@ fn an_altered_entry_is_ignored_and_decisions_are_refused() {
     fs_err::write(&entry, text).unwrap();
     fs_err::remove_file(deployment.entry(1)).unwrap();
     let server = deployment.start_unready();
-    server.wait_for_readiness("damaged at entry 1, which is missing");
+    server.wait_for_readiness("damaged at entry 1: the entry is missing");
 }
 
 #[test]
