@@ -54,13 +54,18 @@ impl ErrorReport<'_> {
 mod tests {
     use std::borrow::Cow;
 
-    use crate::{api::error_report::ErrorReport, error::ErrorCode, schema::fault::Fault};
+    use crate::{
+        api::error_report::ErrorReport,
+        error::ErrorCode,
+        schema::fault::{Fault, FaultSubject},
+    };
 
     #[test]
     fn an_error_with_many_faults_is_one_line() {
         let fault = |keyword| Fault {
             pointer: "/instances/0/age".to_owned(),
             keyword,
+            subject: FaultSubject::Row,
             detail: "must be an integer".to_owned(),
         };
         let faults = [fault("type"), fault("inputs"), fault("type"), fault("type")];

@@ -8,24 +8,25 @@ use crate::{
     },
     schema::{
         SchemaNode, Types,
-        fault::{Fault, MAX_FAULTS, shorten, token},
+        fault::{Fault, FaultSubject, MAX_FAULTS, shorten, token},
     },
 };
 
 impl Decoder<'_> {
     pub(super) fn wrong_type(&mut self, node: &SchemaNode, given: JsonKind, start: usize) {
         // The node accepts integers, so a number is refused only because it has a fraction.
-        let given = if given == JsonKind::Number && node.types.has(Types::INTEGER) {
+        let name = if given == JsonKind::Number && node.types.has(Types::INTEGER) {
             "number with a fraction"
         } else {
             given.name()
         };
-        let detail = format!("must be {}, not {given}", node.types.describe());
-        // The text of an object, an array or a literal in a message would not help the caller.
-        if given == "string" || given.starts_with("number") {
-            self.fault(node, "type", detail, start);
-        } else {
-            self.fault_without_value("type", detail);
+        let detail = format!("must be {}, not {name}", node.types.describe());
+        match given {
+            JsonKind::String | JsonKind::Number => self.fault(node, "type", detail, start),
+            // The text of an object, an array or a literal in a message would not help the caller.
+            JsonKind::Null | JsonKind::Bool | JsonKind::Array | JsonKind::Object => {
+                self.fault_without_value("type", detail);
+            }
         }
     }
 
@@ -49,35 +50,42 @@ impl Decoder<'_> {
         }
         let given = String::from_utf8_lossy(self.cursor.slice(start)).into_owned();
         let pointer = self.pointer();
-        let name = self.name();
-        self.push_fault(
+        let (name, subject) = self.name();
+        self.push_fault(Fault {
             pointer,
             keyword,
-            format!("{name} {rule}; got {}", shorten(&given)),
-        );
+            subject,
+            detail: format!("{name} {rule}; got {}", shorten(&given)),
+        });
     }
 
     /// Reports a violated rule without the value, because the value is personal or does not explain
     /// the violation.
     pub(super) fn fault_without_value(&mut self, keyword: &'static str, rule: String) {
-        let detail = format!("{} {rule}", self.name());
-        self.push_fault(self.pointer(), keyword, detail);
+        let (name, subject) = self.name();
+        self.fault_with_detail(keyword, subject, format!("{name} {rule}"));
     }
 
-    /// Reports a fault with the whole message `detail`.
-    pub(super) fn fault_with_detail(&mut self, keyword: &'static str, detail: String) {
-        self.push_fault(self.pointer(), keyword, detail);
+    /// Reports a fault with the whole message `detail`, which begins with `subject`.
+    pub(super) fn fault_with_detail(
+        &mut self,
+        keyword: &'static str,
+        subject: FaultSubject,
+        detail: String,
+    ) {
+        self.push_fault(Fault {
+            pointer: self.pointer(),
+            keyword,
+            subject,
+            detail,
+        });
     }
 
-    pub(super) fn push_fault(&mut self, pointer: String, keyword: &'static str, detail: String) {
+    pub(super) fn push_fault(&mut self, fault: Fault) {
         if self.faults.len() < MAX_FAULTS {
-            self.faults.push(Fault {
-                pointer,
-                keyword,
-                detail,
-            })
+            self.faults.push(fault);
         } else {
-            self.more += 1
+            self.more += 1;
         }
     }
 
@@ -118,11 +126,14 @@ impl Decoder<'_> {
     }
 
     /// The innermost field name on the path, for a message to the caller.
-    fn name(&self) -> String {
+    fn name(&self) -> (String, FaultSubject) {
         let name = self.path.iter().rev().find_map(|step| match step {
             DecodeStep::Name("instances") | DecodeStep::Index(_) => None,
             DecodeStep::Name(name) => Some(*name),
         });
-        name.map_or_else(|| "the instance".to_owned(), |name| format!("`{name}`"))
+        match name {
+            Some(name) => (format!("`{name}`"), FaultSubject::Field),
+            None => ("the instance".to_owned(), FaultSubject::Row),
+        }
     }
 }

@@ -7,7 +7,11 @@ use crate::{
         decoder::{DecodeResult, DecodeStep, Decoder},
         malformed::MalformedRequest,
     },
-    schema::{ColumnSpec, SchemaNode, columns::ColumnKind, fault::shorten},
+    schema::{
+        ColumnSpec, SchemaNode,
+        columns::ColumnKind,
+        fault::{FaultSubject, shorten},
+    },
 };
 
 impl<'a> Decoder<'a> {
@@ -58,6 +62,7 @@ impl<'a> Decoder<'a> {
                 self.path.push(DecodeStep::Name(&spec.name));
                 self.fault_with_detail(
                     "required",
+                    FaultSubject::Input,
                     format!("input `{}` is required", shorten(&spec.name)),
                 );
                 self.path.pop();
@@ -69,6 +74,7 @@ impl<'a> Decoder<'a> {
         if let Some(name) = schema.required_without_column() {
             self.fault_with_detail(
                 "required",
+                FaultSubject::Row,
                 format!(
                     "the field \"{}\" is required, and no tensor can carry it",
                     shorten(name)

@@ -10,7 +10,7 @@ use crate::{
     },
     schema::{
         ObjectNode, SchemaNode, Types,
-        fault::{MAX_ECHO, MAX_FAULTS, shorten, token},
+        fault::{Fault, FaultSubject, MAX_ECHO, MAX_FAULTS, shorten, token},
     },
 };
 
@@ -130,7 +130,8 @@ impl<'a> Decoder<'a> {
             // have an entry.
             if object.required.contains(&index) {
                 self.path.push(DecodeStep::Name(name));
-                self.fault_with_detail("required", format!("`{}` is required", shorten(name)));
+                let detail = format!("`{}` is required", shorten(name));
+                self.fault_with_detail("required", FaultSubject::Field, detail);
                 self.path.pop();
             }
             self.missing(child);
@@ -163,11 +164,12 @@ impl<'a> Decoder<'a> {
             format!("\"{}\"", shorten(name))
         };
         let pointer = format!("{}/{}", self.pointer(), token(&shorten(name)));
-        self.push_fault(
+        self.push_fault(Fault {
             pointer,
-            "additionalProperties",
-            format!("{shown} is not a known field{hint}"),
-        );
+            keyword: "additionalProperties",
+            subject: FaultSubject::Row,
+            detail: format!("{shown} is not a known field{hint}"),
+        });
     }
 
     pub(super) fn duplicate(&self, name: &str) -> DecodeAbort {

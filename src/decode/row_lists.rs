@@ -7,7 +7,10 @@ use crate::{
         decoder::{DecodeResult, DecodeStep, Decoder},
         malformed::MalformedRequest,
     },
-    schema::{ObjectNode, Types, fault::shorten},
+    schema::{
+        ObjectNode, Types,
+        fault::{FaultSubject, shorten},
+    },
 };
 
 impl<'a> Decoder<'a> {
@@ -132,6 +135,7 @@ impl<'a> Decoder<'a> {
             if count != order.len() {
                 self.fault_with_detail(
                     "items",
+                    FaultSubject::Row,
                     format!("the row has {count} values, expected {}", order.len()),
                 );
             }

@@ -1,7 +1,10 @@
 //! `RowOrigin`: the place where a caller wrote its rows, so that errors name places that the caller
 //! knows.
 
-use crate::schema::fault::{Fault, token};
+use crate::{
+    decode::elements::ElementIndex,
+    schema::fault::{Fault, FaultSubject, token},
+};
 
 /// The place of rows in a request. The decoder calls a row `/instances/ROW`. The methods convert
 /// that to the caller's place.
@@ -60,44 +63,29 @@ impl RowOrigin {
             RowOrigin::Lines(_) => format!("{}: {field}", self.row(index))
                 .trim_end()
                 .to_owned(),
-            // The detail starts with the name of the column in backquotes: "line 3 (row 2), column
-            // `age` must be ...".
-            RowOrigin::Table(_) if fault.detail.starts_with('`') => {
-                format!("{}, column", self.row(index))
-            }
-            RowOrigin::Table(_) => format!("{}:", self.row(index)),
+            RowOrigin::Table(_) => match fault.subject {
+                // The name of the column follows: "line 3 (row 2), column `age` must be ...".
+                FaultSubject::Field => format!("{}, column", self.row(index)),
+                FaultSubject::Row | FaultSubject::Input => format!("{}:", self.row(index)),
+            },
         };
         Fault { pointer, ..fault }
     }
 
-    /// Replaces the row in a message about the tensor that was created from the rows, if the caller
-    /// wrote the rows in lines.
-    #[must_use]
-    pub fn relocate_detail(&self, detail: &str) -> String {
-        // In JSON, the caller sees the same indices as the tensor.
-        if !matches!(self, RowOrigin::Lines(_) | RowOrigin::Table(_)) {
-            return detail.to_owned();
+    /// The name of an element of the tensor that was created from the rows.
+    pub fn element(&self, element: &ElementIndex) -> String {
+        match (self, element.0.split_first()) {
+            (RowOrigin::Lines(_) | RowOrigin::Table(_), Some((row, inner))) => {
+                let row = self.row(*row);
+                if inner.is_empty() {
+                    row
+                } else {
+                    format!("{row}, element {}", ElementIndex(inner.to_vec()))
+                }
+            }
+            // In JSON, the caller sees the same indices as the tensor.
+            _ => format!("element {element}"),
         }
-        // The messages of `ElementFault` name a row as `element [1]` or as `row 1`.
-        for (before, after) in [("element [", "]"), ("row ", "")] {
-            let Some((front, rest)) = detail.split_once(before) else {
-                continue;
-            };
-            let digits = rest
-                .find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(rest.len());
-            let (row, rest) = rest.split_at(digits);
-            let (Ok(row), Some(rest)) = (row.parse::<usize>(), rest.strip_prefix(after)) else {
-                continue;
-            };
-            let element = if rest.starts_with('[') {
-                ", element "
-            } else {
-                ""
-            };
-            return format!("{front}{}{element}{rest}", self.row(row));
-        }
-        detail.to_owned()
     }
 }
 
@@ -121,7 +109,13 @@ fn line(lines: &[usize], index: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use crate::{decode::row_origin::RowOrigin, schema::fault::Fault};
+    use crate::{
+        decode::{
+            elements::{ElementFault, ElementIndex},
+            row_origin::RowOrigin,
+        },
+        schema::fault::{Fault, FaultSubject},
+    };
 
     #[test]
     fn faults_are_located_where_the_caller_wrote_the_rows() {
@@ -185,25 +179,38 @@ mod tests {
             (RowOrigin::Table(vec![2]), "/inputs/0", "input", "/inputs/0"),
         ];
         for (origin, pointer, detail, expected) in cases {
+            let subject = match detail {
+                "the row has" => FaultSubject::Row,
+                "input" => FaultSubject::Input,
+                _ => FaultSubject::Field,
+            };
             let fault = Fault {
                 pointer: pointer.to_owned(),
                 keyword: "type",
+                subject,
                 detail: detail.to_owned(),
             };
             assert_eq!(origin.locate(fault).pointer, expected, "{origin:?}");
         }
         let table = RowOrigin::Table(vec![2, 4]);
+        let element = ElementIndex(vec![1, 2]);
+        let out_of_range = ElementFault::OutOfRange { element };
         assert_eq!(
-            table.relocate_detail("the number at element [1][2] is out"),
-            "the number at line 4 (row 2), element [2] is out"
+            out_of_range.text(&table),
+            "the number at line 4 (row 2), element [2] is out of range"
         );
         assert_eq!(
-            table.relocate_detail("ragged: row 1 has 3 values"),
-            "ragged: line 4 (row 2) has 3 values"
+            out_of_range.to_string(),
+            "the number at element [1][2] is out of range"
+        );
+        let uneven = ElementFault::Uneven { row: 1 };
+        assert_eq!(
+            uneven.text(&table),
+            "the data is nested unevenly in line 4 (row 2)"
         );
         assert_eq!(
-            RowOrigin::Records.relocate_detail("ragged: row 1 has 3 values"),
-            "ragged: row 1 has 3 values"
+            uneven.text(&RowOrigin::Records),
+            "the data is nested unevenly in row 1"
         );
     }
 }

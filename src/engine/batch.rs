@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     engine::{
-        Engine, EngineError, EngineFactory,
+        Engine, EngineError, EngineFactory, Unready,
+        error::Breakage,
         pool::Pool,
         queue::{BatchPolicy, Job, JobResult, Urgency, drop_dead, enqueue},
         supervisor::Supervisor,
@@ -106,7 +107,7 @@ impl Batcher {
             return Err(EngineError::Closed);
         }
         if state.is_dead() {
-            return Err(EngineError::no_worker());
+            return Err(EngineError::Broken(Breakage::NoWorker));
         }
         // The queue is bounded, so that an overload is refused at once instead of timing out.
         if state.queue.len() >= self.pool.policy.queue_capacity {
@@ -135,7 +136,7 @@ impl Batcher {
     }
 
     /// Why this version should get no traffic. `None` means that it is ready.
-    pub(crate) fn unready_reason(&self, now: Instant) -> Option<String> {
+    pub(crate) fn unready_reason(&self, now: Instant) -> Option<Unready> {
         self.pool.lock().unready_reason(now)
     }
 
@@ -170,6 +171,7 @@ mod tests {
         engine::{
             Engine, EngineError, EngineFactory, Interrupt,
             batch::{Batcher, BatcherParts},
+            error::Breakage,
             queue::{BatchPolicy, Priority, Urgency},
             supervisor::Supervisor,
         },
@@ -287,7 +289,7 @@ mod tests {
         let Err(EngineError::Lost(error)) = &submit_all(&batcher, &[-1.0])[0] else {
             panic!("the run did not fail")
         };
-        assert!(matches!(**error, EngineError::Broken { .. }));
+        assert!(matches!(**error, EngineError::Broken(Breakage::Panicked)));
         assert_eq!(
             (metrics.panics().get(), factory.made.load(Ordering::SeqCst)),
             (1, 1)

@@ -1,21 +1,28 @@
 //! `EngineError`: why a graph could not be loaded, or why a job got no outputs.
 
+use crate::{
+    engine::{
+        infer::GraphInterfaceError,
+        runtime_message::{RefusedGraph, RejectedInput},
+    },
+    graph::{wire::Malformed, zipmap::UnservableOutput},
+};
+
 /// A failure of loading or of running a graph.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum EngineError {
-    /// The graph could not be loaded. `detail` is the runtime's message without the directories of
-    /// the server. The runtime's own error is not the source, because it names them.
-    #[error("loading {file}: {detail}")]
-    Load { file: String, detail: String },
-    /// The graph rejected its inputs, or failed on them.
-    #[error("the model failed: {detail}")]
-    Run {
-        /// The runtime's message. It may repeat values of a row.
-        detail: String,
-        /// The reason without any value of a row, for the log.
-        loggable: String,
+    /// The graph could not be loaded.
+    #[error("loading {file}")]
+    Load {
+        file: String,
+        #[source]
+        failure: LoadFailure,
     },
+    /// The graph rejected its inputs, or failed on them. Boxed, because every run returns an
+    /// `EngineError`.
+    #[error(transparent)]
+    Run(Box<FailedRun>),
     /// The supervisor stopped the run because its deadline passed.
     #[error("the run was stopped at its deadline")]
     Terminated,
@@ -36,28 +43,87 @@ pub enum EngineError {
     /// The version is being unloaded.
     #[error("the version is being unloaded")]
     Closed,
-    /// A worker panicked, or no worker is left.
-    #[error("the engine broke: {detail}")]
-    Broken { detail: String },
+    #[error("the engine broke")]
+    Broken(#[source] Breakage),
+}
+
+/// Why a worker could not run a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Breakage {
+    /// It is also the reason why a version is not ready.
+    #[error("no worker is left")]
+    NoWorker,
+    /// The run of the job panicked.
+    #[error("an engine worker panicked")]
+    Panicked,
+}
+
+/// Why a graph could not be loaded. A caller of the model may read the text, so it does not contain
+/// the server's directories.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadFailure {
+    #[error(transparent)]
+    Runtime(RefusedGraph),
+    /// The files can't be read, or changed. The text is that of an error that names the directories
+    /// of the server. Therefore this error is not the source.
+    #[error("{text}")]
+    Files { text: String },
+    #[error(
+        "the graph with its weights needs more than the {limit} bytes that each worker may take: raise runtime.memory_limit_bytes (or [model.NAME] memory_limit_bytes), or lower workers"
+    )]
+    WeightsExceedLimit { limit: u64 },
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error(transparent)]
+    Interface(#[from] GraphInterfaceError),
+    #[error(transparent)]
+    Output(#[from] UnservableOutput),
+}
+
+/// A run that gave no outputs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the model failed: {detail}")]
+pub struct FailedRun {
+    /// The runtime's message. It may repeat values of a row.
+    pub detail: String,
+    /// The reason without any value of a row, for the log.
+    pub loggable: String,
+    /// The node that failed, like `Gather "embed"`. `None` if the message names no node.
+    pub node: Option<String>,
+    /// The cause of the failure.
+    pub cause: RunCause,
+}
+
+/// The cause of a failed run, if the engine knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunCause {
+    /// A node rejected its input.
+    Rejected(RejectedInput),
+    /// The runtime could not allocate memory.
+    NoMemory,
+    /// Any other cause.
+    Other,
 }
 
 impl EngineError {
     /// The error of a failed run. `detail` must not contain values of a row.
     pub fn run(detail: impl Into<String>) -> EngineError {
         let detail = detail.into();
-        EngineError::Run {
+        EngineError::Run(Box::new(FailedRun {
             loggable: detail.clone(),
             detail,
-        }
+            node: None,
+            cause: RunCause::Other,
+        }))
     }
 
-    /// The error for a job if no worker is left.
-    pub fn no_worker() -> EngineError {
-        EngineError::Broken {
-            detail: NO_WORKER.to_owned(),
+    /// Whether the run failed because of insufficient memory, so that it would also fail with other
+    /// rows.
+    pub fn is_out_of_memory(&self) -> bool {
+        match self {
+            EngineError::Run(failed) => failed.cause == RunCause::NoMemory,
+            EngineError::MemoryLimit { .. } => true,
+            _ => false,
         }
     }
 }
-
-/// The detail of the error of a job, and the reason why the version is not ready.
-pub(crate) const NO_WORKER: &str = "no worker is left";

@@ -22,6 +22,7 @@ mod worker_threads;
 use std::sync::Arc;
 
 pub use error::EngineError;
+pub(crate) use pool::Unready;
 
 use crate::tensor::{
     Tensors,

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     engine::{
         EngineError, EngineFactory,
-        error::NO_WORKER,
+        error::Breakage,
         queue::{BatchPolicy, Job},
         supervisor::Supervisor,
     },
@@ -19,6 +19,15 @@ use crate::{
 /// A version that lost `MAX_ABANDONED` workers within this time is not ready.
 const ABANDON_WINDOW: Duration = Duration::from_secs(60);
 const MAX_ABANDONED: usize = 2;
+
+/// Why a version should get no traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unready {
+    #[error(transparent)]
+    Broken(Breakage),
+    #[error("{abandoned} engine workers hung in the last {} s", ABANDON_WINDOW.as_secs())]
+    Hanging { abandoned: usize },
+}
 
 /// The state that the batcher and the worker threads of one version share.
 pub(super) struct Pool {
@@ -66,7 +75,7 @@ impl QueueState {
     }
 
     /// Why this version should get no traffic. `None` means that the version is ready.
-    pub(super) fn unready_reason(&mut self, now: Instant) -> Option<String> {
+    pub(super) fn unready_reason(&mut self, now: Instant) -> Option<Unready> {
         while self
             .abandoned_at
             .front()
@@ -75,15 +84,10 @@ impl QueueState {
             self.abandoned_at.pop_front();
         }
         if self.is_dead() {
-            return Some(NO_WORKER.to_owned());
+            return Some(Unready::Broken(Breakage::NoWorker));
         }
         let abandoned = self.abandoned_at.len();
-        (abandoned >= MAX_ABANDONED).then(|| {
-            format!(
-                "{abandoned} engine workers hung in the last {} s",
-                ABANDON_WINDOW.as_secs()
-            )
-        })
+        (abandoned >= MAX_ABANDONED).then_some(Unready::Hanging { abandoned })
     }
 }
 
@@ -114,7 +118,7 @@ impl Pool {
         let waiting = std::mem::take(&mut state.queue);
         drop(state);
         for job in waiting {
-            job.answer(Err(EngineError::no_worker()));
+            job.answer(Err(EngineError::Broken(Breakage::NoWorker)));
         }
     }
 }

@@ -1,57 +1,100 @@
-//! Reads the messages of ONNX Runtime: adds advice to a failed load, finds the node that failed in
-//! a run, and removes the values of rows for the log.
+//! Reads the messages of ONNX Runtime: classifies failures, adds advice to a failed load, finds the
+//! node that failed in a run, and removes the values of rows for the log.
+//!
+//! The runtime has a few error codes, and most failures have the same one. Only the message says
+//! what failed. This module is the only place that reads it; other modules get types.
 
 use std::{collections::HashSet, fmt, sync::LazyLock};
 
 use regex::{Captures, Regex};
 
-/// Pairs of parts of the runtime's message in lower case, any of which matches, and the advice.
-const LOAD_ADVICE: [(&[&str], &str); 5] = [
-    (
-        &["unsupported model ir version"],
-        "the file's IR version is above what this runtime reads: lower it in the export (`model.ir_version = 10` before onnx.save, or export with an older onnx)",
-    ),
+/// Why the runtime did not load a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LoadFault {
+    UnsupportedIr,
+    UnsupportedOpset,
+    MissingLocale,
+    UnknownOperator,
+    MissingWeights,
+    Other,
+}
+
+/// Pairs of parts of the runtime's message in lower case, any of which matches, and the fault.
+const LOAD_FAULTS: [(&[&str], LoadFault); 5] = [
+    (&["unsupported model ir version"], LoadFault::UnsupportedIr),
     (
         &["only *guarantees* support", "till opset"],
-        "the file's operator set is above what this runtime knows: export with a lower one (skl2onnx: target_opset, or {\"\": 18, \"ai.onnx.ml\": 3}; torch.onnx.export: opset_version; tf2onnx: --opset)",
+        LoadFault::UnsupportedOpset,
     ),
-    (
-        &["locale"],
-        "StringNormalizer needs a locale that this machine lacks: install it (Debian: locales, with en_US.UTF-8 generated; the image has it), or export with another (skl2onnx: options={id(vectorizer): {\"locale\": \"C.UTF-8\"}})",
-    ),
+    (&["locale"], LoadFault::MissingLocale),
     (
         &[
             "is not a registered function/op",
             "no op registered for",
             "not_implemented",
         ],
-        "an operator of the file is not part of this runtime: custom operators are not loaded; export with standard operators only",
+        LoadFault::UnknownOperator,
     ),
     (
         &["external data path", "external data file"],
-        "a file with the weights is missing: put it next to the graph, under the name that the graph gives it",
+        LoadFault::MissingWeights,
     ),
 ];
 
-/// Returns the message of a failed load without paths of the library's source. If advice is known,
-/// it comes first.
-pub(crate) fn explain_load_failure(message: &str) -> String {
-    let message = without_source(message);
-    let lower = message.to_lowercase();
-    match LOAD_ADVICE
-        .iter()
-        .find(|(signs, _)| signs.iter().any(|sign| lower.contains(sign)))
-    {
-        Some((_, advice)) => format!("{advice}. The runtime says: {message}"),
-        None => message,
+impl LoadFault {
+    /// Classifies the message of a failed load.
+    fn of(message: &str) -> LoadFault {
+        let lower = message.to_lowercase();
+        LOAD_FAULTS
+            .iter()
+            .find(|(signs, _)| signs.iter().any(|sign| lower.contains(sign)))
+            .map_or(LoadFault::Other, |(_, fault)| *fault)
+    }
+
+    /// What the author of the file can do. `None` if there is no advice.
+    fn advice(self) -> Option<&'static str> {
+        Some(match self {
+            LoadFault::UnsupportedIr => {
+                "the file's IR version is above what this runtime reads: lower it in the export (`model.ir_version = 10` before onnx.save, or export with an older onnx)"
+            }
+            LoadFault::UnsupportedOpset => {
+                "the file's operator set is above what this runtime knows: export with a lower one (skl2onnx: target_opset, or {\"\": 18, \"ai.onnx.ml\": 3}; torch.onnx.export: opset_version; tf2onnx: --opset)"
+            }
+            LoadFault::MissingLocale => {
+                "StringNormalizer needs a locale that this machine lacks: install it (Debian: locales, with en_US.UTF-8 generated; the image has it), or export with another (skl2onnx: options={id(vectorizer): {\"locale\": \"C.UTF-8\"}})"
+            }
+            LoadFault::UnknownOperator => {
+                "an operator of the file is not part of this runtime: custom operators are not loaded; export with standard operators only"
+            }
+            LoadFault::MissingWeights => {
+                "a file with the weights is missing: put it next to the graph, under the name that the graph gives it"
+            }
+            LoadFault::Other => return None,
+        })
     }
 }
 
-/// The error of a session whose weights do not fit into a worker's share of the memory limit.
-pub(crate) fn weights_exceed_limit(limit: u64) -> String {
-    format!(
-        "the graph with its weights needs more than the {limit} bytes that each worker may take: raise runtime.memory_limit_bytes (or [model.NAME] memory_limit_bytes), or lower workers"
-    )
+/// A file that the runtime did not load.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", fault.advice().map(|advice| format!("{advice}. The runtime says: ")).unwrap_or_default())]
+pub struct RefusedGraph {
+    pub(crate) fault: LoadFault,
+    /// The runtime's message without paths of the library's source and directories of the server.
+    message: String,
+}
+
+impl RefusedGraph {
+    /// Reads the message of a failed load. `without_directories` removes the server's directories.
+    pub(crate) fn new(
+        message: &str,
+        without_directories: impl FnOnce(&str) -> String,
+    ) -> RefusedGraph {
+        let message = without_source(message);
+        RefusedGraph {
+            fault: LoadFault::of(&message),
+            message: without_directories(&message),
+        }
+    }
 }
 
 /// Parts of the messages, in lower case, with which a node rejects its input: an unknown index or
@@ -89,14 +132,48 @@ const REJECTIONS: [&str; 29] = [
     "cannot be reshaped",
 ];
 
+/// What the message of a failed run says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RunFault {
+    /// Another thread stopped the run.
+    Terminated,
+    /// The run needed more memory than its arena may take.
+    ArenaLimit,
+    /// The system has no memory for the run.
+    NoMemory,
+    /// A node rejected its input.
+    Rejected(RejectedInput),
+    Other,
+}
+
+/// Classifies the message of a failed run. The messages of the arena are also those of a load.
+pub(crate) fn run_fault(message: &str) -> RunFault {
+    if message.contains("terminate flag") {
+        return RunFault::Terminated;
+    }
+    if message.contains("Available memory of")
+        && message.contains("is smaller than requested bytes")
+    {
+        return RunFault::ArenaLimit;
+    }
+    // The arena writes the first, and an allocation outside of the arena throws the second.
+    if ["Failed to allocate memory", "bad_alloc"]
+        .iter()
+        .any(|sign| message.contains(sign))
+    {
+        return RunFault::NoMemory;
+    }
+    rejected_input(message).map_or(RunFault::Other, RunFault::Rejected)
+}
+
 /// A node that rejected its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RejectedInput {
+pub struct RejectedInput {
     /// The type and the name of the node, like `Gather "embed"`.
-    pub node: String,
-    pub reason: String,
+    pub(crate) node: String,
+    pub(crate) reason: String,
     /// The reason without values of a row, for the log.
-    pub loggable: String,
+    pub(crate) loggable: String,
     /// The member of `REJECTIONS` that the reason contains. It contains no value.
     kind: &'static str,
 }
@@ -121,7 +198,7 @@ impl RejectedInput {
 
 /// Reads the message of a failed run: `Non-zero status code returned while running Gather node.
 /// Name:'embed' Status Message: ...`. `None` means that no node rejected its input.
-pub(crate) fn rejected_input(message: &str) -> Option<RejectedInput> {
+fn rejected_input(message: &str) -> Option<RejectedInput> {
     let (head, reason) = message.split_once("Status Message:")?;
     let reason = without_source(reason);
     let lower = reason.to_lowercase();
@@ -243,7 +320,7 @@ fn without_source(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use crate::engine::runtime_message::{
-        explain_load_failure, failed_node, loggable, rejected_input,
+        LoadFault, RefusedGraph, RunFault, failed_node, loggable, rejected_input, run_fault,
     };
 
     #[test]
@@ -313,7 +390,35 @@ mod tests {
     }
 
     #[test]
+    fn a_failed_run_is_classified_by_its_message() {
+        let message = |node: &str, reason: &str| {
+            format!(
+                "Non-zero status code returned while running Expand node. Name:'{node}' Status Message: {reason}"
+            )
+        };
+        let no_memory = [
+            "/onnxruntime_src/onnxruntime/core/framework/bfc_arena.cc:376 void* onnxruntime::BFCArena::AllocateRawInternal(size_t, bool, onnxruntime::Stream*) Failed to allocate memory for requested buffer of size 562949953421312",
+            "std::bad_alloc",
+        ];
+        for reason in no_memory {
+            assert_eq!(run_fault(&message("grow", reason)), RunFault::NoMemory);
+        }
+        let arena = "Available memory of 1000 is smaller than requested bytes of 4096";
+        assert_eq!(run_fault(&message("grow", arena)), RunFault::ArenaLimit);
+        let stopped = "Exiting due to terminate flag being set to true.";
+        assert_eq!(run_fault(stopped), RunFault::Terminated);
+        let rejected = run_fault(&message("allocate", "invalid expand shape: out of range"));
+        assert!(matches!(rejected, RunFault::Rejected(_)), "{rejected:?}");
+        assert_eq!(
+            run_fault(&message("allocate", "something else")),
+            RunFault::Other
+        );
+    }
+
+    #[test]
     fn advice_comes_first_and_source_paths_go() {
+        let refused = |message| RefusedGraph::new(message, str::to_owned);
+        let explain_load_failure = |message| refused(message).to_string();
         let text = explain_load_failure(
             "/onnxruntime_src/onnxruntime/core/graph/model.cc:182 onnxruntime::Model::Model(onnx::ModelProto&&, const PathString&) Unsupported model IR version: 14, max supported IR version: 13",
         );
@@ -330,14 +435,14 @@ mod tests {
             )
             .contains("target_opset")
         );
-        assert!(
-            explain_load_failure("Failed to construct locale with name:en_US.UTF-8")
-                .contains("en_US.UTF-8 generated")
-        );
+        let locale = refused("Failed to construct locale with name:en_US.UTF-8");
+        assert_eq!(locale.fault, LoadFault::MissingLocale);
+        assert!(locale.to_string().contains("en_US.UTF-8 generated"));
         assert!(
             explain_load_failure("Fatal error: my.domain:Foo(-1) is not a registered function/op")
                 .contains("standard operators")
         );
         assert_eq!(explain_load_failure("something else"), "something else");
+        assert_eq!(refused("something else").fault, LoadFault::Other);
     }
 }

@@ -9,11 +9,13 @@ use std::{
 use crate::{
     engine::{
         Engine, EngineError,
+        error::Breakage,
         pool::{Pool, QueueState},
         queue::{Job, JobOutputs, QueueDecision, decide, drop_dead},
         retention,
         supervisor::Slot,
     },
+    error::text_with_sources,
     tensor::{Tensors, join, split},
 };
 
@@ -184,7 +186,7 @@ impl Worker {
     /// Runs the halves of a failed batch again, or answers the jobs with the error.
     fn handle_failure(&mut self, mut jobs: Vec<Job>, error: EngineError) -> Result<(), Abandoned> {
         match error {
-            EngineError::Run { .. } | EngineError::MemoryLimit { .. } if jobs.len() > 1 => {
+            EngineError::Run(_) | EngineError::MemoryLimit { .. } if jobs.len() > 1 => {
                 let second = jobs.split_off(jobs.len() / 2);
                 if let Err(Abandoned) = self.run(jobs) {
                     answer_all(second, &EngineError::DeadlineExceeded);
@@ -192,7 +194,7 @@ impl Worker {
                 }
                 return self.run(second);
             }
-            EngineError::Run { .. } | EngineError::MemoryLimit { .. } => answer_all(jobs, &error),
+            EngineError::Run(_) | EngineError::MemoryLimit { .. } => answer_all(jobs, &error),
             // Callers know deadlines. How the engine enforces them is internal.
             EngineError::Terminated => self.lose(jobs, EngineError::DeadlineExceeded),
             _ => self.lose(jobs, error),
@@ -266,14 +268,12 @@ impl Worker {
             Err(error) => {
                 tracing::error!(
                     model = %self.pool.name,
-                    error = %error,
+                    error = text_with_sources(&error),
                     "the engine of a worker that panicked could not be replaced"
                 )
             }
         }
-        EngineError::Broken {
-            detail: "an engine worker panicked".to_owned(),
-        }
+        EngineError::Broken(Breakage::Panicked)
     }
 }
 

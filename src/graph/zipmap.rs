@@ -120,47 +120,69 @@ fn scores(map: &GraphNode<'_>) -> Vec<u8> {
     info
 }
 
-/// Why an output that is not a tensor can't be served, with a change of the export that helps.
-pub fn refusal(model: &Model<'_>, output: &str) -> String {
-    let graph: &Graph<'_> = &model.graph;
-    let node = graph
-        .nodes
-        .iter()
-        .find(|node| node.outputs.contains(&output));
-    let kind = match graph.outputs.iter().find(|info| info.name == output) {
-        Some(ValueInfo {
-            kind: ValueKind::Map,
-            ..
-        }) => "a map",
-        Some(ValueInfo {
-            kind: ValueKind::Sequence,
-            ..
-        }) => "a sequence",
-        _ => "no tensor",
-    };
-    let producer_node = node
-        .map(|node| format!(" of {}", node.describe()))
-        .unwrap_or_default();
-    let producer = model.producer.to_ascii_lowercase();
-    let advice = match node.map(|node| node.op) {
-        Some("SequenceConstruct" | "SequenceInsert" | "ConcatFromSequence" | "SplitToSequence")
-            if producer.contains("skl2onnx") =>
-        {
-            "a MultiOutputClassifier gives a list: export each of its estimators_ by itself, with options={\"zipmap\": False}"
+/// An output that is not a tensor, which can't be served. The text contains a change of the export
+/// that helps.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("output `{output}`{node} is {kind}, which can't be served; {advice}{exporter}")]
+pub struct UnservableOutput {
+    output: String,
+    /// The node that gives the output, like ` of ZipMap "zip"`. Empty if it is not known.
+    node: String,
+    kind: &'static str,
+    advice: &'static str,
+    /// The library that wrote the file, like ` (written by skl2onnx 1.17)`. Empty if it is not known.
+    exporter: String,
+}
+
+impl UnservableOutput {
+    /// Describes the output of this name.
+    pub fn of(model: &Model<'_>, output: &str) -> UnservableOutput {
+        let graph: &Graph<'_> = &model.graph;
+        let node = graph
+            .nodes
+            .iter()
+            .find(|node| node.outputs.contains(&output));
+        let kind = match graph.outputs.iter().find(|info| info.name == output) {
+            Some(ValueInfo {
+                kind: ValueKind::Map,
+                ..
+            }) => "a map",
+            Some(ValueInfo {
+                kind: ValueKind::Sequence,
+                ..
+            }) => "a sequence",
+            _ => "no tensor",
+        };
+        let producer_node = node
+            .map(|node| format!(" of {}", node.describe()))
+            .unwrap_or_default();
+        let producer = model.producer.to_ascii_lowercase();
+        let advice = match node.map(|node| node.op) {
+            Some(
+                "SequenceConstruct" | "SequenceInsert" | "ConcatFromSequence" | "SplitToSequence",
+            ) if producer.contains("skl2onnx") => {
+                "a MultiOutputClassifier gives a list: export each of its estimators_ by itself, with options={\"zipmap\": False}"
+            }
+            Some("SequenceConstruct" | "SequenceInsert" | "SplitToSequence") => {
+                "give each tensor of the list as an output of its own in the export"
+            }
+            Some("ZipMap") => "another node reads its maps; export without the nodes after it",
+            _ => "export the model with a tensor for each output",
+        };
+        let exporter = if model.producer.is_empty() {
+            String::new()
+        } else {
+            format!(
+                " (written by {})",
+                format!("{} {}", model.producer, model.producer_version).trim_end()
+            )
+        };
+        UnservableOutput {
+            output: output.to_owned(),
+            node: producer_node,
+            kind,
+            advice,
+            exporter,
         }
-        Some("SequenceConstruct" | "SequenceInsert" | "SplitToSequence") => {
-            "give each tensor of the list as an output of its own in the export"
-        }
-        Some("ZipMap") => "another node reads its maps; export without the nodes after it",
-        _ => "export the model with a tensor for each output",
-    };
-    let exporter = if model.producer.is_empty() {
-        String::new()
-    } else {
-        format!(
-            " (written by {})",
-            format!("{} {}", model.producer, model.producer_version).trim_end()
-        )
-    };
-    format!("output `{output}`{producer_node} is {kind}, which can't be served; {advice}{exporter}")
+    }
 }

@@ -9,9 +9,10 @@ use std::{
 use crate::{
     decode::decode_instance,
     engine::{
-        EngineError,
+        EngineError, Unready,
+        error::{FailedRun, RunCause},
         queue::{Priority, Urgency},
-        runtime_message,
+        runtime_message::RejectedInput,
     },
     error::text_with_sources,
     id::ModelName,
@@ -58,12 +59,15 @@ pub(super) struct RollbackRehearsal {
 pub(crate) enum RehearsalError {
     #[error("{0} is not loaded")]
     NotLoaded(String),
-    #[error("{version}: {reason}")]
-    NotAnswering { version: String, reason: String },
+    #[error("{version}")]
+    NotAnswering {
+        version: String,
+        #[source]
+        reason: Unready,
+    },
     #[error(transparent)]
     Files(NotRestorable),
-    /// The fault is the predicate of this sentence. `text_with_sources` prints it once.
-    #[error("golden example {number} {fault}")]
+    #[error("golden example {number} failed")]
     Example {
         number: usize,
         #[source]
@@ -71,8 +75,7 @@ pub(crate) enum RehearsalError {
     },
     #[error("live requests can't be converted back")]
     Binding(#[source] UnboundField),
-    /// The fault is the predicate of this sentence, as above.
-    #[error("a live request {0}")]
+    #[error("a live request failed")]
     LiveRequest(#[source] ReplayFault),
     #[error("callers who use the new values of {version} would break: {}", differences.join("; "))]
     ForwardOnly {
@@ -85,16 +88,36 @@ pub(crate) enum RehearsalError {
 /// request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReplayFault {
-    #[error("does not fit the schema")]
+    #[error("the input does not fit the schema")]
     Schema,
-    #[error("can't be preprocessed")]
+    #[error("the input can't be preprocessed")]
     Preprocess,
-    #[error("is not answered: {0}")]
-    Run(String),
-    #[error("is answered wrongly")]
+    #[error("there is no answer")]
+    Run(#[source] RunFailure),
+    #[error("the answer is wrong")]
     Outputs(#[source] PostprocessFault),
-    #[error("is answered differently: output {}: expected {}, got {}", .0.pointer, .0.expected, .0.actual)]
+    #[error("the answer is different: output {}: expected {}, got {}", .0.pointer, .0.expected, .0.actual)]
     Mismatch(Mismatch),
+}
+
+/// Why a run failed, without the values of a request that the runtime's messages contain.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunFailure {
+    #[error("{0}")]
+    Rejected(RejectedInput),
+    #[error("{node}: the reason is withheld: a field of the schema is marked x-pii")]
+    Withheld { node: String },
+    #[error("the model failed: {node}: {loggable}")]
+    Node { node: String, loggable: String },
+    #[error("the model failed: {loggable}")]
+    Model { loggable: String },
+    #[error("the run was lost")]
+    Lost(#[source] Box<RunFailure>),
+    /// Contains no value of a request.
+    #[error(transparent)]
+    Engine(EngineError),
+    #[error("the engine ended")]
+    Ended,
 }
 
 impl RollbackRehearsal {
@@ -334,7 +357,7 @@ fn run(servable: &Servable, tensors: Tensors, rows: usize) -> Result<Tensors, Re
     let personal = servable
         .package()
         .is_some_and(|package| package.parts.input.is_personal());
-    let failed = |error: EngineError| ReplayFault::Run(without_values(error, personal));
+    let failed = |error: EngineError| ReplayFault::Run(RunFailure::of(error, personal));
     // A job of zero rows would seem to fit into any batch.
     let receiver = servable
         .batcher
@@ -343,47 +366,66 @@ fn run(servable: &Servable, tensors: Tensors, rows: usize) -> Result<Tensors, Re
     servable.batcher.wake();
     match receiver.blocking_recv() {
         Ok(answer) => answer.map(|answer| answer.outputs).map_err(failed),
-        Err(_) => Err(ReplayFault::Run("the engine ended".to_owned())),
+        Err(_) => Err(ReplayFault::Run(RunFailure::Ended)),
     }
 }
 
-/// The reason why a run failed, without the values of a request that the runtime's messages
-/// contain. If the schema marks a field as `personal`, the text contains only the node and the kind
-/// of failure.
-fn without_values(error: EngineError, personal: bool) -> String {
-    match error {
-        EngineError::Run { detail, loggable } => {
-            match (
-                runtime_message::rejected_input(&detail),
-                runtime_message::failed_node(&detail),
-            ) {
-                (Some(refusal), _) if personal => refusal.without_values().to_string(),
-                (None, Some(node)) if personal => {
-                    format!("{node}: the reason is withheld: a field of the schema is marked x-pii")
+impl RunFailure {
+    /// Removes the values of a request. If the schema marks a field as `personal`, the text
+    /// contains only the node and the kind of failure.
+    fn of(error: EngineError, personal: bool) -> RunFailure {
+        match error {
+            EngineError::Run(failed) => {
+                let FailedRun {
+                    loggable,
+                    node,
+                    cause,
+                    ..
+                } = *failed;
+                match (cause, node) {
+                    (RunCause::Rejected(rejected), _) if personal => {
+                        RunFailure::Rejected(rejected.without_values())
+                    }
+                    (_, Some(node)) if personal => RunFailure::Withheld { node },
+                    (_, Some(node)) => RunFailure::Node { node, loggable },
+                    (_, None) => RunFailure::Model { loggable },
                 }
-                (_, Some(node)) => format!("the model failed: {node}: {loggable}"),
-                (_, None) => format!("the model failed: {loggable}"),
             }
+            EngineError::Lost(error) => {
+                RunFailure::Lost(Box::new(RunFailure::of(*error, personal)))
+            }
+            other => RunFailure::Engine(other),
         }
-        EngineError::Lost(error) => {
-            format!("the run was lost: {}", without_values(*error, personal))
-        }
-        other => other.to_string(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::{
-        engine::{EngineError, runtime_message},
-        operate::rehearsal::without_values,
+        engine::{
+            EngineError,
+            error::{FailedRun, RunCause},
+            runtime_message::{self, RunFault},
+        },
+        error::text_with_sources,
+        operate::rehearsal::RunFailure,
     };
 
     #[test]
     fn no_value_of_a_live_request_is_reported() {
-        let failure = |detail: &str| EngineError::Run {
-            detail: detail.to_owned(),
-            loggable: runtime_message::loggable(detail, &[]),
+        let without_values = |error: EngineError, personal: bool| {
+            text_with_sources(&RunFailure::of(error, personal))
+        };
+        let failure = |detail: &str| {
+            EngineError::Run(Box::new(FailedRun {
+                detail: detail.to_owned(),
+                loggable: runtime_message::loggable(detail, &[]),
+                node: runtime_message::failed_node(detail),
+                cause: match runtime_message::run_fault(detail) {
+                    RunFault::Rejected(rejected) => RunCause::Rejected(rejected),
+                    _ => RunCause::Other,
+                },
+            }))
         };
         let refused = "Non-zero status code returned while running Gather node. Name:'embed' \
                        Status Message: /src/gather.cc:31 indices element out of data bounds, \

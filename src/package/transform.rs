@@ -8,7 +8,7 @@ use crate::{
     schema::{
         Pii,
         columns::Columns,
-        fault::{self, Fault},
+        fault::{self, Fault, FaultSubject},
     },
     tensor::{Tensors, signature::Signature},
     transform::{
@@ -203,9 +203,16 @@ pub fn locate(fault: RowFault, single: bool) -> Fault {
     } else {
         format!("/instances/{}{field}", fault.row)
     };
+    // A fault of the whole row names no field.
+    let subject = if fault.field.is_empty() {
+        FaultSubject::Row
+    } else {
+        FaultSubject::Field
+    };
     Fault {
         pointer,
         keyword: fault.keyword,
+        subject,
         detail: fault.detail,
     }
 }

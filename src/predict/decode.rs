@@ -15,7 +15,6 @@ use crate::{
         PredictError,
         graph_tensors::{from_rows, from_tensors},
         input::Input,
-        locate::locate_error,
         prepared::{Decoded, DecodedContext, DecodedFields, Prepared},
         tensor_names::{check_counts, check_wanted, name_tensors, names_the_graph},
     },
@@ -96,7 +95,7 @@ pub(super) fn decode(
                     let columns = fields::decode(&packaged.package.parts.input, &tensors, limits)?;
                     Ok(fields_of(columns, RowOrigin::Instances, start))
                 }
-                None => from_tensors(servable, tensors, start).map(Decoded::Tensors),
+                None => from_tensors(servable, &tensors, start).map(Decoded::Tensors),
             }
         }
     }
@@ -138,10 +137,7 @@ fn decode_bare_rows(
     rows: JsonRows,
     start: Instant,
 ) -> Result<Decoded, PredictError> {
-    let origin = rows.origin.clone();
-    rows_to_tensors(servable, rows, start)
-        .map(Decoded::Tensors)
-        .map_err(|error| locate_error(error, &origin))
+    rows_to_tensors(servable, rows, start).map(Decoded::Tensors)
 }
 
 fn rows_to_tensors(
@@ -149,8 +145,9 @@ fn rows_to_tensors(
     rows: JsonRows,
     start: Instant,
 ) -> Result<Prepared, PredictError> {
+    let origin = rows.origin.clone();
     let tensors = json_rows::to_tensors(rows, &servable.graph).map_err(malformed)?;
-    from_rows(servable, tensors, start)
+    from_rows(servable, &tensors, &origin, start)
 }
 
 fn malformed(error: impl std::error::Error + Send + Sync + 'static) -> PredictError {

@@ -3,7 +3,8 @@
 use crate::{
     engine::{
         EngineError,
-        runtime_message::{self, RejectedInput},
+        error::{Breakage, FailedRun, LoadFailure, RunCause},
+        runtime_message::RejectedInput,
     },
     error::{ErrorCode, text_with_sources},
     registry::route::RouteError,
@@ -29,9 +30,9 @@ pub(crate) enum PredictError {
     /// A node of the graph failed. `loggable`: the reason, without values.
     #[error("the model failed on this request")]
     Failed { node: String, loggable: String },
-    /// The model failed. The detail contains no value of the caller.
+    /// The model failed. The source contains no value of the caller.
     #[error("the model failed on this request")]
-    Inference(String),
+    Inference(#[source] InferenceFailure),
     /// The model's outputs are not what the package declares.
     #[error("the model failed on this request")]
     Outputs(#[source] PostprocessFault),
@@ -57,11 +58,24 @@ pub(crate) enum PredictError {
     Broken,
     /// A worker panicked, or no worker is left.
     #[error("the server could not finish this request")]
-    BrokenEngine(String),
+    BrokenEngine(#[source] Breakage),
     /// A run failed for all requests that shared it. It counts as one failure, whatever the number
     /// of requests.
     #[error(transparent)]
     Lost(Box<PredictError>),
+}
+
+/// Why a model failed. The text contains no value of the caller.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InferenceFailure {
+    /// `loggable`: the runtime's reason, without values.
+    #[error("{loggable}")]
+    Run { loggable: String },
+    /// A graph was loaded again and failed.
+    #[error(transparent)]
+    Load(LoadFailure),
+    #[error("the outputs do not have one row for each row of the inputs")]
+    OutputRows,
 }
 
 fn violations(faults: &[Fault], more: usize) -> String {
@@ -74,27 +88,32 @@ fn violations(faults: &[Fault], more: usize) -> String {
 impl From<EngineError> for PredictError {
     fn from(error: EngineError) -> PredictError {
         match error {
-            EngineError::Run { detail, loggable } => {
-                match (
-                    runtime_message::rejected_input(&detail),
-                    runtime_message::failed_node(&detail),
-                ) {
-                    (Some(mut refusal), _) => {
-                        refusal.loggable = loggable;
-                        PredictError::Refused(refusal)
+            EngineError::Run(failed) => {
+                let FailedRun {
+                    loggable,
+                    node,
+                    cause,
+                    ..
+                } = *failed;
+                match (cause, node) {
+                    (RunCause::Rejected(mut rejected), _) => {
+                        rejected.loggable = loggable;
+                        PredictError::Refused(rejected)
                     }
-                    (None, Some(node)) => PredictError::Failed { node, loggable },
-                    (None, None) => PredictError::Inference(loggable),
+                    (_, Some(node)) => PredictError::Failed { node, loggable },
+                    (_, None) => PredictError::Inference(InferenceFailure::Run { loggable }),
                 }
             }
-            EngineError::Load { detail, .. } => PredictError::Inference(detail),
+            EngineError::Load { failure, .. } => {
+                PredictError::Inference(InferenceFailure::Load(failure))
+            }
             EngineError::QueueFull => PredictError::QueueFull,
             EngineError::MemoryLimit { limit } => PredictError::MemoryLimit { limit },
             EngineError::Closed => PredictError::Closed,
             EngineError::DeadlineExceeded | EngineError::Terminated => {
                 PredictError::DeadlineExceeded
             }
-            EngineError::Broken { detail } => PredictError::BrokenEngine(detail),
+            EngineError::Broken(breakage) => PredictError::BrokenEngine(breakage),
             EngineError::Lost(error) => PredictError::Lost(Box::new(PredictError::from(*error))),
         }
     }
@@ -132,7 +151,8 @@ impl PredictError {
     /// The detail for the log. It never contains a value of the caller.
     pub(crate) fn log_detail(&self) -> String {
         match self {
-            PredictError::Inference(detail) | PredictError::BrokenEngine(detail) => detail.clone(),
+            PredictError::Inference(failure) => text_with_sources(failure),
+            PredictError::BrokenEngine(breakage) => breakage.to_string(),
             PredictError::Outputs(fault) | PredictError::NotFinite(fault) => {
                 text_with_sources(fault)
             }
@@ -198,13 +218,21 @@ fn violated(faults: &[Fault], more: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::{engine::EngineError, predict::PredictError, schema::fault::Fault};
+    use crate::{
+        engine::{
+            EngineError,
+            error::{FailedRun, RunCause},
+        },
+        predict::PredictError,
+        schema::fault::{Fault, FaultSubject},
+    };
 
     #[test]
     fn a_line_of_the_log_names_places_and_rules_and_no_value() {
         let fault = |pointer: &str, keyword| Fault {
             pointer: pointer.to_owned(),
             keyword,
+            subject: FaultSubject::Field,
             detail: "`age` must not be -7; got -7".to_owned(),
         };
         let faults = vec![
@@ -231,11 +259,12 @@ mod tests {
 
     #[test]
     fn a_reason_that_may_hold_a_personal_value_is_withheld() {
-        let detail = "Non-zero status code returned while running Range node. Name:'steps' Status Message: Ann is no step";
-        let error = PredictError::from(EngineError::Run {
-            detail: detail.to_owned(),
+        let error = PredictError::from(EngineError::Run(Box::new(FailedRun {
+            detail: "Ann is no step".to_owned(),
             loggable: "Ann is no step".to_owned(),
-        });
+            node: Some("Range \"steps\"".to_owned()),
+            cause: RunCause::Other,
+        })));
         assert_eq!(error.log_detail(), "Range \"steps\": Ann is no step");
         let withheld = error.without_values();
         assert!(

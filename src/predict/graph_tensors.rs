@@ -4,13 +4,13 @@
 use std::{sync::Arc, time::Instant};
 
 use crate::{
-    decode::elements::WireTensor,
+    decode::{elements::WireTensor, row_origin::RowOrigin},
     metrics::Stage,
     predict::{
         PredictError, input::LIMITS, prediction::Timing, prepared::Prepared, tensor_names::list,
     },
     registry::servable::Servable,
-    schema::fault::{Fault, MAX_FAULTS, shorten},
+    schema::fault::{Fault, FaultSubject, MAX_FAULTS, shorten},
     tensor::{Tensor, Tensors, signature::TensorSpec},
     transform::preprocess::Group,
 };
@@ -19,10 +19,11 @@ use crate::{
 /// fixed number of rows. Each row gets its own run unless the graph is known to keep rows apart.
 pub(super) fn from_rows(
     servable: &Servable,
-    given: Vec<WireTensor>,
+    given: &[WireTensor],
+    origin: &RowOrigin,
     start: Instant,
 ) -> Result<Prepared, PredictError> {
-    let prepared = from_tensors(servable, given, start)?;
+    let prepared = read(servable, given, origin, start)?;
     let tensors = prepared
         .groups
         .first()
@@ -49,12 +50,23 @@ pub(super) fn from_rows(
 /// Checks tensors against the graph's signature.
 pub(super) fn from_tensors(
     servable: &Servable,
-    given: Vec<WireTensor>,
+    given: &[WireTensor],
+    start: Instant,
+) -> Result<Prepared, PredictError> {
+    // The caller wrote tensors, whose indices are those of the elements.
+    read(servable, given, &RowOrigin::Instances, start)
+}
+
+fn read(
+    servable: &Servable,
+    given: &[WireTensor],
+    origin: &RowOrigin,
     start: Instant,
 ) -> Result<Prepared, PredictError> {
     let mut checker = TensorChecker {
         servable,
-        given: &given,
+        given,
+        origin,
         faults: TensorFaults::default(),
         tensors: Vec::with_capacity(servable.graph.inputs.len()),
     };
@@ -103,6 +115,8 @@ pub(super) fn from_tensors(
 struct TensorChecker<'a> {
     servable: &'a Servable,
     given: &'a [WireTensor],
+    /// The place where the caller wrote the rows of the tensors.
+    origin: &'a RowOrigin,
     faults: TensorFaults,
     /// The required inputs in the order of the graph, then the optional inputs.
     tensors: Vec<(Arc<str>, Tensor)>,
@@ -167,7 +181,7 @@ impl<'a> TensorChecker<'a> {
             Ok(tensor) => self.tensors.push((Arc::clone(&spec.name), tensor)),
             Err(error) => self
                 .faults
-                .add(Some(index), &tensor.name, &error.to_string()),
+                .add(Some(index), &tensor.name, &error.text(self.origin)),
         }
     }
 
@@ -262,6 +276,7 @@ impl TensorFaults {
         self.faults.push(Fault {
             pointer,
             keyword: "inputs",
+            subject: FaultSubject::Input,
             detail,
         });
     }

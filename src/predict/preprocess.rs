@@ -15,7 +15,7 @@ use crate::{
     registry::servable::{Packaged, Servable},
     schema::{
         columns::Columns,
-        fault::{Fault, MAX_FAULTS},
+        fault::{Fault, FaultSubject, MAX_FAULTS},
     },
     transform::preprocess::Group,
 };
@@ -80,6 +80,7 @@ pub(super) fn to_groups(
         Some(Fault {
             pointer,
             keyword: "items",
+            subject: FaultSubject::Input,
             detail: format!("the model's input `{name}`: {detail}"),
         })
     });

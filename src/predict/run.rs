@@ -16,6 +16,7 @@ use crate::{
     metrics::Stage,
     predict::{
         PredictError,
+        error::InferenceFailure,
         event::RunShare,
         offload::Offload,
         prediction::{ModelOutput, Timing},
@@ -205,10 +206,9 @@ fn join_runs(mut runs: Vec<RunOutputs>) -> Result<Tensors, PredictError> {
         .iter()
         .all(fits)
         .then(|| join(&runs.iter().map(|(tensors, _)| tensors).collect::<Vec<_>>()));
-    joined.flatten().ok_or_else(|| {
-        let detail = "the outputs do not have one row for each row of the inputs";
-        PredictError::Inference(detail.to_owned())
-    })
+    joined
+        .flatten()
+        .ok_or(PredictError::Inference(InferenceFailure::OutputRows))
 }
 
 /// Wakes a worker when dropped, even if the caller disconnects between queueing and waking.

@@ -71,7 +71,7 @@ impl ServedModel {
         if let Some(stable) = &self.stable {
             // A loaded version can still fail to answer, if all its workers hang.
             return stable.batcher.unready_reason(now).map(|reason| Outage {
-                reason,
+                reason: reason.to_string(),
                 suggestion: None,
             });
         }

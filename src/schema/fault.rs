@@ -10,9 +10,22 @@ pub struct Fault {
     pub pointer: String,
     /// The violated keyword of JSON Schema, or `dtype` if a number does not fit its tensor.
     pub keyword: &'static str,
+    /// What the detail begins with.
+    pub subject: FaultSubject,
     /// The field and the violated rule. Also contains the value, unless the field is personal
     /// (`x-pii`).
     pub detail: String,
+}
+
+/// What the detail of a fault begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultSubject {
+    /// The name of a field, in backquotes.
+    Field,
+    /// The whole row, or a member that is not a field.
+    Row,
+    /// An input tensor.
+    Input,
 }
 
 /// The pointer to a column. The name of a column for a nested field is already a pointer.

@@ -20,7 +20,11 @@ use predictd::{
         json_rows::{self, JsonRows},
         row_origin::RowOrigin,
     },
-    graph::{GraphAnalysis, locale, model::Model, zipmap},
+    graph::{
+        GraphAnalysis, locale,
+        model::Model,
+        zipmap::{self, UnservableOutput},
+    },
     package::{import::external, triton_config},
     schema::{Schema, columns::Column},
     tensor::{
@@ -161,7 +165,7 @@ pub fn onnx_file(data: &[u8]) {
             .graph
             .outputs
             .iter()
-            .for_each(|output| drop(zipmap::refusal(&model, output.name)));
+            .for_each(|output| drop(UnservableOutput::of(&model, output.name)));
     }
     // An edited model must be a valid model.
     if let Ok(Some(edited)) = zipmap::cut(data) {

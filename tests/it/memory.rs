@@ -1,10 +1,17 @@
 //! The configuration limits memory, not the largest request.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
+use predictd::{
+    engine::{Engine, infer::OnnxFactory},
+    tensor::{Data, Tensor, Tensors},
+};
 use serde_json::{Value, json};
 
-use crate::harness::{Server, ServerClient, install_graph, number_package, wait_for, wait_until};
+use crate::harness::{
+    Server, ServerClient, fixture_path, install_graph, number_package, runtime, wait_for,
+    wait_until,
+};
 
 /// Other uses of memory vary by about this much.
 const SLACK: u64 = 48 << 20;
@@ -216,4 +223,18 @@ fn rows_with_an_optional_input_are_limited() {
         status == 400 && text.contains("101 rows") && text.contains("batching.max_rows_per_run"),
         "{status} {text}"
     );
+}
+
+#[test]
+fn a_failed_allocation_of_the_runtime_is_recognised() {
+    let (_, mut engine) = OnnxFactory::open(runtime(), &fixture_path("memory.onnx"), 1).unwrap();
+    let mut run = |elements: i64| {
+        let tensor = Tensor::new(vec![1], Data::Int64(vec![elements].into())).unwrap();
+        engine.run(&Tensors(vec![(Arc::from("n"), tensor)]))
+    };
+    // More bytes than the address space of a process has.
+    let error = run(1 << 48).unwrap_err();
+    assert!(error.is_out_of_memory(), "{error}");
+    let error = run(-1).unwrap_err();
+    assert!(!error.is_out_of_memory(), "{error}");
 }

@@ -512,6 +512,28 @@ fn a_refused_made_up_row_does_not_reject_the_model() {
 }
 
 #[test]
+fn the_name_of_a_field_is_not_a_failed_allocation() {
+    let models = models_with(&[]);
+    let number = |field: &str| object_schema(json!({field: {"type": "number"}}));
+    // A generated row contains 0, which this step refuses with a message that names the field.
+    let steps = json!([{"power": {"method": "box-cox", "lambda": 0}}]);
+    let column = json!({"field": "allocation", "steps": steps});
+    let directory = write_unpacked_package(
+        models.path(),
+        "sine",
+        "nan_rows",
+        &json!({"input": number("allocation"), "output": number("y")}),
+        &json!({"inputs": {"x": {"dtype": "float32", "columns": [column]}}}),
+    );
+    let (code, text) = pack(&directory, &["--licence", "MIT"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains("a generated row was refused: allocation: `allocation` must be above 0"),
+        "{text}"
+    );
+}
+
+#[test]
 fn labels_that_contradict_the_graph_are_rejected() {
     let models = models_with(&[]);
     let scores = |labels: &[&str]| {

@@ -1,8 +1,10 @@
 //! Why the elements of a tensor are refused. Callers of this module write the tensor's name before
 //! the message.
 
+use std::fmt;
+
 use crate::{
-    decode::elements::signature,
+    decode::{elements::signature, row_origin::RowOrigin},
     tensor::{DataType, Shape},
 };
 
@@ -50,10 +52,9 @@ pub enum TensorError {
     NotAnArray,
     #[error("the data is not JSON: {detail}")]
     NotJson { detail: &'static str },
-    /// `element` contains the indices of the element, like `[2][0]`.
-    #[error("element {element}: {detail}")]
+    #[error("{}: {detail}", RowOrigin::Instances.element(.element))]
     NotJsonAt {
-        element: String,
+        element: ElementIndex,
         detail: &'static str,
     },
     #[error("row {row}: {detail}")]
@@ -87,30 +88,95 @@ pub enum TensorError {
     NotNumbers,
 }
 
-/// Why one element, or the nesting around it, does not fit a tensor. `element` contains the indices
-/// of the element, like `[2][0]`.
+impl TensorError {
+    /// The text with the places of rows and elements as the caller wrote them.
+    pub fn text(&self, origin: &RowOrigin) -> String {
+        match self {
+            TensorError::NotJsonAt { element, detail } => {
+                format!("{}: {detail}", origin.element(element))
+            }
+            TensorError::NotJsonInRow { row, detail } => {
+                format!("{}: {detail}", origin.row(*row))
+            }
+            TensorError::Element { fault, datatype } => {
+                format!(
+                    "{} (datatype {})",
+                    fault.text(origin),
+                    datatype.protocol_name()
+                )
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
+/// The indices of an element, from the outermost array to the innermost. Empty outside of all
+/// arrays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElementIndex(pub Vec<usize>);
+
+impl fmt::Display for ElementIndex {
+    /// Formats the indices like `[2][0]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|index| write!(f, "[{index}]"))
+    }
+}
+
+/// Why one element, or the nesting around it, does not fit a tensor.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "each variant's message says what it means")]
+#[expect(missing_docs, reason = "the text of each variant says what it means")]
+#[error("{}", self.text(&RowOrigin::Instances))]
 pub enum ElementFault {
-    #[error("every element must be {expected}; element {element} is not")]
     WrongType {
         expected: &'static str,
-        element: String,
+        element: ElementIndex,
     },
-    #[error("the number at element {element} is out of range")]
-    OutOfRange { element: String },
-    #[error("bytes are written {{\"b64\": \"...\"}}, and must be UTF-8 here")]
+    OutOfRange {
+        element: ElementIndex,
+    },
     Base64,
-    #[error("the data is nested unevenly in row {row}")]
-    Uneven { row: usize },
-    #[error("the data is nested unevenly, or too deeply, in row {row}")]
-    UnevenOrTooDeep { row: usize },
-    #[error(
-        "the data is ragged: row {row} has {given} values, and an earlier array has {expected}"
-    )]
+    Uneven {
+        row: usize,
+    },
+    UnevenOrTooDeep {
+        row: usize,
+    },
     Ragged {
         row: usize,
         given: usize,
         expected: usize,
     },
+}
+
+impl ElementFault {
+    /// The text with the places of rows and elements as the caller wrote them.
+    pub fn text(&self, origin: &RowOrigin) -> String {
+        match self {
+            ElementFault::WrongType { expected, element } => format!(
+                "every element must be {expected}; {} is not",
+                origin.element(element)
+            ),
+            ElementFault::OutOfRange { element } => {
+                format!("the number at {} is out of range", origin.element(element))
+            }
+            ElementFault::Base64 => {
+                "bytes are written {\"b64\": \"...\"}, and must be UTF-8 here".to_owned()
+            }
+            ElementFault::Uneven { row } => {
+                format!("the data is nested unevenly in {}", origin.row(*row))
+            }
+            ElementFault::UnevenOrTooDeep { row } => format!(
+                "the data is nested unevenly, or too deeply, in {}",
+                origin.row(*row)
+            ),
+            ElementFault::Ragged {
+                row,
+                given,
+                expected,
+            } => format!(
+                "the data is ragged: {} has {given} values, and an earlier array has {expected}",
+                origin.row(*row)
+            ),
+        }
+    }
 }

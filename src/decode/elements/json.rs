@@ -5,7 +5,7 @@ use half::{bf16, f16};
 use crate::{
     decode::{
         cursor::{Cursor, JsonKind, SyntaxError},
-        elements::{ElementFault, TensorError, utf8},
+        elements::{ElementFault, ElementIndex, TensorError, utf8},
     },
     tensor::{Buffer, Data, DataType},
 };
@@ -44,9 +44,9 @@ pub(super) fn read_json(
     Ok((data, std::mem::take(&mut reader.nesting.dims)))
 }
 
-/// The indices of the element at this offset of a text, like `[2][0]`. The function scans the text,
-/// so it is called only for errors.
-pub(super) fn element_at(text: &str, offset: usize) -> String {
+/// The indices of the element at this offset of a text. The function scans the text, so it is
+/// called only for errors.
+pub(super) fn element_at(text: &str, offset: usize) -> ElementIndex {
     let before = text.as_bytes().get(..offset).unwrap_or_default();
     // The index in each open array; `None` for an open object, whose commas do not count.
     let mut indices: Vec<Option<usize>> = Vec::new();
@@ -68,11 +68,7 @@ pub(super) fn element_at(text: &str, offset: usize) -> String {
             _ => {}
         }
     }
-    indices
-        .into_iter()
-        .flatten()
-        .map(|index| format!("[{index}]"))
-        .collect()
+    ElementIndex(indices.into_iter().flatten().collect())
 }
 
 /// The nesting of the arrays that were read. The first array of each level determines the length of
@@ -259,7 +255,7 @@ impl<'a> ElementReader<'a> {
         outcome.map_err(|error| match error {
             ElementError::Syntax(SyntaxError { offset, detail }) => {
                 match element_at(self.cursor.whole(), offset) {
-                    element if element.is_empty() => TensorError::NotJson { detail },
+                    element if element.0.is_empty() => TensorError::NotJson { detail },
                     element => TensorError::NotJsonAt { element, detail },
                 }
             }

@@ -11,16 +11,22 @@ use ort::{logging::LogLevel, session::Session};
 use crate::{
     engine::{
         Engine, EngineError, EngineFactory,
+        error::LoadFailure,
         infer::{
             OnnxEngine, Resources, Runtime,
             arena::RegisteredArena,
-            is_memory_limit, load_error,
+            files_error, load_error,
             signature::{self, dimension_names, is_tensor, signature_of, spec_of, symbols_of},
+            without_directories,
         },
-        runtime_message::{explain_load_failure, weights_exceed_limit},
+        runtime_message::{self, LoadFault, RefusedGraph, RunFault},
     },
     error::text_with_sources,
-    graph::{Edited, GraphAnalysis, locale, model::Model, wire::Malformed, zipmap},
+    graph::{
+        Edited, GraphAnalysis, locale,
+        model::Model,
+        zipmap::{self, UnservableOutput},
+    },
     tensor::signature::{Signature, Symbols, TensorSpec},
 };
 
@@ -130,7 +136,7 @@ impl OnnxFactory {
             Some(edited) => GraphAnalysis::read(&edited.model, &self.fed),
             None => GraphAnalysis::read(&read_file(&self.path)?, &self.fed),
         };
-        about.map_err(|error| malformed(&self.path, &error))
+        about.map_err(|error| load_error(&self.path, error))
     }
 }
 
@@ -151,11 +157,11 @@ impl FirstSession {
             }
             Err(error) => error,
         };
-        if !matches!(&error, EngineError::Load { detail, .. } if detail.contains("locale")) {
+        if !lacks_locale(&error) {
             return Err(error);
         }
         let edited = locale::replaced(&read_file(path)?)
-            .map_err(|error| malformed(path, &error))?
+            .map_err(|error| load_error(path, error))?
             .ok_or(error)?;
         Ok(FirstSession {
             session: make_session(runtime, path, Some(&edited), resources)?,
@@ -178,7 +184,7 @@ impl FirstSession {
             Some(edited) => edited.model,
             None => read_file(path)?,
         };
-        self.edited = zipmap::cut(&bytes).map_err(|error| malformed(path, &error))?;
+        self.edited = zipmap::cut(&bytes).map_err(|error| load_error(path, error))?;
         // The first session loaded the file with its maps. The weights are loaded a second time,
         // but only for models with a ZipMap.
         if self.edited.is_some() {
@@ -192,8 +198,11 @@ impl FirstSession {
         {
             None => Ok(self),
             Some(outlet) => {
-                let model = Model::read(&bytes).map_err(|error| malformed(path, &error))?;
-                Err(load_error(path, zipmap::refusal(&model, outlet.name())))
+                let model = Model::read(&bytes).map_err(|error| load_error(path, error))?;
+                Err(load_error(
+                    path,
+                    UnservableOutput::of(&model, outlet.name()),
+                ))
             }
         }
     }
@@ -202,30 +211,36 @@ impl FirstSession {
 /// Reads the signature. The runtime reports the same empty shape for a scalar and for an undeclared
 /// shape, so the file is read if an input or output has it.
 fn read_signature(session: &Session, path: &Path) -> Result<Signature, EngineError> {
-    let mut signature =
-        signature_of(session).map_err(|error| load_error(path, error.to_string()))?;
+    let mut signature = signature_of(session).map_err(|error| load_error(path, error))?;
     let mut specs = signature.inputs.iter().chain(&signature.outputs);
     if specs.any(|spec| spec.shape.0.is_empty()) {
         let bytes = read_file(path)?;
-        let model = Model::read(&bytes).map_err(|error| malformed(path, &error))?;
+        let model = Model::read(&bytes).map_err(|error| load_error(path, error))?;
         signature::set_undeclared_shapes(&mut signature, &model);
     }
     Ok(signature)
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, EngineError> {
-    fs_err::read(path).map_err(|error| load_error(path, error.to_string()))
+    fs_err::read(path).map_err(|error| files_error(path, &error.to_string()))
 }
 
-fn malformed(path: &Path, error: &Malformed) -> EngineError {
-    load_error(path, error.to_string())
+fn lacks_locale(error: &EngineError) -> bool {
+    let EngineError::Load {
+        failure: LoadFailure::Runtime(refused),
+        ..
+    } = error
+    else {
+        return false;
+    };
+    refused.fault == LoadFault::MissingLocale
 }
 
 impl EngineFactory for OnnxFactory {
     fn make(&self) -> Result<Box<dyn Engine>, EngineError> {
         let path = match &self.locate_verified {
             Some(locate) => locate()
-                .map_err(|error| load_error(&self.path, text_with_sources(error.as_ref())))?,
+                .map_err(|error| files_error(&self.path, &text_with_sources(error.as_ref())))?,
             None => self.path.clone(),
         };
         let session = make_session(&self.runtime, &path, self.edited.as_ref(), self.resources)?;
@@ -295,13 +310,13 @@ fn make_session(
     build().map_err(|error| {
         let limit = resources
             .memory_bytes
-            .filter(|_| is_memory_limit(error.message()));
-        load_error(
-            path,
-            limit.map_or_else(
-                || explain_load_failure(error.message()),
-                weights_exceed_limit,
-            ),
-        )
+            .filter(|_| runtime_message::run_fault(error.message()) == RunFault::ArenaLimit);
+        let failure = match limit {
+            Some(limit) => LoadFailure::WeightsExceedLimit { limit },
+            None => LoadFailure::Runtime(RefusedGraph::new(error.message(), |text| {
+                without_directories(path, text)
+            })),
+        };
+        load_error(path, failure)
     })
 }

@@ -10,13 +10,14 @@ use ort::{
 use crate::{
     engine::{
         Engine, EngineError, Interrupt,
+        error::{FailedRun, LoadFailure},
         infer::{
             arena::{Arena, trim_allocator},
-            file_name, is_memory_limit, run_error,
+            failed_run, load_error, run_error,
             values::{input_value, output_tensor},
         },
         retention::{IDLE_FLOOR_BYTES, MEASURED_FROM},
-        runtime_message::{self, weights_exceed_limit},
+        runtime_message::{self, RunFault},
     },
     tensor::{Data, Tensors, signature::Signature},
 };
@@ -58,10 +59,7 @@ impl OnnxEngine {
         // The library loads the weights regardless of the limit, and applies the limit only to
         // runs.
         if let Some(limit) = memory_limit.filter(|limit| arena.weights >= *limit) {
-            return Err(EngineError::Load {
-                file: file_name(path),
-                detail: weights_exceed_limit(limit),
-            });
+            return Err(load_error(path, LoadFailure::WeightsExceedLimit { limit }));
         }
         Ok(OnnxEngine {
             signature,
@@ -94,11 +92,15 @@ impl OnnxEngine {
         let outputs = self
             .session
             .run_with_options(inputs, &self.options)
-            .map_err(|error| match self.arena.limit {
-                Some(limit) if is_memory_limit(error.message()) => {
-                    EngineError::MemoryLimit { limit }
+            .map_err(|error| {
+                match (
+                    runtime_message::run_fault(error.message()),
+                    self.arena.limit,
+                ) {
+                    (RunFault::ArenaLimit, Some(limit)) => EngineError::MemoryLimit { limit },
+                    (RunFault::Terminated, _) => EngineError::Terminated,
+                    _ => explain_failure(&error, batch),
                 }
-                _ => explain_failure(&error, batch),
             })?;
         let mut tensors = Vec::with_capacity(outputs.len());
         for ((_, value), spec) in outputs.into_iter().zip(&self.signature.outputs) {
@@ -124,7 +126,7 @@ impl OnnxEngine {
                 .run_with_options(inputs, &self.arena.release)
                 .map(|_| ())
         }) {
-            Err(error) if !error.message().contains("terminate flag") => {
+            Err(error) if runtime_message::run_fault(error.message()) != RunFault::Terminated => {
                 tracing::debug!(error = %error, "an arena could not be shrunk");
             }
             Ok(()) | Err(_) => {}
@@ -184,10 +186,6 @@ impl Engine for OnnxEngine {
 /// The error of a run with these inputs.
 fn explain_failure(error: &ort::Error, batch: &Tensors) -> EngineError {
     let message = error.message();
-    // The runtime has no error code for a terminated run.
-    if message.contains("terminate flag") {
-        return EngineError::Terminated;
-    }
     let texts = batch.0.iter().flat_map(|(_, tensor)| {
         if let Data::Bytes(texts) = tensor.data() {
             texts.as_slice()
@@ -206,8 +204,8 @@ fn explain_failure(error: &ort::Error, batch: &Tensors) -> EngineError {
         runtime_message::loggable(message, texts),
         shapes.join(", ")
     );
-    EngineError::Run {
-        detail: message.to_owned(),
+    EngineError::Run(Box::new(FailedRun {
         loggable,
-    }
+        ..failed_run(message)
+    }))
 }

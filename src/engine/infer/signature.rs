@@ -38,8 +38,9 @@ pub(super) fn is_tensor(outlet: &Outlet) -> bool {
 }
 
 /// Why an input or output can't be served.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum GraphInterfaceError {
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it means")]
+pub enum GraphInterfaceError {
     #[error(
         "{side} `{name}` is a sequence or map, which can't be served; export the model with a tensor for each {side}"
     )]

@@ -2,8 +2,8 @@
 //! examples.
 
 use crate::{
-    decode::decode_instance,
-    engine::{Engine, runtime_message},
+    decode::{DecodeError, decode_instance},
+    engine::{Engine, EngineError, error::RunCause},
     error::text_with_sources,
     package::{
         GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, Transform,
@@ -11,7 +11,10 @@ use crate::{
         warmup_instance::{self, InstanceOrigin},
     },
     registry::gate::{OWN_LIMITS, first_fault},
-    tensor::{Tensors, signature::Signature},
+    tensor::{
+        Tensors,
+        signature::{Signature, SignatureError},
+    },
     transform::row_fault::RowFault,
 };
 
@@ -79,13 +82,14 @@ fn example_error(line: usize, detail: String) -> PackageError {
     PackageError::new("golden", GOLDEN_FILE, detail).at(&format!("line {line}"))
 }
 
-/// The message of a failed run. If the message says which input the graph rejects, only that part
-/// is kept.
-pub(super) fn describe_rejection(detail: &str) -> String {
-    runtime_message::rejected_input(detail).map_or_else(
-        || detail.to_owned(),
-        |refusal| format!("the model's graph refuses this input: {refusal}"),
-    )
+/// The text of a failed run. If a node rejected the input, only that part is kept.
+pub(super) fn describe_failure(error: &EngineError) -> String {
+    if let EngineError::Run(failed) = error
+        && let RunCause::Rejected(rejected) = &failed.cause
+    {
+        return format!("the model's graph refuses this input: {rejected}");
+    }
+    text_with_sources(error)
 }
 
 fn first_row_fault(faults: &[RowFault]) -> String {
@@ -96,11 +100,33 @@ fn first_row_fault(faults: &[RowFault]) -> String {
 }
 
 /// Why the first row of a package could not be run.
+#[derive(Debug)]
 pub(super) struct WarmUpFailure {
-    /// The first fault of the row, or the engine's error.
-    pub detail: String,
+    pub fault: WarmUpFault,
     /// The origin of the row's values.
     pub origin: InstanceOrigin,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WarmUpFault {
+    #[error("{}", first_fault(.0))]
+    Schema(DecodeError),
+    #[error("{}", first_row_fault(.0))]
+    Preprocess(Vec<RowFault>),
+    #[error(transparent)]
+    Inputs(#[from] SignatureError),
+    #[error(transparent)]
+    Run(#[from] EngineError),
+}
+
+impl WarmUpFailure {
+    /// Whether the row may be the reason for the failure, so that other rows may succeed.
+    pub(super) fn may_depend_on_row(&self) -> bool {
+        match &self.fault {
+            WarmUpFault::Run(error) => !error.is_out_of_memory(),
+            WarmUpFault::Schema(_) | WarmUpFault::Preprocess(_) | WarmUpFault::Inputs(_) => true,
+        }
+    }
 }
 
 /// Generates a row that the schema allows, for packages without golden examples.
@@ -110,15 +136,15 @@ pub(super) fn generated_row(
     signature: &Signature,
 ) -> Result<(Tensors, InstanceOrigin), WarmUpFailure> {
     let (instance, origin) = warmup_instance::instance(&parts.input, parts.profile.as_ref());
-    let failed = |detail: String| WarmUpFailure { detail, origin };
+    let failed = |fault| WarmUpFailure { fault, origin };
     let columns = decode_instance(&parts.input, instance.as_bytes(), &OWN_LIMITS)
-        .map_err(|error| failed(first_fault(&error)))?;
+        .map_err(|error| failed(WarmUpFault::Schema(error)))?;
     let inputs = transform
         .prepare(&columns)
-        .map_err(|faults| failed(first_row_fault(&faults)))?;
+        .map_err(|faults| failed(WarmUpFault::Preprocess(faults)))?;
     signature
         .check_inputs(&inputs)
-        .map_err(|error| failed(error.to_string()))?;
+        .map_err(|error| failed(error.into()))?;
     Ok((inputs, origin))
 }
 
@@ -133,7 +159,7 @@ pub(crate) fn first_run(
         Some(row) => Ok(row?.inputs),
         None => generated_row(parts, transform, signature)
             .map(|(row, _)| row)
-            .map_err(|failure| PackageError::new("warm-up", MODEL_FILE, failure.detail)),
+            .map_err(|failure| PackageError::caused_by("warm-up", MODEL_FILE, "", failure.fault)),
     }
 }
 
@@ -148,7 +174,7 @@ pub(super) fn replay(
     for (row, example) in rows.iter().zip(&parts.golden) {
         let outputs = engine
             .run(&row.inputs)
-            .map_err(|error| row.error(describe_rejection(&text_with_sources(&error))))?;
+            .map_err(|error| row.error(describe_failure(&error)))?;
         let outputs = transform
             // Each row runs alone, so that a failure names its line. Batches are tested separately.
             .interpret(&outputs, 1)

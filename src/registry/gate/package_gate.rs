@@ -20,7 +20,8 @@ use crate::{
         answer_check::AnswerCheck,
         check_names, declared_batching, describe_signature,
         golden_rows::{
-            GoldenRow, WarmUpFailure, describe_rejection, generated_row, golden_rows, replay,
+            GoldenRow, WarmUpFailure, WarmUpFault, describe_failure, generated_row, golden_rows,
+            replay,
         },
         graph_error,
         row_independence::{self, Dependence},
@@ -218,7 +219,7 @@ impl OpenedPackage {
         let warmed = row.and_then(|(row, origin)| match self.engine.run(&row) {
             Ok(_) => Ok((row, origin)),
             Err(error) => Err(WarmUpFailure {
-                detail: text_with_sources(&error),
+                fault: error.into(),
                 origin,
             }),
         });
@@ -233,24 +234,20 @@ impl OpenedPackage {
                 reporter.passed("warm-up", sizes);
                 Ok(Some((row, origin)))
             }
-            // A run that fails because of insufficient memory would also fail with every other row.
             Err(failure)
-                if failure.origin == InstanceOrigin::Generated
-                    && !failure.detail.to_lowercase().contains("alloc") =>
+                if failure.origin == InstanceOrigin::Generated && failure.may_depend_on_row() =>
             {
                 reporter.passed(
                     "warm-up",
-                    warmup_instance::rejected_warning(&failure.detail),
+                    warmup_instance::rejected_warning(&text_with_sources(&failure.fault)),
                 );
                 Ok(None)
             }
-            Err(WarmUpFailure { detail, .. }) => Err(match golden.first() {
-                Some(row) => row.error(describe_rejection(&detail)),
-                None => PackageError::new(
-                    "warm-up",
-                    MODEL_FILE,
-                    format!("a run of 1 row failed: {detail}"),
-                ),
+            Err(WarmUpFailure { fault, .. }) => Err(match (golden.first(), fault) {
+                (Some(row), WarmUpFault::Run(error)) => row.error(describe_failure(&error)),
+                (_, fault) => {
+                    PackageError::caused_by("warm-up", MODEL_FILE, "a run of 1 row failed", fault)
+                }
             }),
         }
     }
@@ -327,17 +324,13 @@ impl TestRows {
 
 /// One run of `count` equal rows.
 fn run_batch(engine: &mut dyn Engine, row: &Tensors, count: usize) -> Result<(), PackageError> {
-    let failed = |detail: String| {
-        PackageError::new(
-            "warm-up",
-            MODEL_FILE,
-            format!("a run of {count} rows failed: {detail}"),
-        )
-    };
-    let batch =
-        join(&vec![row; count]).ok_or_else(|| failed("its rows don't fit together".to_owned()))?;
+    let failed = format!("a run of {count} rows failed");
+    let batch = join(&vec![row; count]).ok_or_else(|| {
+        let detail = format!("{failed}: its rows don't fit together");
+        PackageError::new("warm-up", MODEL_FILE, detail)
+    })?;
     engine
         .run(&batch)
         .map(drop)
-        .map_err(|error| failed(text_with_sources(&error)))
+        .map_err(|error| PackageError::caused_by("warm-up", MODEL_FILE, &failed, error))
 }

@@ -11,7 +11,7 @@ use crate::{
     schema::{
         ColumnSpec, Schema,
         columns::{ArrayRow, Column, ColumnId, Columns},
-        fault::{Fault, MAX_FAULTS, shorten},
+        fault::{Fault, FaultSubject, MAX_FAULTS, shorten},
     },
     tensor::signature::TensorSpec,
 };
@@ -58,6 +58,7 @@ fn fault(index: usize, tensor: &WireTensor, error: &FieldsError) -> Fault {
     Fault {
         pointer: format!("/inputs/{index}"),
         keyword: "inputs",
+        subject: FaultSubject::Input,
         detail: format!("input `{}`: {error}", shorten(&tensor.name)),
     }
 }

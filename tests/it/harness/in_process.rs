@@ -25,6 +25,11 @@ static LIBRARY: LazyLock<(PathBuf, Runtime)> = LazyLock::new(|| {
     (path, runtime)
 });
 
+/// The library for a test that runs a graph without a server.
+pub fn runtime() -> &'static Runtime {
+    &LIBRARY.1
+}
+
 /// A server in this process; stopped when dropped.
 pub struct InProcessServer {
     client: ServerClient,

@@ -19,7 +19,7 @@ pub use assert::assert_contains;
 pub use command::{PREDICTD, check_configuration, pack, run_predictd};
 pub use deployment::{Deployment, package_copies, wait_for_package_copies};
 pub use files::{copy_directory, file_names, fixture_path, json_lines, root, workplace_with_files};
-pub use in_process::InProcessServer;
+pub use in_process::{InProcessServer, runtime};
 pub use package::{
     declare_independent_rows, example_input, golden_examples, install_graph, install_package,
     models_of_graphs, models_with, number_package, object_schema, package_path, write_manifest,
