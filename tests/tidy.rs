@@ -123,6 +123,7 @@ const LAYERS: [(&str, &[&str]); 30] = [
             "document",
             "error",
             "suggestion",
+            "load_state",
             "id",
             "clock",
             "config",

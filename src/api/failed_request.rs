@@ -14,7 +14,7 @@ use crate::{
     error::ErrorCode,
     id::ModelName,
     metrics::RequestMetrics,
-    predict::{Failure, PredictError, Prediction},
+    predict::{Failure, MalformedInput, PredictError, Prediction},
     registry::{Snapshot, servable::Servable},
     schema::fault::Fault,
 };
@@ -78,7 +78,8 @@ impl FailedRequest {
     /// for.
     pub(super) fn of(prediction: &Prediction, refusal: Refusal) -> FailedRequest {
         // The failure contains the version for the headers and the metrics of the response.
-        let error = PredictError::Malformed(refusal.detail.clone().into());
+        let detail = refusal.detail.clone();
+        let error = PredictError::Malformed(MalformedInput::AnswerForm { detail });
         let failure = Failure {
             error,
             servable: Some(Arc::clone(&prediction.servable)),

@@ -43,13 +43,10 @@ const MAX_PATH_BYTES: usize = 65_534;
 /// Creates the refusal of a head that the HTTP library could not parse. `read`: the part of it that
 /// arrived.
 pub(super) fn explain(error: &Error, read: &[u8]) -> Refusal {
-    let detail = error.to_string();
     if !error.is_parse_too_large() {
-        return Refusal::malformed(format!("this is not an HTTP/1.1 request: {detail}"));
+        return Refusal::malformed(format!("this is not an HTTP/1.1 request: {error}"));
     }
-    // Hyper has one kind of error for all three limits. Its text and the received bytes show which
-    // limit it is.
-    let detail = if detail.contains("URI too long") {
+    let detail = if is_path_too_long(error) {
         format!("the path with its query has more than the limit of {MAX_PATH_BYTES} bytes")
     } else if read.len() >= MAX_PARSED_BYTES {
         format!(
@@ -59,6 +56,12 @@ pub(super) fn explain(error: &Error, read: &[u8]) -> Refusal {
         format!("the head has more than the limit of {MAX_FIELDS} header fields")
     };
     Refusal::new(ErrorCode::HeadersTooLarge, detail)
+}
+
+/// Hyper has one kind of error for all limits of a head, and its source has no type. Only the text
+/// tells this limit from the others.
+fn is_path_too_long(error: &Error) -> bool {
+    error.to_string().contains("URI too long")
 }
 
 /// Finds the response that the HTTP library itself writes to a head that it refuses, at the end of

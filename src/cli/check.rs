@@ -24,7 +24,7 @@ use crate::{
         manifest::{self, Manifest},
     },
     registry::{self, decision::digest_conflict, loader},
-    rollout::state::{FoldError, ModelState},
+    rollout::state::{Contradiction, FoldError, ModelState},
     telemetry,
 };
 
@@ -57,12 +57,12 @@ pub(super) fn run(config: &Config) -> anyhow::Result<CommandOutcome> {
     let mut passed = faults.is_empty();
     let verified = verify::verify_all(&directories, config, &library, with_bare, false)?;
     passed &= verified == CommandOutcome::Done;
-    let (decided, readable) = read_journals(config, &directories)?;
-    passed &= readable;
+    let journals = read_journals(config, &directories)?;
+    passed &= journals.all_readable;
     let server = WouldBeServer {
         config,
         runtime,
-        decided,
+        decided: journals.decided,
     };
     for directory in &directories {
         passed &= server.accepts(directory);
@@ -104,32 +104,38 @@ fn setup_faults(config: &Config, directories: &[PathBuf]) -> anyhow::Result<Vec<
     Ok(faults)
 }
 
-/// Reads the journal of each model. Returns the state of each model whose journal is readable, and
-/// whether all journals are readable.
-fn read_journals(
-    config: &Config,
-    directories: &[PathBuf],
-) -> anyhow::Result<(BTreeMap<ModelName, ModelState>, bool)> {
+/// The journals of the models in the models directory.
+struct Journals {
+    /// The state of each model whose journal is readable.
+    decided: BTreeMap<ModelName, ModelState>,
+    all_readable: bool,
+}
+
+/// Reads the journal of each model, and prints each one that is not readable.
+fn read_journals(config: &Config, directories: &[PathBuf]) -> anyhow::Result<Journals> {
+    let mut journals = Journals {
+        decided: BTreeMap::new(),
+        all_readable: true,
+    };
     let state = config.state.directory();
     let Some(state) = state.filter(|directory| directory.is_dir()) else {
-        return Ok((BTreeMap::new(), true));
+        return Ok(journals);
     };
     let journal = Journal::new(Store::local(state)?);
     let names: BTreeSet<ModelName> = directories
         .iter()
         .filter_map(|directory| Some(bare::id_of(directory)?.name))
         .collect();
-    let (mut decided, mut readable) = (BTreeMap::new(), true);
     for name in names {
         match decisions(&journal, &name) {
-            Ok(state) => drop(decided.insert(name, state)),
+            Ok(state) => drop(journals.decided.insert(name, state)),
             Err(error) => {
                 say!("FAILED  {}", error.text_with_advice());
-                readable = false;
+                journals.all_readable = false;
             }
         }
     }
-    Ok((decided, readable))
+    Ok(journals)
 }
 
 /// The server that this configuration would start, as far as the checks need it.
@@ -201,12 +207,17 @@ enum JournalFault {
     },
     #[error("the journal of {model} is damaged at entry 1: {LOST_BEGINNING}")]
     Lost { model: ModelName },
-    #[error("the journal of {model} {fault}")]
+    #[error("the journal of {model} is damaged")]
     Damaged {
         model: ModelName,
-        fault: &'static str,
         #[source]
-        source: FoldError,
+        source: JournalError,
+    },
+    #[error("the journal of {model} contradicts itself")]
+    Contradictory {
+        model: ModelName,
+        #[source]
+        source: Contradiction,
     },
 }
 
@@ -216,7 +227,9 @@ impl JournalFault {
         let text = text_with_sources(self);
         match self {
             JournalFault::Unreadable { .. } => text,
-            JournalFault::Lost { model } | JournalFault::Damaged { model, .. } => format!(
+            JournalFault::Lost { model }
+            | JournalFault::Damaged { model, .. }
+            | JournalFault::Contradictory { model, .. } => format!(
                 "{text}; `predictd history {model} --repair --reason TEXT` moves the damaged end aside once the server runs"
             ),
         }
@@ -238,16 +251,8 @@ fn decisions(journal: &Journal, name: &ModelName) -> Result<ModelState, JournalF
         Err(FoldError::Journal(JournalError::Store(source))) => {
             Err(JournalFault::Unreadable { model, source })
         }
-        Err(source @ FoldError::Contradiction(_)) => Err(JournalFault::Damaged {
-            model,
-            fault: "contradicts itself",
-            source,
-        }),
-        Err(source @ FoldError::Journal(_)) => Err(JournalFault::Damaged {
-            model,
-            fault: "is damaged",
-            source,
-        }),
+        Err(FoldError::Contradiction(source)) => Err(JournalFault::Contradictory { model, source }),
+        Err(FoldError::Journal(source)) => Err(JournalFault::Damaged { model, source }),
     }
 }
 

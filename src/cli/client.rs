@@ -45,7 +45,18 @@ fn from_environment() -> String {
     )
 }
 
-fn server(text: &str) -> Result<String, String> {
+/// Why a text is not the address of a server.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum AddressError {
+    #[error("write it as http://HOST:PORT, like {DEFAULT}")]
+    NoHost,
+    #[error("it must not contain a name or password; set a token in {TOKEN}")]
+    Credentials,
+    #[error("this is not the address of a server; write it as http://HOST:PORT, like {DEFAULT}")]
+    NotAnAddress,
+}
+
+fn server(text: &str) -> Result<String, AddressError> {
     if text.is_empty() {
         // An empty variable counts as unset.
         return Ok(DEFAULT.to_owned());
@@ -55,37 +66,44 @@ fn server(text: &str) -> Result<String, String> {
         .or_else(|| text.strip_prefix("https://"));
     let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
     match host {
-        None | Some("") => Err(format!("write it as http://HOST:PORT, like {DEFAULT}")),
-        Some(host) if host.contains('@') => Err(format!(
-            "it must not contain a name or password; set a token in {TOKEN}"
-        )),
+        None | Some("") => Err(AddressError::NoHost),
+        Some(host) if host.contains('@') => Err(AddressError::Credentials),
         Some(_)
             if text.contains(['?', '#']) || !text.bytes().all(|byte| byte.is_ascii_graphic()) =>
         {
-            Err(format!(
-                "this is not the address of a server; write it as http://HOST:PORT, like {DEFAULT}"
-            ))
+            Err(AddressError::NotAnAddress)
         }
         Some(_) => Ok(text.trim_end_matches('/').to_owned()),
     }
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("not the name of a model")]
+pub(super) struct NotAModelName;
+
+#[derive(Debug, thiserror::Error)]
+#[error("not a version (like 1.0.0, or a whole number)")]
+pub(super) struct NotAVersion;
+
 /// Parses the name of a model on the command line.
-pub(super) fn model(text: &str) -> Result<ModelName, String> {
-    ModelName::parse(text).ok_or_else(|| "not the name of a model".to_owned())
+pub(super) fn model(text: &str) -> Result<ModelName, NotAModelName> {
+    ModelName::parse(text).ok_or(NotAModelName)
 }
 
 /// Parses a version on the command line.
-pub(super) fn version(text: &str) -> Result<String, String> {
-    let parsed = Version::parse(text)
-        .ok_or_else(|| "not a version (like 1.0.0, or a whole number)".to_owned())?;
+pub(super) fn version(text: &str) -> Result<String, NotAVersion> {
+    let parsed = Version::parse(text).ok_or(NotAVersion)?;
     Ok(parsed.as_str().to_owned())
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
-    #[error("no server answers at {server}: {detail}")]
-    Unreachable { server: String, detail: String },
+    #[error("no server answers at {server}")]
+    Unreachable {
+        server: String,
+        #[source]
+        cause: Unreachable,
+    },
     #[error("no answer from {server} within {} s; the request may or may not have been carried out", ANSWER.as_secs())]
     Silent { server: String, subject: String },
     #[error("the server refused ({status}): {}", .detail.replace('\n', "\n  "))]
@@ -107,6 +125,32 @@ pub(super) enum ClientError {
         #[source]
         source: serde_json::Error,
     },
+}
+
+/// Why a server does not answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreachable {
+    #[error("connection refused")]
+    Refused,
+    #[error("unknown host")]
+    UnknownHost,
+    #[error(transparent)]
+    Io(io::Error),
+    #[error(transparent)]
+    Http(ureq::Error),
+}
+
+impl From<ureq::Error> for Unreachable {
+    fn from(error: ureq::Error) -> Unreachable {
+        match error {
+            ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                Unreachable::Refused
+            }
+            ureq::Error::Io(error) => Unreachable::Io(error),
+            ureq::Error::HostNotFound => Unreachable::UnknownHost,
+            other => Unreachable::Http(other),
+        }
+    }
 }
 
 impl ClientError {
@@ -297,7 +341,7 @@ impl Client {
             }
             other => ClientError::Unreachable {
                 server: self.server.clone(),
-                detail: reason(&other),
+                cause: other.into(),
             },
         };
         let mut answer = answer.map_err(failed)?;
@@ -343,17 +387,6 @@ impl Answer {
     }
 }
 
-fn reason(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            "connection refused".to_owned()
-        }
-        ureq::Error::Io(error) => error.to_string(),
-        ureq::Error::HostNotFound => "unknown host".to_owned(),
-        other => other.to_string(),
-    }
-}
-
 /// Whether the server is on this machine. Requests to it bypass the proxy.
 fn is_own(server: &str) -> bool {
     let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
@@ -389,7 +422,7 @@ mod tests {
             "http://a/?x",
             "http://a b",
         ] {
-            let error = server(wrong).unwrap_err();
+            let error = server(wrong).unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");
         }
     }

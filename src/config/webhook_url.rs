@@ -33,11 +33,21 @@ impl std::fmt::Debug for WebhookUrl {
     }
 }
 
-impl TryFrom<String> for WebhookUrl {
-    type Error = &'static str;
+/// A rule that the URL violates. The value is a secret, so no text repeats it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WebhookUrlError {
+    #[error("must be a URL that begins with https:// or http://, or empty to disable it")]
+    NotAUrl,
+    #[error("must not contain a name or a password")]
+    Credentials,
+    #[error("must not have a port above 65535")]
+    Port,
+}
 
-    // The value is a secret, so no error repeats it.
-    fn try_from(text: String) -> Result<WebhookUrl, &'static str> {
+impl TryFrom<String> for WebhookUrl {
+    type Error = WebhookUrlError;
+
+    fn try_from(text: String) -> Result<WebhookUrl, WebhookUrlError> {
         if text.is_empty() {
             return Ok(WebhookUrl(None));
         }
@@ -50,12 +60,10 @@ impl TryFrom<String> for WebhookUrl {
                 .iter()
                 .all(|text| text.bytes().all(|byte| byte.is_ascii_graphic()))
         {
-            return Err(
-                "must be a URL that begins with https:// or http://, or empty to disable it",
-            );
+            return Err(WebhookUrlError::NotAUrl);
         }
         if url.host().contains('@') {
-            return Err("must not contain a name or a password");
+            return Err(WebhookUrlError::Credentials);
         }
         // The colons of an IPv6 address are in brackets.
         let port = url
@@ -65,7 +73,7 @@ impl TryFrom<String> for WebhookUrl {
             .and_then(|rest| rest.split_once(':'))
             .map(|(_, port)| port);
         if port.is_some_and(|port| port.parse::<u16>().is_err()) {
-            return Err("must not have a port above 65535");
+            return Err(WebhookUrlError::Port);
         }
         Ok(url)
     }

@@ -69,12 +69,23 @@ pub enum TableError {
         row: String,
         /// The name of the cell: "column `age`", or "cell 3" if the columns have no names.
         cell: String,
-        expected: &'static str,
+        expected: ExpectedCell,
     },
     #[error("a table has no cell for the list `{name}`; send JSON")]
     ListColumn { name: String },
     #[error("the table has two columns called \"{name}\"")]
     DuplicateColumn { name: String },
+}
+
+/// The values that a cell accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExpectedCell {
+    /// A cell of a column of numbers.
+    #[error("a number")]
+    Number,
+    /// A cell of a column of booleans.
+    #[error("true or false")]
+    Boolean,
 }
 
 /// The JSON type as which the cells of a column are written.
@@ -372,7 +383,7 @@ impl Lines {
 }
 
 /// Writes one cell as JSON. The error says which values the cell accepts.
-fn write_cell(cell: &str, cell_type: CellType, text: &mut Vec<u8>) -> Result<(), &'static str> {
+fn write_cell(cell: &str, cell_type: CellType, text: &mut Vec<u8>) -> Result<(), ExpectedCell> {
     let trimmed = cell.trim();
     match cell_type {
         // An empty cell is missing, even in a string column: CSV can't distinguish a missing value
@@ -380,13 +391,13 @@ fn write_cell(cell: &str, cell_type: CellType, text: &mut Vec<u8>) -> Result<(),
         _ if trimmed.is_empty() => text.extend_from_slice(b"null"),
         CellType::Number if is_nan(trimmed) => text.extend_from_slice(b"null"),
         CellType::Number => {
-            text.extend_from_slice(json_number(trimmed).ok_or("a number")?.as_bytes());
+            text.extend_from_slice(json_number(trimmed).ok_or(ExpectedCell::Number)?.as_bytes());
         }
         CellType::Boolean => {
             let value = match trimmed {
                 "true" | "True" | "TRUE" | "1" => "true",
                 "false" | "False" | "FALSE" | "0" => "false",
-                _ => return Err("true or false"),
+                _ => return Err(ExpectedCell::Boolean),
             };
             text.extend_from_slice(value.as_bytes());
         }

@@ -10,36 +10,50 @@ use crate::{
 /// may be as long as the body.
 const MAX_NAME: usize = 40;
 
-/// Describes a syntax error without the values of the document, which may be personal.
-pub(crate) fn without_values(error: &serde_json::Error, document: &[u8]) -> String {
+/// An error of `serde_json` without the values of the document, which may be personal. The library
+/// gives only a text with the values, so that the error itself can't be the source.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}{place}")]
+pub struct JsonFault {
+    detail: String,
+    /// The place, like ` at line 1 column 5 (/instances/1)`. Empty for a part that was cut from a
+    /// document: line numbers in the part differ from those in the document.
+    place: String,
+}
+
+/// Describes an error without the values of the document.
+pub(crate) fn without_values(error: &serde_json::Error, document: &[u8]) -> JsonFault {
     if let Some(detail) = not_finite(error, document) {
         let pointer = pointer_at(document, error);
-        return format!(
-            "{detail} at line {} column {}{pointer}",
-            error.line(),
-            error.column()
-        );
+        return JsonFault {
+            detail: detail.to_owned(),
+            place: format!(
+                " at line {} column {}{pointer}",
+                error.line(),
+                error.column()
+            ),
+        };
     }
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let text = text.strip_suffix(&place).unwrap_or(&text);
     // serde_json writes "invalid type: VALUE, expected TYPE".
-    match (error.is_data(), text.rsplit_once(", expected ")) {
+    let detail = match (error.is_data(), text.rsplit_once(", expected ")) {
         (true, Some((_, expected))) => format!(
-            "a value has the wrong type; expected {}{place}",
+            "a value has the wrong type; expected {}",
             plain_type(expected)
         ),
-        _ => format!("{}{place}", json_rule(error)),
-    }
+        _ => json_rule(error),
+    };
+    JsonFault { detail, place }
 }
 
 /// Like [`without_values`], but also without the place. Used for a part that was cut from a
-/// document: line numbers in the part differ from those in the document.
-pub(crate) fn without_place(error: &serde_json::Error, part: &[u8]) -> String {
-    let text = without_values(error, part);
-    match text.rfind(" at line ") {
-        Some(at) => text.get(..at).unwrap_or_default().to_owned(),
-        None => text,
+/// document.
+pub(crate) fn without_place(error: &serde_json::Error, part: &[u8]) -> JsonFault {
+    JsonFault {
+        place: String::new(),
+        ..without_values(error, part)
     }
 }
 

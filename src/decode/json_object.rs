@@ -9,7 +9,7 @@ use serde::de::{
 use serde_json::value::RawValue;
 
 use crate::{
-    decode::json_error::{without_place, without_values},
+    decode::json_error::{JsonFault, without_place, without_values},
     schema::fault::shorten,
 };
 
@@ -19,10 +19,14 @@ pub(super) const FEW_NAMES: usize = 16;
 /// Why a JSON object of a request is refused. The messages contain no values of the request.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonObjectError {
-    #[error("the body is not a request: {detail}")]
-    Body { detail: String },
-    #[error("the member \"{name}\": {detail}")]
-    Member { name: String, detail: String },
+    #[error("the body is not a request")]
+    Body(#[source] JsonFault),
+    #[error("the member \"{name}\"")]
+    Member {
+        name: String,
+        #[source]
+        fault: JsonFault,
+    },
 }
 
 /// The members of an object in their order. A duplicate name is an error.
@@ -106,10 +110,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 
 /// The members of the object that is the body of a request, with the original text of their values.
 pub(crate) fn members(text: &Bytes) -> Result<Vec<(String, Bytes)>, JsonObjectError> {
-    let members: ObjectMembers<'_> =
-        serde_json::from_slice(text).map_err(|error| JsonObjectError::Body {
-            detail: without_values(&error, text),
-        })?;
+    let members: ObjectMembers<'_> = serde_json::from_slice(text)
+        .map_err(|error| JsonObjectError::Body(without_values(&error, text)))?;
     Ok(members.into_slices(text))
 }
 
@@ -121,7 +123,7 @@ pub(crate) fn members_of(
     let members: ObjectMembers<'_> =
         serde_json::from_slice(text).map_err(|error| JsonObjectError::Member {
             name: name.to_owned(),
-            detail: without_place(&error, text),
+            fault: without_place(&error, text),
         })?;
     Ok(members.into_slices(text))
 }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::{
     decode::{
         elements::{Elements, WireTensor},
-        json_error::without_place,
+        json_error::{JsonFault, without_place},
         json_object::{FEW_NAMES, JsonObjectError, ObjectMembers, members},
         row_origin::RowOrigin,
     },
@@ -43,8 +43,8 @@ pub enum JsonRowsError {
     IdNotString,
     #[error("unknown member \"{name}\" of the request; expected one of: instances, id")]
     UnknownMember { name: String },
-    #[error("the rows must be an array: {detail}")]
-    NotAnArray { detail: String },
+    #[error("the rows must be an array")]
+    NotAnArray(#[source] JsonFault),
     #[error("there is no row; send at least one")]
     NoRows,
     #[error(
@@ -53,8 +53,12 @@ pub enum JsonRowsError {
         names.join(", ")
     )]
     NoNames { names: Vec<String> },
-    #[error("{row}: {detail}")]
-    NotAnObject { row: String, detail: String },
+    #[error("{row}")]
+    NotAnObject {
+        row: String,
+        #[source]
+        fault: JsonFault,
+    },
     #[error("{row} has {given} members, but {first_row} has {expected}")]
     MemberCount {
         row: String,
@@ -111,10 +115,8 @@ pub fn read_envelope(body: Bytes) -> Result<(JsonRows, Option<String>), JsonRows
 
 /// Converts rows to the input tensors of a graph.
 pub fn to_tensors(rows: JsonRows, graph: &Signature) -> Result<Vec<WireTensor>, JsonRowsError> {
-    let list: Vec<&RawValue> =
-        serde_json::from_slice(&rows.text).map_err(|error| JsonRowsError::NotAnArray {
-            detail: without_place(&error, &rows.text),
-        })?;
+    let list: Vec<&RawValue> = serde_json::from_slice(&rows.text)
+        .map_err(|error| JsonRowsError::NotAnArray(without_place(&error, &rows.text)))?;
     let first = list.first().ok_or(JsonRowsError::NoRows)?;
     let only = only_input(graph);
     // `{"b64": "..."}` is the value of the only input, not an object of inputs.
@@ -259,7 +261,7 @@ fn read_objects<'a>(
         let members: ObjectMembers<'_> =
             serde_json::from_str(row.get()).map_err(|error| JsonRowsError::NotAnObject {
                 row: origin.row(index),
-                detail: without_place(&error, row.get().as_bytes()),
+                fault: without_place(&error, row.get().as_bytes()),
             })?;
         rows.push(members.0);
     }
@@ -376,6 +378,7 @@ mod tests {
             json_rows::{JsonRows, JsonRowsError, read_envelope, to_tensors},
             row_origin::RowOrigin,
         },
+        error::text_with_sources,
         tensor::{
             DataType, Dim, Shape,
             signature::{Signature, TensorSpec},
@@ -468,7 +471,7 @@ mod tests {
             (r#"[{"a":1},3]"#, &["a", "b"], "row 1"),
         ];
         for (text, inputs, expected) in cases {
-            let error = convert(text, None, false, inputs).unwrap_err().to_string();
+            let error = text_with_sources(&convert(text, None, false, inputs).unwrap_err());
             assert!(error.contains(expected), "{text}: {error}");
         }
         for (text, names, expected) in [
@@ -509,12 +512,8 @@ mod tests {
         assert_eq!(joined, [one("x", &format!("[{ones},{ones}]"))]);
         let mut twice = names.clone();
         twice.push("n3".to_owned());
-        assert!(
-            convert(&format!("[{}]", object(&twice)), None, true, &["x"])
-                .unwrap_err()
-                .to_string()
-                .contains("twice")
-        );
+        let error = convert(&format!("[{}]", object(&twice)), None, true, &["x"]).unwrap_err();
+        assert!(text_with_sources(&error).contains("twice"), "{error}");
     }
 
     #[test]

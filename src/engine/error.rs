@@ -17,7 +17,7 @@ pub enum EngineError {
     Load {
         file: String,
         #[source]
-        failure: LoadFailure,
+        failure: Box<LoadFailure>,
     },
     /// The graph rejected its inputs, or failed on them. Boxed, because every run returns an
     /// `EngineError`.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    engine::{Engine, pool::Pool, supervisor::Slot, worker::Worker},
+    engine::{Engine, EngineError, pool::Pool, supervisor::Slot, worker::Worker},
     error::text_with_sources,
 };
 
@@ -76,16 +76,26 @@ fn abandon_worker(pool: &Arc<Pool>) {
     }
 }
 
+/// Why a replacement worker could not start.
+#[derive(Debug, thiserror::Error)]
+enum ReplacementError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("starting its thread")]
+    Thread(#[from] std::io::Error),
+}
+
 fn start_replacement(pool: &Arc<Pool>) {
     let started = pool
         .factory
         .make()
-        .map_err(|error| text_with_sources(&error))
-        .and_then(|engine| spawn(pool, engine).map_err(|error| text_with_sources(&error)));
+        .map_err(ReplacementError::from)
+        .and_then(|engine| Ok(spawn(pool, engine)?));
     pool.lock().starting -= 1;
     match started {
         Ok(()) => tracing::warn!(model = %pool.name, "a replacement engine worker started"),
         Err(error) => {
+            let error = text_with_sources(&error);
             tracing::error!(model = %pool.name, error, "no replacement engine worker");
             pool.fail_jobs_if_dead();
         }

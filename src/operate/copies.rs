@@ -11,23 +11,15 @@ use crate::{
     error::text_with_sources,
     id::ModelName,
     journal::entry::VersionRef,
-    operate::{Operator, lock, model::ModelControl},
+    operate::{
+        Operator, lock,
+        model::{Copies, ModelControl},
+    },
     registry::servable::Servable,
 };
 
 /// The pause after a copy failed. A full disk does not become free within a tick.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
-
-/// The copies that were made last, or were found to be intact.
-#[derive(Clone)]
-pub(super) struct Copies {
-    /// The versions that need a copy, or may keep one: the stable version, the previous version,
-    /// and candidates.
-    versions: Vec<VersionRef>,
-    at: Instant,
-    /// Whether the copies of other versions were removed.
-    tidied: bool,
-}
 
 /// The versions of one model that need a copy or may keep one.
 struct Wanted {

@@ -85,15 +85,9 @@ impl Operator {
     fn superseded(&self, model: &mut ModelControl) -> OperateError {
         self.adopt_repair(model);
         self.follow(model);
-        let last = model.state.last.as_ref().map(|last| {
-            format!(
-                "{} by {} (entry {})",
-                last.action.name(),
-                last.actor,
-                last.seq
-            )
-        });
-        OperateError::Superseded { last }
+        OperateError::Superseded {
+            last: model.state.last.clone().map(Box::new),
+        }
     }
 
     fn hold_and_report(

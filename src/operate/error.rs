@@ -1,17 +1,22 @@
 //! `OperateError`: the reason why an order was not carried out, with the text for operators.
 
+use std::fmt;
+
 use crate::{
+    actor::Actor,
     document::DocumentError,
     error::ErrorCode,
     id::ModelName,
     journal::{JournalError, store::StoreError},
+    load_state::LoadState,
     operate::{
-        rehearsal::RehearsalError,
+        rehearsal_error::RehearsalError,
         trouble::{RefusedByTrouble, Trouble},
     },
+    registry::VersionFault,
     rollout::{
         plan::{PlanError, RolloutPlan},
-        state::Contradiction,
+        state::{Contradiction, DecisionRecord},
     },
     suggestion::Suggestion,
 };
@@ -46,9 +51,9 @@ pub(crate) enum OperateError {
     RolloutInProgress { candidates: String, starter: String },
     #[error(
         "another decision came first{}; nothing was changed, look at the status and decide again",
-        last.as_ref().map(|last| format!(": {last}")).unwrap_or_default()
+        last.as_ref().map(|last| format!(": {} by {} (entry {})", last.action.name(), last.actor, last.seq)).unwrap_or_default()
     )]
-    Superseded { last: Option<String> },
+    Superseded { last: Option<Box<DecisionRecord>> },
 
     /// A problem with the journal prevents this decision.
     #[error(transparent)]
@@ -78,17 +83,20 @@ pub(crate) enum OperateError {
     FilesMissing { model: String, version: String },
     #[error("there is no version {version} of {model}")]
     UnknownVersion { model: String, version: String },
-    #[error("{model} {version} was refused: {reason}")]
+    #[error("{model} {version} was refused")]
     VersionRefused {
         model: String,
         version: String,
-        reason: String,
+        #[source]
+        fault: Box<VersionFault>,
     },
-    #[error("{model} {version} is still {state}")]
+    #[error("{model} {version} is still {}", state.name())]
     LoadTimeout {
         model: String,
         version: String,
-        state: String,
+        state: LoadState,
+        #[source]
+        fault: Option<Box<VersionFault>>,
     },
     #[error("{0} is not loaded")]
     NotLoaded(String),
@@ -149,10 +157,10 @@ pub(crate) enum OperateError {
     AlreadyStable(String),
     /// A decision with the same effect was made earlier.
     #[error("{0}")]
-    AlreadyDecided(String),
+    AlreadyDecided(Box<EarlierDecision>),
     #[error("{}there is no previous stable version{}", already.as_ref().map(|already| format!("{already}; ")).unwrap_or_default(), if suggestion.is_none() { no_other_version(withdrawn) } else { String::new() })]
     NoPrevious {
-        already: Option<String>,
+        already: Option<Box<EarlierDecision>>,
         /// The other loaded versions, which a rollback or an abort took out of use.
         withdrawn: Vec<String>,
         suggestion: Option<Suggestion>,
@@ -226,5 +234,41 @@ impl OperateError {
             | OperateError::NoPrevious { suggestion, .. } => suggestion.clone(),
             _ => None,
         }
+    }
+}
+
+/// The rollback or abort since which the current version answers.
+#[derive(Debug)]
+pub(crate) struct EarlierDecision {
+    pub stable: String,
+    pub ended: EndedUse,
+    /// The time since the decision, like `5 min`.
+    pub ago: String,
+    pub actor: Actor,
+    /// The number of the decision's entry.
+    pub seq: u64,
+}
+
+/// What a decision took out of use.
+#[derive(Debug)]
+pub(crate) enum EndedUse {
+    /// The version that was stable before.
+    RolledBack(String),
+    /// The candidate of the rollout.
+    Aborted(String),
+}
+
+impl fmt::Display for EarlierDecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is already stable: ", self.stable)?;
+        match &self.ended {
+            EndedUse::RolledBack(version) => write!(f, "{version} was rolled back")?,
+            EndedUse::Aborted(version) => write!(f, "the rollout of {version} was aborted")?,
+        }
+        write!(
+            f,
+            " {} ago by {} (entry {})",
+            self.ago, self.actor, self.seq
+        )
     }
 }

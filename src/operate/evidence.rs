@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use crate::{
     id::ModelName,
     metrics::runs::RunsView,
-    operate::{Operator, model::ModelControl, running_step::RunningStep},
+    operate::{
+        Operator,
+        model::{ModelControl, RunningStep},
+    },
     rollout::{
         evidence::{ArmTotals, RunTotals},
         plan::Guards,

@@ -10,7 +10,7 @@ use crate::{
     id::{ModelName, Version},
     journal::entry::VersionRef,
     operate::{OperateError, Operator, lock},
-    registry::{VersionState, VersionStatus, servable::Servable, traffic},
+    registry::{VersionFault, VersionState, VersionStatus, servable::Servable, traffic},
 };
 
 /// How long an order waits until a version is loaded. A client waits longer than this for its
@@ -147,25 +147,20 @@ fn check_loading(
     deadline: Instant,
 ) -> Result<(), OperateError> {
     let (model, version) = (name.to_string(), version.to_owned());
-    let reason = status.state.reason();
-    if matches!(status.state, VersionState::Refused(_)) {
-        let reason = reason.unwrap_or_default();
+    if let VersionState::Refused(error) = &status.state {
         return Err(OperateError::VersionRefused {
             model,
             version,
-            reason,
+            fault: Box::new(VersionFault::Refused(error.clone())),
         });
     }
     if Instant::now() < deadline {
         return Ok(());
     }
-    let state = match reason {
-        Some(reason) => format!("{}: {reason}", status.state.name()),
-        None => status.state.name().to_owned(),
-    };
     Err(OperateError::LoadTimeout {
         model,
         version,
-        state,
+        state: status.state.load_state(),
+        fault: status.state.fault().map(Box::new),
     })
 }

@@ -3,6 +3,7 @@
 //! configuration all decide through this folder.
 
 mod adoption;
+mod arm_runs;
 mod compatibility;
 mod control;
 mod copies;
@@ -19,6 +20,7 @@ mod newest;
 mod pending;
 mod promote;
 mod rehearsal;
+mod rehearsal_error;
 mod repair;
 mod rollback;
 mod running_step;

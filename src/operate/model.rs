@@ -1,22 +1,25 @@
 //! `ModelControl`: the decisions about one model, as this process knows them.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use crate::{
     id::{ModelName, Version},
     journal::{
         chain::ChainHead,
-        entry::{Entry, VersionRef},
+        entry::{Action, Entry, VersionRef},
     },
     operate::{
-        copies::Copies,
+        arm_runs::ArmRuns,
         error::OperateError,
-        pending::Pending,
-        rehearsal::RollbackRehearsal,
-        running_step::RunningStep,
         trouble::{RefusedByTrouble, Trouble},
     },
-    rollout::state::{ModelState, RolloutState},
+    registry::traffic::ActiveStep,
+    rollout::{
+        evidence::Evidence,
+        judge::Judgement,
+        state::{ModelState, RolloutState},
+        tally::EvidenceShare,
+    },
 };
 
 pub(super) struct ModelControl {
@@ -108,4 +111,82 @@ impl ModelControl {
             suggestion: trouble.suggestion(self.known),
         })
     }
+}
+
+/// An urgent decision that applies in this process and could not be written yet.
+pub(super) struct Pending {
+    /// The entry to write. Its number and hashes are filled in when it is written.
+    pub entry: Entry,
+    /// The id of the rollout that the decision ends. `None` if it ends no rollout.
+    pub rollout: Option<String>,
+}
+
+impl Pending {
+    /// Whether the decision still changes anything after the decisions of other replicas.
+    pub(super) fn is_due(&self, state: &ModelState) -> bool {
+        let same_rollout =
+            state.rollout.as_ref().map(|rollout| &rollout.id) == self.rollout.as_ref();
+        match self.entry.action {
+            Action::Adopt => state.stable.is_none(),
+            Action::Abort => same_rollout,
+            // The order came before the journal could be read.
+            _ if self.entry.from.is_none() => {
+                state.stable != self.entry.to || state.rollout.is_some()
+            }
+            // The decision is still due in two cases: its rollout is still running, or the version
+            // that it rolls back from is still stable. That version may be a candidate that was
+            // promoted since.
+            _ => {
+                state.rollout.is_some() && same_rollout
+                    || state.stable == self.entry.from && state.stable != self.entry.to
+            }
+        }
+    }
+}
+
+/// The result of the last rehearsal.
+#[derive(Default)]
+pub(super) struct RollbackRehearsal {
+    pub ready: bool,
+    /// The reason why a rollback would not work. Empty if it would work, or was not rehearsed yet.
+    pub reason: String,
+    /// The version that was rehearsed last, and the time. `None` before the first rehearsal.
+    pub tried: Option<(VersionRef, Instant)>,
+}
+
+impl RollbackRehearsal {
+    /// Whether the rehearsal was about that version.
+    pub(super) fn is_of(&self, previous: Option<&VersionRef>) -> bool {
+        self.tried.as_ref().map(|(version, _)| version) == previous
+    }
+}
+
+/// The copies that were made last, or were found to be intact.
+#[derive(Clone)]
+pub(super) struct Copies {
+    /// The versions that need a copy, or may keep one: the stable version, the previous version,
+    /// and candidates.
+    pub versions: Vec<VersionRef>,
+    pub at: Instant,
+    /// Whether the copies of other versions were removed.
+    pub tidied: bool,
+}
+
+/// The evidence for the current step of a rollout, from this process and from the other processes.
+pub(super) struct RunningStep {
+    pub step: Arc<ActiveStep>,
+    /// The stable version, then the candidates.
+    pub versions: Vec<String>,
+    pub runs: BTreeMap<String, ArmRuns>,
+    /// The evidence of other processes, by the name of their object.
+    pub others: BTreeMap<String, EvidenceShare>,
+    /// The evidence of this process that was last written.
+    pub written: EvidenceShare,
+    pub exchanged: Option<Instant>,
+    /// The sum of the evidence of all processes.
+    pub evidence: Evidence,
+    pub judgement: Option<Judgement>,
+    /// The number of engine runs of each arm that this process lost, by the window in which the
+    /// loss was noticed.
+    pub lost: BTreeMap<String, BTreeMap<u32, u64>>,
 }

@@ -12,7 +12,9 @@ use crate::{
     id::ModelName,
     journal::entry::Entry,
     operate::{
-        OperateError, Operator, lock, model::ModelControl, pending::Pending, trouble::Trouble,
+        OperateError, Operator, lock,
+        model::{ModelControl, Pending},
+        trouble::Trouble,
     },
     rollout::state::PhaseState,
     suggestion::Suggestion,
@@ -112,7 +114,7 @@ impl Operator {
                 let stable = model.stable.as_ref();
                 (stable.map(|stable| stable.id().version.to_string()), None)
             }
-            Some(outage) => (None, Some((outage.reason, outage.suggestion))),
+            Some(outage) => (None, Some((outage.cause.to_string(), outage.suggestion))),
         }
     }
 

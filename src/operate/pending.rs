@@ -3,43 +3,12 @@
 
 use crate::{
     id::ModelName,
-    journal::{
-        JournalError,
-        entry::{Action, Entry},
+    journal::{JournalError, entry::Entry},
+    operate::{
+        OperateError, Operator,
+        model::{ModelControl, Pending},
     },
-    operate::{OperateError, Operator, model::ModelControl},
-    rollout::state::ModelState,
 };
-
-pub(super) struct Pending {
-    /// The entry to write. Its number and hashes are filled in when it is written.
-    pub(super) entry: Entry,
-    /// The id of the rollout that the decision ends. `None` if it ends no rollout.
-    rollout: Option<String>,
-}
-
-impl Pending {
-    /// Whether the decision still changes anything after the decisions of other replicas.
-    pub(super) fn is_due(&self, state: &ModelState) -> bool {
-        let same_rollout =
-            state.rollout.as_ref().map(|rollout| &rollout.id) == self.rollout.as_ref();
-        match self.entry.action {
-            Action::Adopt => state.stable.is_none(),
-            Action::Abort => same_rollout,
-            // The order came before the journal could be read.
-            _ if self.entry.from.is_none() => {
-                state.stable != self.entry.to || state.rollout.is_some()
-            }
-            // The decision is still due in two cases: its rollout is still running, or the version
-            // that it rolls back from is still stable. That version may be a candidate that was
-            // promoted since.
-            _ => {
-                state.rollout.is_some() && same_rollout
-                    || state.stable == self.entry.from && state.stable != self.entry.to
-            }
-        }
-    }
-}
 
 impl Operator {
     /// Lets an urgent decision take effect in this process. It is written later.
@@ -131,7 +100,7 @@ mod tests {
             DecisionDraft,
             entry::{Action, VersionRef},
         },
-        operate::{decide, pending::Pending},
+        operate::{decide, model::Pending},
         rollout::state::ModelState,
     };
 

@@ -11,7 +11,10 @@ use crate::{
         entry::{Action, VersionRef},
     },
     operate::{
-        OperateError, Operator, compatibility::CallerCompatibility, model::ModelControl,
+        OperateError, Operator,
+        compatibility::CallerCompatibility,
+        error::{EarlierDecision, EndedUse},
+        model::ModelControl,
         start::check_digest,
     },
     package::serving::Risk,
@@ -222,18 +225,21 @@ impl Operator {
 
 /// Describes the rollback or abort since which the current version answers. This is the answer to
 /// an operator who gives the same order again.
-fn earlier_decision(model: &ModelControl) -> Option<String> {
+fn earlier_decision(model: &ModelControl) -> Option<Box<EarlierDecision>> {
     let (stable, last) = (model.state.stable.as_ref()?, model.state.last.as_ref()?);
     let at_ms = clock::ms_of_rfc3339(&last.at);
     let elapsed_ms = at_ms.map_or(0, |at_ms| clock::now_ms().saturating_sub(at_ms));
     let ago = duration((elapsed_ms / 1000) as f64);
-    let event = match last.action {
-        Action::Rollback => format!("{} was rolled back", last.from.as_ref()?.version),
-        Action::Abort => format!("the rollout of {} was aborted", last.to.as_ref()?.version),
+    let ended = match last.action {
+        Action::Rollback => EndedUse::RolledBack(last.from.as_ref()?.version.clone()),
+        Action::Abort => EndedUse::Aborted(last.to.as_ref()?.version.clone()),
         _ => return None,
     };
-    Some(format!(
-        "{} is already stable: {event} {ago} ago by {} (entry {})",
-        stable.version, last.actor, last.seq
-    ))
+    Some(Box::new(EarlierDecision {
+        stable: stable.version.clone(),
+        ended,
+        ago,
+        actor: last.actor.clone(),
+        seq: last.seq,
+    }))
 }

@@ -1,5 +1,4 @@
-//! `RunningStep`: the evidence for the current step of a rollout, from this process and from the
-//! other processes.
+//! Begins and ends the counting of evidence for a step of a rollout.
 
 use std::{
     collections::BTreeMap,
@@ -10,79 +9,18 @@ use std::{
 use crate::{
     clock,
     id::ModelName,
-    metrics::runs::{Runs, RunsView},
-    operate::{Operator, model::ModelControl},
-    registry::{servable::Servable, traffic::ActiveStep},
+    operate::{
+        Operator,
+        arm_runs::ArmRuns,
+        model::{ModelControl, RunningStep},
+    },
+    registry::traffic::ActiveStep,
     rollout::{
-        evidence::{Evidence, WARM_RUNS},
-        judge::Judgement,
+        evidence::Evidence,
         state::RolloutState,
         tally::{EvidenceShare, Tally, TallyRules},
     },
 };
-
-pub(super) struct RunningStep {
-    pub step: Arc<ActiveStep>,
-    /// The stable version, then the candidates.
-    pub versions: Vec<String>,
-    pub runs: BTreeMap<String, ArmRuns>,
-    /// The evidence of other processes, by the name of their object.
-    pub others: BTreeMap<String, EvidenceShare>,
-    /// The evidence of this process that was last written.
-    pub written: EvidenceShare,
-    pub exchanged: Option<Instant>,
-    /// The sum of the evidence of all processes.
-    pub evidence: Evidence,
-    pub judgement: Option<Judgement>,
-    /// The number of engine runs of each arm that this process lost, by the window in which the
-    /// loss was noticed.
-    pub lost: BTreeMap<String, BTreeMap<u32, u64>>,
-}
-
-/// The engine runs of one arm since the step began, in this process.
-#[derive(Default)]
-pub(super) struct ArmRuns {
-    counters: Option<Arc<Runs>>,
-    base: RunsView,
-    /// Runs from counters that no longer exist because the version was loaded again.
-    carried: RunsView,
-    pub threads: usize,
-}
-
-impl ArmRuns {
-    pub(super) fn read(&mut self, servable: Option<&Arc<Servable>>) -> RunsView {
-        if let Some(servable) = servable {
-            self.follow(servable);
-        }
-        let mut view = self.carried.clone();
-        if let Some(counters) = &self.counters {
-            view.add(&counters.view().since(&self.base));
-        }
-        view
-    }
-
-    fn follow(&mut self, servable: &Servable) {
-        let counters = &servable.metrics.engine.runs;
-        let same = self
-            .counters
-            .as_ref()
-            .is_some_and(|known| Arc::ptr_eq(known, counters));
-        if !same {
-            if let Some(gone) = self.counters.replace(Arc::clone(counters)) {
-                self.carried.add(&gone.view().since(&self.base));
-            }
-            // Counters that exist when the step begins also contain the runs before it.
-            self.base = counters.view();
-        }
-        let now = counters.view();
-        if now.total() < WARM_RUNS {
-            // The first runs after a load are slow, because caches are empty and memory is
-            // allocated. Only their failures count.
-            self.base = now.with_failures_of(&self.base);
-        }
-        self.threads = servable.intra_op_threads;
-    }
-}
 
 impl Operator {
     /// Starts counting a step. Reads the evidence that other processes, or this process before a

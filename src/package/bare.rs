@@ -17,7 +17,7 @@ use crate::{
     },
     tensor::{
         Dim,
-        signature::{Signature, TensorSpec},
+        signature::{BatchAxisError, Signature, TensorSpec},
     },
 };
 
@@ -90,6 +90,15 @@ pub(crate) enum BatchingForbidden {
     ByServer,
     #[error("config.pbtxt says max_batch_size: {0}")]
     ByConfig(usize),
+}
+
+/// Why the rows of a bare graph never share a run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoBatches {
+    #[error(transparent)]
+    Axis(#[from] BatchAxisError),
+    #[error(transparent)]
+    Forbidden(#[from] BatchingForbidden),
 }
 
 /// The identity in a path that ends in `NAME/VERSION`.

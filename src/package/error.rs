@@ -52,6 +52,18 @@ impl PackageError {
         PackageError::caused_by(check, file, "", error.problem).at(&field)
     }
 
+    /// The same error with a source, if there is one.
+    #[must_use]
+    pub(crate) fn with_source(
+        mut self,
+        source: Option<impl Error + Send + Sync + 'static>,
+    ) -> PackageError {
+        if let Some(source) = source {
+            self.source = Some(Arc::new(source));
+        }
+        self
+    }
+
     #[must_use]
     pub(crate) fn at(mut self, field: &str) -> PackageError {
         self.field = field.to_owned();

@@ -26,7 +26,7 @@ pub use parts::Parts;
 pub use profile::Profile;
 pub use transform::{Transform, locate};
 
-pub(crate) use crate::transform::postprocess::PostprocessFault;
+pub(crate) use crate::transform::{postprocess::PostprocessFault, row_fault::RowFault};
 
 use crate::{id::ModelId, package::manifest::Manifest};
 

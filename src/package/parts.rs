@@ -83,6 +83,7 @@ fn compile_schema(document: &Value, side: &str) -> Result<Schema, PackageError> 
     })?;
     Schema::compile(document).map_err(|error| {
         PackageError::new("schema", SCHEMA_FILE, error.detail)
+            .with_source(error.source)
             .at(&format!("/{side}{}", error.pointer))
     })
 }

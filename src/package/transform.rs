@@ -55,12 +55,14 @@ impl Parts {
         let preprocess =
             Preprocess::compile(section("inputs"), &fields, signature).map_err(|error| {
                 PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail)
+                    .with_source(error.source)
                     .at(&format!("/inputs{}", error.pointer))
             })?;
         let nullable = |field: &str| self.output.allows_null(field);
         let postprocess =
             Postprocess::compile(section("outputs"), signature, nullable).map_err(|error| {
                 PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail)
+                    .with_source(error.source)
                     .at(&format!("/outputs{}", error.pointer))
             })?;
         // A row of dynamic width can be one value or a list. The output schema decides.
@@ -93,7 +95,7 @@ impl Parts {
         };
         let outputs = postprocess
             .constant(answer, signature)
-            .map_err(|error| wrong(error.pointer, error.detail))?;
+            .map_err(|error| wrong(error.pointer, error.detail).with_source(error.source))?;
         // The fallback is encoded and decoded like an answer, so that it breaks no caller who
         // validates answers.
         let text = outputs.to_value(0).to_string();

@@ -13,6 +13,7 @@ use crate::{
     },
     predict::{
         PredictError,
+        error::MalformedInput,
         graph_tensors::{from_rows, from_tensors},
         input::Input,
         prepared::{Decoded, DecodedContext, DecodedFields, Prepared},
@@ -87,9 +88,9 @@ pub(super) fn decode(
                 !(explicit && names_the_graph(&tensors, packaged, &servable.graph))
             });
             let offered = packaged.map_or(&servable.graph, |packaged| &packaged.fields);
-            check_counts(&tensors, wanted, offered)?;
-            check_wanted(wanted, offered)?;
-            let tensors = name_tensors(tensors, offered)?;
+            check_counts(&tensors, wanted, offered).map_err(malformed)?;
+            check_wanted(wanted, offered).map_err(malformed)?;
+            let tensors = name_tensors(tensors, offered).map_err(malformed)?;
             match packaged {
                 Some(packaged) => {
                     let columns = fields::decode(&packaged.package.parts.input, &tensors, limits)?;
@@ -150,7 +151,7 @@ fn rows_to_tensors(
     from_rows(servable, &tensors, &origin, start)
 }
 
-fn malformed(error: impl std::error::Error + Send + Sync + 'static) -> PredictError {
+fn malformed(error: impl Into<MalformedInput>) -> PredictError {
     PredictError::Malformed(error.into())
 }
 

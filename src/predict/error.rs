@@ -1,12 +1,14 @@
 //! `PredictError`: the reason why a request got no prediction.
 
 use crate::{
+    decode::{MalformedRequest, csv_table::TableError, json_rows::JsonRowsError},
     engine::{
         EngineError,
         error::{Breakage, FailedRun, LoadFailure, RunCause},
         runtime_message::RejectedInput,
     },
     error::{ErrorCode, text_with_sources},
+    predict::tensor_names::NameError,
     registry::route::RouteError,
     schema::fault::Fault,
     transform::postprocess::PostprocessFault,
@@ -19,8 +21,8 @@ pub(crate) enum PredictError {
     #[error(transparent)]
     Route(RouteError),
     /// The request is not well formed, or its tensors are not those of the model.
-    #[error(transparent)]
-    Malformed(Box<dyn std::error::Error + Send + Sync>),
+    #[error("{}", text_with_sources(.0))]
+    Malformed(MalformedInput),
     /// The request violates the schema. `more`: the number of violations that are not listed.
     #[error("{}", violations(faults, *more))]
     Invalid { faults: Vec<Fault>, more: usize },
@@ -65,6 +67,23 @@ pub(crate) enum PredictError {
     Lost(Box<PredictError>),
 }
 
+/// Why a request is not well formed. The texts contain no value of the caller.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MalformedInput {
+    #[error(transparent)]
+    Instances(#[from] MalformedRequest),
+    #[error(transparent)]
+    Rows(#[from] JsonRowsError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Names(#[from] NameError),
+    /// The answer is not available in the form that the request asks for. The protocol writes the
+    /// text.
+    #[error("{detail}")]
+    AnswerForm { detail: String },
+}
+
 /// Why a model failed. The text contains no value of the caller.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InferenceFailure {
@@ -105,7 +124,7 @@ impl From<EngineError> for PredictError {
                 }
             }
             EngineError::Load { failure, .. } => {
-                PredictError::Inference(InferenceFailure::Load(failure))
+                PredictError::Inference(InferenceFailure::Load(*failure))
             }
             EngineError::QueueFull => PredictError::QueueFull,
             EngineError::MemoryLimit { limit } => PredictError::MemoryLimit { limit },
@@ -122,7 +141,7 @@ impl From<EngineError> for PredictError {
 impl PredictError {
     pub(crate) fn code(&self) -> ErrorCode {
         match self {
-            PredictError::Route(RouteError::NotReady { .. }) | PredictError::Closed => {
+            PredictError::Route(RouteError::NotReady(_)) | PredictError::Closed => {
                 ErrorCode::NotReady
             }
             PredictError::Route(_) => ErrorCode::NotFound,
@@ -163,7 +182,7 @@ impl PredictError {
                 format!("{node}: {loggable}")
             }
             PredictError::Cancelled => self.to_string(),
-            PredictError::Route(RouteError::NotReady { reason }) => reason.clone(),
+            PredictError::Route(RouteError::NotReady(reason)) => reason.to_string(),
             PredictError::Invalid { faults, more } => violated(faults, *more),
             PredictError::MemoryLimit { .. } => {
                 "more memory than runtime.memory_limit_bytes allows".to_owned()

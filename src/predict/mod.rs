@@ -30,7 +30,7 @@ use std::{
 };
 
 pub(crate) use crate::engine::queue::Priority;
-pub(crate) use error::PredictError;
+pub(crate) use error::{MalformedInput, PredictError};
 pub(crate) use input::Input;
 pub(crate) use predict_request::{AnsweringVersion, PredictRequest, RequestOrigin};
 pub(crate) use prediction::{Failure, Fallback, ModelOutput, Prediction, Timing};

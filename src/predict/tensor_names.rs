@@ -2,11 +2,10 @@
 
 use crate::{
     decode::elements::{Elements, WireTensor},
-    predict::PredictError,
     registry::servable::Packaged,
     schema::fault::shorten,
     tensor::{
-        DataType, Dim,
+        DataType, Dim, Shape,
         signature::{Signature, TensorSpec},
     },
 };
@@ -40,8 +39,29 @@ pub(super) fn names_the_graph(
             .any(|tensor| has(&packaged.fields.inputs, &tensor.name))
 }
 
-fn malformed(detail: String) -> PredictError {
-    PredictError::Malformed(detail.into())
+/// Why the names in a request are refused. The names are shortened.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NameError {
+    /// `side` is `inputs` or `outputs`.
+    #[error("the request has {given} {side}; the model has {takes}")]
+    TooMany {
+        given: usize,
+        side: &'static str,
+        takes: usize,
+    },
+    #[error("output `{name}` is requested twice")]
+    RequestedTwice { name: String },
+    #[error("there is no output `{name}`; the outputs of the model are {known}")]
+    UnknownOutput { name: String, known: String },
+    #[error("the model has {inputs} inputs; name them: {known}")]
+    Unnamed { inputs: usize, known: String },
+    #[error("{bytes} bytes are not one row of input `{name}`, {datatype} {shape}")]
+    NotOneRow {
+        bytes: usize,
+        name: String,
+        datatype: &'static str,
+        shape: Shape,
+    },
 }
 
 /// Refuses a request that contains far more names than the model has.
@@ -49,69 +69,63 @@ pub(super) fn check_counts(
     tensors: &[WireTensor],
     wanted: &[String],
     offered: &Signature,
-) -> Result<(), PredictError> {
+) -> Result<(), NameError> {
     for (given, takes, side) in [
         (tensors.len(), offered.inputs.len(), "inputs"),
         (wanted.len(), offered.outputs.len(), "outputs"),
     ] {
         if given > takes + MAX_UNKNOWN {
-            return Err(malformed(format!(
-                "the request has {given} {side}; the model has {takes}"
-            )));
+            return Err(NameError::TooMany { given, side, takes });
         }
     }
     Ok(())
 }
 
 /// Checks that the caller names only outputs of the model, and each at most once.
-pub(super) fn check_wanted(wanted: &[String], offered: &Signature) -> Result<(), PredictError> {
+pub(super) fn check_wanted(wanted: &[String], offered: &Signature) -> Result<(), NameError> {
     let twice = wanted
         .iter()
         .enumerate()
         .find(|(at, name)| wanted.iter().take(*at).any(|other| other == *name));
     if let Some((_, name)) = twice {
         let name = shorten(name);
-        return Err(malformed(format!("output `{name}` is requested twice")));
+        return Err(NameError::RequestedTwice { name });
     }
     let Some(unknown) = wanted.iter().find(|name| offered.output(name).is_none()) else {
         return Ok(());
     };
     let known: Vec<&str> = offered.outputs.iter().map(|spec| &*spec.name).collect();
-    let unknown = shorten(unknown);
-    Err(malformed(format!(
-        "there is no output `{unknown}`; the outputs of the model are {}",
-        list(&known)
-    )))
+    Err(NameError::UnknownOutput {
+        name: shorten(unknown),
+        known: list(&known),
+    })
 }
 
 /// Gives a tensor without a name the name of the only input, and a shape if the request has none.
 pub(super) fn name_tensors(
     mut tensors: Vec<WireTensor>,
     offered: &Signature,
-) -> Result<Vec<WireTensor>, PredictError> {
+) -> Result<Vec<WireTensor>, NameError> {
     let Some(tensor) = tensors.iter_mut().find(|tensor| tensor.name.is_empty()) else {
         return Ok(tensors);
     };
     let [spec] = offered.inputs.as_slice() else {
         let known: Vec<&str> = offered.inputs.iter().map(|spec| &*spec.name).collect();
-        return Err(malformed(format!(
-            "the model has {} inputs; name them: {}",
-            known.len(),
-            list(&known)
-        )));
+        return Err(NameError::Unnamed {
+            inputs: known.len(),
+            known: list(&known),
+        });
     };
     tensor.name = spec.name.to_string();
     match &tensor.elements {
         Elements::Raw(bytes) if tensor.shape.is_none() => {
             let text = spec.datatype == DataType::Bytes;
             let elements = spec.datatype.size().map_or(1, |size| bytes.len() / size);
-            let shape = shape_of_one_row(spec, elements).ok_or_else(|| {
-                let offered = format!("{} {}", spec.datatype.protocol_name(), spec.shape);
-                malformed(format!(
-                    "{} bytes are not one row of input `{}`, {offered}",
-                    bytes.len(),
-                    spec.name
-                ))
+            let shape = shape_of_one_row(spec, elements).ok_or_else(|| NameError::NotOneRow {
+                bytes: bytes.len(),
+                name: spec.name.to_string(),
+                datatype: spec.datatype.protocol_name(),
+                shape: spec.shape.clone(),
             })?;
             tensor.datatype = Some(spec.datatype);
             tensor.shape = Some(shape);

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     id::ModelName,
-    registry::{loader::LoadFailure, servable::LoadedVersion},
+    registry::{OutageCause, loader::LoadFailure, servable::LoadedVersion},
 };
 
 /// Maximum time that a caller waits for a scan of the models directory.
@@ -47,12 +47,14 @@ pub(crate) enum Order {
 }
 
 /// Why an order was not carried out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ControlError {
+    #[error("there is no such model")]
     Unknown,
-    /// The order was carried out, but no version answers. The text contains the reason.
-    Failed(String),
-    /// The server is shutting down.
+    /// The order was carried out.
+    #[error("no version answers")]
+    Failed(#[source] OutageCause),
+    #[error("the server is shutting down")]
     Gone,
 }
 

@@ -34,9 +34,9 @@ use arc_swap::ArcSwap;
 pub(crate) use commander::{Commander, ControlError, Order};
 pub(crate) use gate_cache::GateCache;
 pub(crate) use ignored::{IgnoredPath, IgnoredReason};
-pub(crate) use served_model::ServedModel;
+pub(crate) use served_model::{OutageCause, ServedModel};
 pub(crate) use snapshot::{Snapshot, not_ready};
-pub(crate) use version_state::{VersionState, VersionStatus};
+pub(crate) use version_state::{VersionFault, VersionState, VersionStatus};
 pub(crate) use watch::{Adopter, Watch, WatchParts};
 
 use crate::{

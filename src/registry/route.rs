@@ -6,8 +6,9 @@ use crate::{
     config::FallbackConfig,
     metrics::RequestMetrics,
     registry::{
-        ServedModel, Snapshot, VersionState, request_samples::RequestSamples, servable::Servable,
-        traffic::Traffic, version_label::VersionLabel,
+        OutageCause, ServedModel, Snapshot, VersionState, request_samples::RequestSamples,
+        servable::Servable, traffic::Traffic, version_label::VersionLabel,
+        version_state::UnansweredVersion,
     },
 };
 
@@ -50,11 +51,45 @@ pub(crate) enum RouteError {
     NoSuchRole {
         model: String,
         label: &'static str,
-        reason: String,
+        reason: RoleAbsence,
     },
-    /// The version is known, but is not loaded.
-    #[error("not ready: {reason}")]
-    NotReady { reason: String },
+    /// The version is known, but is not loaded. The reason is part of the text, because callers get
+    /// no sources.
+    #[error("not ready: {0}")]
+    NotReady(NotReady),
+}
+
+/// Why no version has a role.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RoleAbsence {
+    #[error("there is no version to roll back to")]
+    NoPrevious,
+    #[error("no rollout is running")]
+    NoRollout,
+    #[error("the rollout has several, name one of them: {}", .0.join(", "))]
+    SeveralCandidates(Vec<String>),
+}
+
+/// Why a model or a version is not ready.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotReady {
+    #[error("no model is loaded")]
+    NoModel,
+    #[error("model {model} is not loaded")]
+    ModelNotLoaded { model: String },
+    /// `cause` is `None` if the model became ready meanwhile.
+    #[error("model {model}: {}", cause.as_ref().map(ToString::to_string).unwrap_or_default())]
+    Model {
+        model: String,
+        cause: Option<OutageCause>,
+    },
+    #[error("model {model}: version {unanswered}")]
+    Version {
+        model: String,
+        unanswered: Box<UnansweredVersion>,
+    },
+    #[error("model {model}: the candidate {version} is not loaded")]
+    Candidate { model: String, version: String },
 }
 
 /// A request that no version answers.
@@ -66,12 +101,11 @@ pub(crate) struct Unrouted {
 }
 
 impl RouteError {
-    pub(super) fn model_not_ready(name: &str, model: &ServedModel, now: Instant) -> RouteError {
-        let outage = model.outage(now);
-        let reason = outage.map(|outage| outage.reason).unwrap_or_default();
-        RouteError::NotReady {
-            reason: format!("model {name}: {reason}"),
-        }
+    fn model_not_ready(name: &str, model: &ServedModel, now: Instant) -> RouteError {
+        RouteError::NotReady(NotReady::Model {
+            model: name.to_owned(),
+            cause: model.outage(now).map(|outage| outage.cause),
+        })
     }
 }
 
@@ -135,9 +169,7 @@ fn find_model<'a>(
         (Some(name), _) => name,
         (None, Some(name)) => name.as_str(),
         (None, None) if loading || snapshot.models.is_empty() => {
-            return Err(RouteError::NotReady {
-                reason: "no model is loaded".to_owned(),
-            });
+            return Err(RouteError::NotReady(NotReady::NoModel));
         }
         (None, None) => return Err(RouteError::NoDefault { known: known() }),
     };
@@ -145,9 +177,11 @@ fn find_model<'a>(
         Some(model) => Ok((name, model)),
         // The model is expected to appear, so the caller may try again. The status is 503 instead
         // of 404.
-        None if loading || snapshot.required.contains(name) => Err(RouteError::NotReady {
-            reason: format!("model {name} is not loaded"),
-        }),
+        None if loading || snapshot.required.contains(name) => {
+            Err(RouteError::NotReady(NotReady::ModelNotLoaded {
+                model: name.to_owned(),
+            }))
+        }
         None => Err(RouteError::UnknownModel {
             model: name.to_owned(),
             known: known(),
@@ -181,10 +215,59 @@ fn route_to_version(name: &str, model: &ServedModel, version: &str) -> Result<Ro
     if let VersionState::Available(servable) = &status.state {
         return Ok(Routed::named(servable));
     }
-    let state = status.state.name();
-    let reason = match status.state.reason() {
-        Some(reason) => format!("model {name}: version {version} is {state}: {reason}"),
-        None => format!("model {name}: version {version} is {state}"),
-    };
-    Err(RouteError::NotReady { reason })
+    Err(RouteError::NotReady(NotReady::Version {
+        model: name.to_owned(),
+        unanswered: Box::new(UnansweredVersion::new(version, &status.state)),
+    }))
+}
+
+impl ServedModel {
+    /// The version that currently has the label. `name` is the name of the model.
+    ///
+    /// # Errors
+    /// If no version has the label, or if that version is not loaded.
+    pub(crate) fn labelled(
+        &self,
+        name: &str,
+        label: VersionLabel,
+        now: Instant,
+    ) -> Result<&Arc<Servable>, RouteError> {
+        let absent = |reason| RouteError::NoSuchRole {
+            model: name.to_owned(),
+            label: label.name(),
+            reason,
+        };
+        match label {
+            VersionLabel::Stable => self
+                .stable
+                .as_ref()
+                .ok_or_else(|| RouteError::model_not_ready(name, self, now)),
+            VersionLabel::Previous => self
+                .previous
+                .as_ref()
+                .ok_or_else(|| absent(RoleAbsence::NoPrevious)),
+            VersionLabel::Candidate => {
+                let traffic = self
+                    .traffic
+                    .as_ref()
+                    .ok_or_else(|| absent(RoleAbsence::NoRollout))?;
+                match (traffic.arms.as_slice(), traffic.step.candidates.as_slice()) {
+                    // Only a single candidate is unambiguous.
+                    ([Some(arm)], _) => Ok(&arm.servable),
+                    (_, [candidate]) => Err(RouteError::NotReady(NotReady::Candidate {
+                        model: name.to_owned(),
+                        version: candidate.version.clone(),
+                    })),
+                    (_, candidates) => {
+                        let candidates = candidates.iter();
+                        Err(absent(RoleAbsence::SeveralCandidates(
+                            candidates
+                                .map(|candidate| candidate.version.clone())
+                                .collect(),
+                        )))
+                    }
+                }
+            }
+        }
+    }
 }

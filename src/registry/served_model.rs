@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     config::FallbackConfig,
+    engine::Unready,
     id::Version,
     journal::entry::VersionRef,
     metrics::RequestMetrics,
@@ -17,6 +18,7 @@ use crate::{
         request_samples::RequestSamples,
         servable::Servable,
         traffic::{Traffic, available},
+        version_state::UnansweredVersion,
     },
     rollout::role::VersionRole,
     suggestion::Suggestion,
@@ -54,8 +56,48 @@ pub(crate) struct ServedModel {
 /// Why a model does not answer, and what an operator can do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outage {
-    pub reason: String,
+    pub cause: OutageCause,
     pub suggestion: Option<Suggestion>,
+}
+
+/// Why a model does not answer. The texts contain their causes, because callers read them alone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum OutageCause {
+    /// The stable version is loaded, but its workers do not answer.
+    #[error(transparent)]
+    Engine(Unready),
+    #[error("it was unloaded by an operator")]
+    Unloaded,
+    #[error("no version")]
+    NoVersion,
+    #[error("{}", join_causes(decision.as_ref(), versions))]
+    NotLoaded {
+        /// The part that the journal or the configuration causes. `None` if they cause nothing.
+        decision: Option<UnansweredDecision>,
+        /// The newest version comes first, because operators are probably waiting for it.
+        versions: Vec<UnansweredVersion>,
+    },
+}
+
+/// The version that should answer according to the journal or the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UnansweredDecision {
+    /// `trouble` is the text for operators. Its type belongs to the control plane.
+    #[error("its journal does not say which version is stable: {trouble}")]
+    Unknown { trouble: String },
+    #[error("the stable version {0} of the journal does not answer")]
+    Stable(VersionRef),
+    #[error("the stable version {0} of the journal does not answer, its files are missing")]
+    FilesMissing(VersionRef),
+    #[error("the pinned version {0} does not answer")]
+    Pinned(Version),
+}
+
+fn join_causes(decision: Option<&UnansweredDecision>, versions: &[UnansweredVersion]) -> String {
+    let decision = decision.map(ToString::to_string);
+    let versions = versions.iter().map(ToString::to_string);
+    let causes: Vec<String> = decision.into_iter().chain(versions).collect();
+    causes.join("; ")
 }
 
 impl ServedModel {
@@ -71,54 +113,47 @@ impl ServedModel {
         if let Some(stable) = &self.stable {
             // A loaded version can still fail to answer, if all its workers hang.
             return stable.batcher.unready_reason(now).map(|reason| Outage {
-                reason: reason.to_string(),
+                cause: OutageCause::Engine(reason),
                 suggestion: None,
             });
         }
         if self.unloaded {
             return Some(Outage {
-                reason: "it was unloaded by an operator".to_owned(),
+                cause: OutageCause::Unloaded,
                 suggestion: Some(Suggestion::LoadModel),
             });
         }
-        let (first, suggestion) = self.outage_by_decision();
-        // The newest version comes first, because operators are probably waiting for it.
-        let states = self.versions.iter().rev().map(|(version, status)| {
-            let state = status.state.name();
-            match status.state.reason() {
-                Some(reason) => format!("{version} is {state}: {reason}"),
-                None => format!("{version} is {state}"),
-            }
-        });
-        let reasons: Vec<String> = first.into_iter().chain(states).collect();
-        let reason = if reasons.is_empty() {
-            "no version".to_owned()
+        let (decision, suggestion) = self.outage_by_decision();
+        let versions = self.versions.iter().rev();
+        let versions: Vec<UnansweredVersion> = versions
+            .map(|(version, status)| UnansweredVersion::new(version.as_str(), &status.state))
+            .collect();
+        let cause = if decision.is_none() && versions.is_empty() {
+            OutageCause::NoVersion
         } else {
-            reasons.join("; ")
+            OutageCause::NotLoaded { decision, versions }
         };
-        Some(Outage { reason, suggestion })
+        Some(Outage { cause, suggestion })
     }
 
     /// The part of an outage that is caused by the journal or the configuration.
-    fn outage_by_decision(&self) -> (Option<String>, Option<Suggestion>) {
+    fn outage_by_decision(&self) -> (Option<UnansweredDecision>, Option<Suggestion>) {
         if let Some((trouble, suggestion)) = &self.trouble {
-            let reason = format!("its journal does not say which version is stable: {trouble}");
-            return (Some(reason), suggestion.clone());
+            let trouble = trouble.clone();
+            let unknown = UnansweredDecision::Unknown { trouble };
+            return (Some(unknown), suggestion.clone());
         }
         if let Some(decided) = &self.decided {
             let version = Version::parse(&decided.version);
-            let gone = if version.is_some_and(|version| self.versions.contains_key(&version)) {
-                ""
+            let unanswered = if version.is_some_and(|version| self.versions.contains_key(&version))
+            {
+                UnansweredDecision::Stable(decided.clone())
             } else {
-                ", its files are missing"
+                UnansweredDecision::FilesMissing(decided.clone())
             };
-            let reason =
-                format!("the stable version {decided} of the journal does not answer{gone}");
-            return (Some(reason), Some(self.replacement()));
+            return (Some(unanswered), Some(self.replacement()));
         }
-        let pinned = self.pinned.as_ref();
-        let reason = pinned.map(|pinned| format!("the pinned version {pinned} does not answer"));
-        (reason, None)
+        (self.pinned.clone().map(UnansweredDecision::Pinned), None)
     }
 
     /// Suggests the newest loaded version as a replacement for a stable version that is lost. A

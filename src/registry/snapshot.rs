@@ -47,7 +47,7 @@ pub(crate) fn not_ready(snapshot: &Snapshot, now: Instant) -> Vec<(String, Strin
     for name in &snapshot.required {
         let reason = match snapshot.models.get(name) {
             None => Some("no such model in the models directory".to_owned()),
-            Some(model) => model.outage(now).map(|outage| outage.reason),
+            Some(model) => model.outage(now).map(|outage| outage.cause.to_string()),
         };
         reasons.extend(reason.map(|reason| (name.to_string(), reason)));
     }

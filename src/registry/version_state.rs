@@ -56,16 +56,55 @@ impl VersionState {
     }
 
     /// Why the version does not answer. `None` if there is no reason to report.
-    pub(crate) fn reason(&self) -> Option<String> {
+    pub(crate) fn fault(&self) -> Option<VersionFault> {
         match self {
-            VersionState::Incomplete { missing } => Some(missing.clone()),
-            VersionState::Refused(error) => {
-                Some(format!("{}: {}", error.check, text_with_sources(error)))
-            }
+            VersionState::Incomplete { missing } => Some(VersionFault::Incomplete {
+                missing: missing.clone(),
+            }),
+            VersionState::Refused(error) => Some(VersionFault::Refused(error.clone())),
             VersionState::Loading
             | VersionState::Available(_)
             | VersionState::Draining
             | VersionState::Idle => None,
+        }
+    }
+
+    /// The text of [`VersionState::fault`], for documents.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.fault().map(|fault| fault.to_string())
+    }
+}
+
+/// Why a version does not answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum VersionFault {
+    /// `missing` describes the file that is missing or too short.
+    #[error("{missing}")]
+    Incomplete { missing: String },
+    /// The text contains the sources of the error, because callers read the text alone.
+    #[error("{}: {}", .0.check, text_with_sources(.0))]
+    Refused(PackageError),
+}
+
+/// A version that does not answer, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{version} is {}{}",
+    state.name(),
+    fault.as_ref().map(|fault| format!(": {fault}")).unwrap_or_default()
+)]
+pub(crate) struct UnansweredVersion {
+    pub version: String,
+    pub state: LoadState,
+    pub fault: Option<VersionFault>,
+}
+
+impl UnansweredVersion {
+    pub(crate) fn new(version: &str, state: &VersionState) -> UnansweredVersion {
+        UnansweredVersion {
+            version: version.to_owned(),
+            state: state.load_state(),
+            fault: state.fault(),
         }
     }
 }

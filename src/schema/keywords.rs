@@ -102,9 +102,10 @@ impl<'a> Keywords<'a> {
     pub(super) fn pattern(&self) -> Result<Option<Regex>, SchemaError> {
         match self.get("pattern") {
             None => Ok(None),
-            Some(Value::String(text)) => Regex::new(text)
-                .map(Some)
-                .or_else(|error| self.fail("pattern", format!("does not compile: {error}"))),
+            Some(Value::String(text)) => Regex::new(text).map(Some).map_err(|error| SchemaError {
+                source: Some(error),
+                ..self.place.error("pattern", "does not compile")
+            }),
             Some(_) => self.fail("pattern", "must be a string"),
         }
     }

@@ -22,13 +22,15 @@ use crate::schema::{
 };
 
 /// A rule for schemas that a document violates, and the place of the violation.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{pointer}: {detail}")]
 pub struct SchemaError {
     /// JSON pointer from the root of the schema.
     pub pointer: String,
     /// The rule that the schema breaks.
     pub detail: String,
+    /// The error of a pattern that does not compile. `None` for every other rule.
+    pub source: Option<regex::Error>,
 }
 
 /// Which form of a personal field's value may be stored (`x-pii`).
@@ -82,6 +84,7 @@ impl Schema {
             return Err(SchemaError {
                 pointer: "/type".to_owned(),
                 detail: "must be \"object\", with properties".to_owned(),
+                source: None,
             });
         }
         // The decoder recognises the envelope of a request by the member `instances`.
@@ -90,6 +93,7 @@ impl Schema {
             return Err(SchemaError {
                 pointer: "/properties/instances".to_owned(),
                 detail: "\"instances\" is the request's own member and can't be a field".to_owned(),
+                source: None,
             });
         }
         Ok(Schema {

@@ -69,14 +69,20 @@ impl NodePlace {
         keyword: &str,
         detail: impl Into<String>,
     ) -> Result<T, SchemaError> {
+        Err(self.error(keyword, detail))
+    }
+
+    /// The error of [`NodePlace::fail`].
+    pub(super) fn error(&self, keyword: &str, detail: impl Into<String>) -> SchemaError {
         let pointer = if keyword.is_empty() {
             self.pointer.clone()
         } else {
             format!("{}/{}", self.pointer, token(keyword))
         };
-        Err(SchemaError {
+        SchemaError {
             pointer,
             detail: detail.into(),
-        })
+            source: None,
+        }
     }
 }

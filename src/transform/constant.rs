@@ -23,6 +23,27 @@ pub(crate) enum ConstantFieldType {
     Ranked,
 }
 
+/// A rule that the value of a field violates. The text follows the place of the field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum ConstantFault {
+    #[error("is missing: the answer has this field")]
+    Missing,
+    #[error("is not one of the labels")]
+    Label,
+    #[error("is a list of the best classes, which a constant can't give")]
+    Ranked,
+    #[error("must be an object with a number for each label")]
+    Map,
+    #[error("must be true or false")]
+    Bool,
+    #[error("must be a string")]
+    Text,
+    #[error("must be a number of the answer's type")]
+    Number,
+    #[error("must be lists of equal lengths")]
+    Uneven,
+}
+
 /// Builds one row of outputs from the members of `answer`. Each field is given as its name, the
 /// JSON text `"name":` and its type.
 pub(crate) fn outputs(
@@ -31,10 +52,12 @@ pub(crate) fn outputs(
 ) -> Result<Outputs, DeclarationError> {
     let mut columns = Vec::new();
     for (name, key, field_type) in fields {
-        let error = |detail: &str| DeclarationError::new(format!("/{}", token(&name)), detail);
+        let error = |fault: ConstantFault| {
+            DeclarationError::new(format!("/{}", token(&name)), fault.to_string())
+        };
         let value = answer
             .get(&name)
-            .ok_or_else(|| error("is missing: the answer has this field"))?;
+            .ok_or_else(|| error(ConstantFault::Missing))?;
         columns.push((key, column(value, field_type).map_err(error)?));
     }
     // An unknown member is a misspelled field, or a field that the model no longer has.
@@ -54,8 +77,8 @@ pub(crate) fn outputs(
     })
 }
 
-/// Builds the values of one field. The error is the rule that the value violates.
-fn column(value: &Value, field_type: ConstantFieldType) -> Result<OutputColumn, &'static str> {
+/// Builds the values of one field.
+fn column(value: &Value, field_type: ConstantFieldType) -> Result<OutputColumn, ConstantFault> {
     match field_type {
         ConstantFieldType::Labels(labels) => {
             let text = value.to_string();
@@ -63,7 +86,7 @@ fn column(value: &Value, field_type: ConstantFieldType) -> Result<OutputColumn, 
             let index = labels
                 .iter()
                 .position(|label| **label == *text)
-                .ok_or("is not one of the labels")?;
+                .ok_or(ConstantFault::Label)?;
             Ok(OutputColumn::Labels {
                 labels,
                 indices: vec![index],
@@ -71,32 +94,33 @@ fn column(value: &Value, field_type: ConstantFieldType) -> Result<OutputColumn, 
         }
         ConstantFieldType::Map(keys, datatype) => map(value, keys, datatype),
         ConstantFieldType::Value(datatype) => plain(value, datatype),
-        ConstantFieldType::Ranked => {
-            Err("is a list of the best classes, which a constant can't give")
-        }
+        ConstantFieldType::Ranked => Err(ConstantFault::Ranked),
     }
 }
 
-fn map(value: &Value, keys: Arc<[Json]>, datatype: DataType) -> Result<OutputColumn, &'static str> {
-    const RULE: &str = "must be an object with a number for each label";
+fn map(
+    value: &Value,
+    keys: Arc<[Json]>,
+    datatype: DataType,
+) -> Result<OutputColumn, ConstantFault> {
     // The number of members equals the number of labels. If each label has a number, the object has
     // no other members.
     let members = value
         .as_object()
         .filter(|members| members.len() == keys.len())
-        .ok_or(RULE)?;
+        .ok_or(ConstantFault::Map)?;
     let number = |key: &Json| {
         let name: String = serde_json::from_str(key.strip_suffix(':').unwrap_or(key)).ok()?;
         members.get(&name).cloned()
     };
     let values: Option<Vec<Value>> = keys.iter().map(number).collect();
     Ok(OutputColumn::Map {
-        values: numbers(&values.ok_or(RULE)?, datatype)?,
+        values: numbers(&values.ok_or(ConstantFault::Map)?, datatype)?,
         keys,
     })
 }
 
-fn plain(value: &Value, datatype: DataType) -> Result<OutputColumn, &'static str> {
+fn plain(value: &Value, datatype: DataType) -> Result<OutputColumn, ConstantFault> {
     let (mut shape, mut flat) = (Vec::new(), Vec::new());
     flatten(value, 0, &mut shape, &mut flat)?;
     Ok(match datatype {
@@ -104,7 +128,7 @@ fn plain(value: &Value, datatype: DataType) -> Result<OutputColumn, &'static str
             let values: Option<Vec<bool>> = flat.iter().map(Value::as_bool).collect();
             OutputColumn::Bools {
                 shape,
-                values: values.ok_or("must be true or false")?,
+                values: values.ok_or(ConstantFault::Bool)?,
             }
         }
         DataType::Bytes => {
@@ -112,7 +136,7 @@ fn plain(value: &Value, datatype: DataType) -> Result<OutputColumn, &'static str
             let values: Option<Vec<String>> = flat.iter().map(text).collect();
             OutputColumn::Texts {
                 shape,
-                values: values.ok_or("must be a string")?,
+                values: values.ok_or(ConstantFault::Text)?,
             }
         }
         _ => OutputColumn::Numbers {
@@ -122,17 +146,16 @@ fn plain(value: &Value, datatype: DataType) -> Result<OutputColumn, &'static str
     })
 }
 
-fn numbers(values: &[Value], datatype: DataType) -> Result<Numbers, &'static str> {
-    const RULE: &str = "must be a number of the answer's type";
+fn numbers(values: &[Value], datatype: DataType) -> Result<Numbers, ConstantFault> {
     fn all<T>(
         values: &[Value],
         read: impl Fn(&Value) -> Option<T>,
-    ) -> Result<Vec<T>, &'static str> {
+    ) -> Result<Vec<T>, ConstantFault> {
         values
             .iter()
             .map(read)
             .collect::<Option<Vec<T>>>()
-            .ok_or(RULE)
+            .ok_or(ConstantFault::Number)
     }
     match datatype {
         // The response writes the digits of a float32, like for the model's own answers.
@@ -140,7 +163,7 @@ fn numbers(values: &[Value], datatype: DataType) -> Result<Numbers, &'static str
         DataType::Fp64 => all(values, Value::as_f64).map(Numbers::F64),
         DataType::Int64 => all(values, Value::as_i64).map(Numbers::Int),
         DataType::Uint64 => all(values, Value::as_u64).map(Numbers::Uint),
-        _ => Err(RULE),
+        _ => Err(ConstantFault::Number),
     }
 }
 
@@ -151,21 +174,20 @@ fn flatten(
     depth: usize,
     shape: &mut Vec<usize>,
     flat: &mut Vec<Value>,
-) -> Result<(), &'static str> {
-    const UNEVEN: &str = "must be lists of equal lengths";
+) -> Result<(), ConstantFault> {
     let Some(list) = value.as_array() else {
         if depth != shape.len() {
-            return Err(UNEVEN);
+            return Err(ConstantFault::Uneven);
         }
         flat.push(value.clone());
         return Ok(());
     };
     match shape.get(depth) {
         // The first list of a level determines the length of all lists of that level.
-        Some(length) if *length != list.len() => return Err(UNEVEN),
+        Some(length) if *length != list.len() => return Err(ConstantFault::Uneven),
         Some(_) => {}
         None if flat.is_empty() => shape.push(list.len()),
-        None => return Err(UNEVEN),
+        None => return Err(ConstantFault::Uneven),
     }
     list.iter()
         .try_for_each(|value| flatten(value, depth + 1, shape, flat))

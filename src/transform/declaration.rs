@@ -3,13 +3,15 @@
 use crate::document::{DocumentError, DocumentProblem};
 
 /// A rule that a declaration violates, and the place of the violation.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{pointer}: {detail}")]
 pub struct DeclarationError {
     /// JSON pointer from the compiled section, such as `inputs` of `preprocessing.json`.
     pub pointer: String,
     /// The rule, and the correction. Contains no value of a request.
     pub detail: String,
+    /// The error of a pattern that does not compile. `None` for every other rule.
+    pub source: Option<regex::Error>,
 }
 
 impl DeclarationError {
@@ -17,6 +19,7 @@ impl DeclarationError {
         DeclarationError {
             pointer: pointer.into(),
             detail: detail.into(),
+            source: None,
         }
     }
 
@@ -39,7 +42,7 @@ impl DeclarationError {
     pub fn below(self, parent: &str) -> DeclarationError {
         DeclarationError {
             pointer: format!("{parent}{}", self.pointer),
-            detail: self.detail,
+            ..self
         }
     }
 }

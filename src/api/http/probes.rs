@@ -137,7 +137,7 @@ fn model_readiness(
         name: name.to_string(),
         required: snapshot.required.contains(name),
         ready: outage.is_none(),
-        reason: outage.as_ref().map(|outage| outage.reason.clone()),
+        reason: outage.as_ref().map(|outage| outage.cause.to_string()),
         suggestion: outage.and_then(|outage| outage.suggestion),
         stable: stable.map(|servable| servable.id().version.to_string()),
         notices: model.notices.clone(),

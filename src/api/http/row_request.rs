@@ -18,6 +18,7 @@ use crate::{
         json_rows::JsonRows,
         row_origin::RowOrigin,
     },
+    error::text_with_sources,
     predict::Input,
 };
 
@@ -65,8 +66,8 @@ pub(super) struct RequestMembers {
 
 impl RequestMembers {
     pub(super) fn read(body: &Bytes) -> Result<RequestMembers, Refusal> {
-        let members =
-            json_object::members(body).map_err(|error| Refusal::malformed(error.to_string()))?;
+        let members = json_object::members(body)
+            .map_err(|error| Refusal::malformed(text_with_sources(&error)))?;
         Ok(RequestMembers {
             members,
             whole: body.clone(),
@@ -81,7 +82,7 @@ impl RequestMembers {
                 members,
                 whole: text.clone(),
             }),
-            Err(error) => Err(Refusal::malformed(error.to_string())),
+            Err(error) => Err(Refusal::malformed(text_with_sources(&error))),
         };
         self.get(name).map(read).transpose()
     }
@@ -136,7 +137,7 @@ impl RequestMembers {
         match text.first() {
             Some(b'{') => {
                 let members = json_object::members_of(&text, "inputs")
-                    .map_err(|error| Refusal::malformed(error.to_string()))?;
+                    .map_err(|error| Refusal::malformed(text_with_sources(&error)))?;
                 let columns = members
                     .into_iter()
                     .map(|(name, text)| column(name, text))

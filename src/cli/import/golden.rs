@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use crate::{
     decode::{DecodeError, decode_instance},
-    engine::{Engine, infer::OnnxEngine},
+    engine::{Engine, EngineError, infer::OnnxEngine},
     error::text_with_sources,
-    package::{Parts, Transform, import::Imported},
-    registry::gate::OWN_LIMITS,
+    package::{Parts, PostprocessFault, RowFault, Transform, import::Imported},
+    registry::gate::{OWN_LIMITS, first_fault},
 };
 
 /// Computes the model's predictions for the instances that were saved with it. An instance that
@@ -22,40 +22,40 @@ pub(super) fn golden_lines(
     for (index, input) in imported.examples.iter().enumerate() {
         match answer(parts, transform, engine, input) {
             Ok(output) => lines.push(json!({"input": input, "output": output})),
-            Err(detail) => imported.notes.push(format!(
-                "row {} of the input example was skipped: {detail}",
-                index + 1
+            Err(error) => imported.notes.push(format!(
+                "row {} of the input example was skipped: {}",
+                index + 1,
+                text_with_sources(&error)
             )),
         }
     }
     lines
 }
 
-pub(super) fn answer(
+/// Why the model does not answer an instance.
+#[derive(Debug, thiserror::Error)]
+enum SkippedExample {
+    #[error("{}", first_fault(.0))]
+    Decode(DecodeError),
+    #[error("{}", .0.first().map(|fault| fault.detail.as_str()).unwrap_or_default())]
+    Prepare(Vec<RowFault>),
+    #[error(transparent)]
+    Run(#[from] EngineError),
+    #[error(transparent)]
+    Outputs(#[from] PostprocessFault),
+}
+
+fn answer(
     parts: &Parts,
     transform: &Transform,
     engine: &mut OnnxEngine,
     input: &Value,
-) -> Result<Value, String> {
+) -> Result<Value, SkippedExample> {
     let columns = decode_instance(&parts.input, input.to_string().as_bytes(), &OWN_LIMITS)
-        .map_err(|error| match error {
-            DecodeError::Malformed { detail } => detail.to_string(),
-            DecodeError::Invalid { faults, .. } => faults
-                .first()
-                .map(|fault| format!("{} {}", fault.pointer, fault.detail))
-                .unwrap_or_default(),
-        })?;
-    let tensors = transform.prepare(&columns).map_err(|faults| {
-        faults
-            .first()
-            .map(|fault| fault.detail.clone())
-            .unwrap_or_default()
-    })?;
-    let outputs = engine
-        .run(&tensors)
-        .map_err(|error| text_with_sources(&error))?;
-    transform
-        .interpret(&outputs, 1)
-        .map(|outputs| outputs.to_value(0))
-        .map_err(|fault| text_with_sources(&fault))
+        .map_err(SkippedExample::Decode)?;
+    let tensors = transform
+        .prepare(&columns)
+        .map_err(SkippedExample::Prepare)?;
+    let outputs = engine.run(&tensors)?;
+    Ok(transform.interpret(&outputs, 1)?.to_value(0))
 }

@@ -226,14 +226,10 @@ fn read_file(path: &Path) -> Result<Vec<u8>, EngineError> {
 }
 
 fn lacks_locale(error: &EngineError) -> bool {
-    let EngineError::Load {
-        failure: LoadFailure::Runtime(refused),
-        ..
-    } = error
-    else {
+    let EngineError::Load { failure, .. } = error else {
         return false;
     };
-    refused.fault == LoadFault::MissingLocale
+    matches!(&**failure, LoadFailure::Runtime(refused) if refused.fault == LoadFault::MissingLocale)
 }
 
 impl EngineFactory for OnnxFactory {

@@ -51,7 +51,7 @@ fn file_name(path: &Path) -> String {
 fn load_error(path: &Path, failure: impl Into<LoadFailure>) -> EngineError {
     EngineError::Load {
         file: file_name(path),
-        failure: failure.into(),
+        failure: Box::new(failure.into()),
     }
 }
 

@@ -235,10 +235,18 @@ enum MlflowSignatureError {
     #[error("has a tensor without \"tensor-spec\"")]
     NoTensorSpec,
     #[error(
-        "column \"{column}\" has the type {kind}; expected boolean, integer, long, float, double, string, binary, datetime or an array of one"
+        "column \"{column}\" has the type {unknown}; expected boolean, integer, long, float, double, string, binary, datetime or an array of one"
     )]
-    ColumnType { column: String, kind: String },
+    ColumnType {
+        column: String,
+        unknown: UnknownColumnType,
+    },
 }
+
+/// The name of a type that is not known, or that is nested too deeply.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UnknownColumnType(String);
 
 fn parse_inputs(text: &str) -> Result<MlModelInputs, MlflowSignatureError> {
     let entries: Vec<SignatureEntry> =
@@ -274,9 +282,9 @@ fn parse_inputs(text: &str) -> Result<MlModelInputs, MlflowSignatureError> {
     let column = |entry: SignatureEntry| {
         let name = name(entry.name);
         let kind =
-            column_type(&entry.kind, 0).map_err(|kind| MlflowSignatureError::ColumnType {
+            column_type(&entry.kind, 0).map_err(|unknown| MlflowSignatureError::ColumnType {
                 column: name.clone().unwrap_or_else(|| "without a name".to_owned()),
-                kind: kind.to_owned(),
+                unknown,
             })?;
         // Without either member a column is required.
         let required = entry.required.unwrap_or(!entry.optional.unwrap_or(false));
@@ -293,8 +301,7 @@ fn parse_inputs(text: &str) -> Result<MlModelInputs, MlflowSignatureError> {
         .map(MlModelInputs::Columns)
 }
 
-/// The error is the name of a type that is not known, or that is nested too deeply.
-fn column_type(entry: &EntryType, depth: usize) -> Result<ColumnType, &str> {
+fn column_type(entry: &EntryType, depth: usize) -> Result<ColumnType, UnknownColumnType> {
     Ok(match (entry.name.as_str(), &entry.items) {
         ("boolean", _) => ColumnType::Boolean,
         ("integer", _) => ColumnType::Integer,
@@ -307,7 +314,7 @@ fn column_type(entry: &EntryType, depth: usize) -> Result<ColumnType, &str> {
         ("array", Some(items)) if depth < MAX_DEPTH => {
             ColumnType::Array(Box::new(column_type(items, depth + 1)?))
         }
-        (unknown, _) => return Err(unknown),
+        (unknown, _) => return Err(UnknownColumnType(unknown.to_owned())),
     })
 }
 

@@ -11,7 +11,10 @@ use crate::{
     error::{counted, text_with_sources},
     graph::GraphAnalysis,
     id::ModelId,
-    package::{MODEL_FILE, PackageError, bare::BareGraph},
+    package::{
+        MODEL_FILE, PackageError,
+        bare::{BareGraph, NoBatches},
+    },
     registry::gate::{
         Batching, CheckReporter, GateOptions, PassedCheck, check_names, describe_signature,
         graph_error, output_rows::outputs_without_rows, row_independence,
@@ -130,7 +133,7 @@ impl CheckedGraph<'_> {
     fn batching(&self, engine: &mut OnnxEngine, rows: &[Tensors]) -> (Batching, Option<String>) {
         let limit = match self.batch_limit() {
             Ok(limit) => limit,
-            Err(because) => return (Batching::none(because), None),
+            Err(because) => return (Batching::none(because.to_string()), None),
         };
         let vocabulary = &self.analysis.vocabulary;
         let perturbed = rows
@@ -164,12 +167,9 @@ impl CheckedGraph<'_> {
     }
 
     /// The maximum number of rows that may share a run, if they are independent.
-    fn batch_limit(&self) -> Result<usize, String> {
+    fn batch_limit(&self) -> Result<usize, NoBatches> {
         self.signature
-            .check_batch_axes(|output| self.analysis.report.keeps_rows(output))
-            .map_err(|error| error.to_string())?;
-        self.bare
-            .batching(self.max_batch_size)
-            .map_err(|forbidden| forbidden.to_string())
+            .check_batch_axes(|output| self.analysis.report.keeps_rows(output))?;
+        Ok(self.bare.batching(self.max_batch_size)?)
     }
 }

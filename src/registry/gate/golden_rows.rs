@@ -178,7 +178,7 @@ pub(super) fn replay(
         let outputs = transform
             // Each row runs alone, so that a failure names its line. Batches are tested separately.
             .interpret(&outputs, 1)
-            .map_err(|fault| row.error(text_with_sources(&fault)))?;
+            .map_err(|fault| row.error(String::new()).with_source(Some(fault)))?;
         let answer = outputs.to_value(0);
         golden::compare(&example.output, &answer, example.tolerance).map_err(|mismatch| {
             row.error(format!(

@@ -121,7 +121,8 @@ fn describe_signature(signature: &Signature, symbols: &Symbols) -> String {
     signature.sides(symbols).map(side).join(" -> ")
 }
 
-fn first_fault(error: &DecodeError) -> String {
+/// The text of the first fault, for the author of a package.
+pub(crate) fn first_fault(error: &DecodeError) -> String {
     match error {
         DecodeError::Malformed { detail } => detail.to_string(),
         DecodeError::Invalid { faults, .. } => faults

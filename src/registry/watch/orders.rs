@@ -78,7 +78,7 @@ impl RegistryLoop {
         }
         match model.outage(Instant::now()) {
             None => Ok(()),
-            Some(outage) => Err(ControlError::Failed(outage.reason)),
+            Some(outage) => Err(ControlError::Failed(outage.cause)),
         }
     }
 }

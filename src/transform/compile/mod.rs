@@ -33,11 +33,12 @@ pub(super) struct InputCompiler<'a> {
 
 impl InputCompiler<'_> {
     /// An error at `below`, which is a pointer relative to the section.
+    fn error(&self, below: &str, detail: impl Into<String>) -> DeclarationError {
+        DeclarationError::new(format!("{}{below}", self.pointer), detail)
+    }
+
     fn fail<T>(&self, below: &str, detail: impl Into<String>) -> Result<T, DeclarationError> {
-        Err(DeclarationError::new(
-            format!("{}{below}", self.pointer),
-            detail,
-        ))
+        Err(self.error(below, detail))
     }
 
     pub(super) fn section(&self, section: &Value) -> Result<FieldPlan, DeclarationError> {

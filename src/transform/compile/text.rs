@@ -48,8 +48,9 @@ impl InputCompiler<'_> {
                 pattern,
                 replacement,
             } => {
-                let pattern = Regex::new(pattern).or_else(|error| {
-                    self.fail(below, format!("the pattern does not compile: {error}"))
+                let pattern = Regex::new(pattern).map_err(|error| DeclarationError {
+                    source: Some(error),
+                    ..self.error(below, "the pattern does not compile")
                 })?;
                 TextStep::Replace {
                     pattern,

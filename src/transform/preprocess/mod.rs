@@ -106,7 +106,7 @@ impl Preprocess {
                 (None, Some(_)) => compiler.field_of_same_name(),
                 (None, None) => compiler.field_of_same_name().map_err(|error| {
                     let detail = format!("{} (there is no preprocessing.json)", error.detail);
-                    DeclarationError::new(error.pointer, detail)
+                    DeclarationError { detail, ..error }
                 }),
             }?;
             inputs.push(GraphInput {

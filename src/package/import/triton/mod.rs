@@ -17,7 +17,7 @@ pub(crate) use repository::{RepositoryVersion, find_versions};
 use crate::{
     package::{
         MODEL_FILE, PackageError,
-        bare::{BareGraph, CONFIG_FILE},
+        bare::{BareGraph, CONFIG_FILE, NoBatches},
         draft::{DraftSources, draft},
         import::{Imported, card, resolve_inside},
         manifest::Provenance,
@@ -159,11 +159,8 @@ fn serving(
     if config.dynamic_batching.is_some() {
         let permitted = bare
             .batching(config.max_batch_size)
-            .map_err(|forbidden| forbidden.to_string())
-            .and_then(|_| {
-                let checked = signature.check_batch_axes(|_| false);
-                checked.map_err(|error| error.to_string())
-            });
+            .map_err(NoBatches::from)
+            .and_then(|_| Ok(signature.check_batch_axes(|_| false)?));
         match permitted {
             Ok(()) => report.taken.push(
                 "`dynamic_batching`: rows of several requests share a run if the gate proves that \
