@@ -1,5 +1,7 @@
 //! Errors of a configuration. Each error names the file or variable, and the key.
 
+use crate::document::DocumentProblem;
+
 /// A configuration that can't be used.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message says what it means")]
@@ -28,27 +30,89 @@ pub enum ConfigError {
 }
 
 /// A key whose value is not allowed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}{reason}", key.as_ref().map(|key| format!("`{key}`")).unwrap_or_default())]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{}{fault}", key.as_ref().map(|key| format!("`{key}`")).unwrap_or_default())]
 pub struct InvalidKey {
-    /// The key. `None` if the reason names the key itself.
+    /// The key. `None` if the fault names the key itself.
     key: Option<String>,
-    reason: String,
+    fault: KeyFault,
 }
 
+/// A rule that the value of a key violates. Each text continues the sentence that begins with the
+/// key.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it means")]
+pub enum KeyFault {
+    #[error(" must be at least 1")]
+    BelowOne,
+    #[error(" must be 0 or more")]
+    Negative,
+    #[error(" must be from {least} to {most}")]
+    OutOfRange { least: f64, most: f64 },
+    #[error(" must be a local directory or a file:// URL")]
+    NotADirectory,
+    #[error(": \"{0}\" is not a version (like 1.0.0, or a whole number)")]
+    NotAVersion(String),
+    #[error(": \"{0}\" is not a model name")]
+    NotAModelName(String),
+    #[error(": sizes must be at least 1")]
+    SizeBelowOne,
+    #[error(": {0}")]
+    Origin(#[from] OriginFault),
+    #[error(
+        "`runtime.workers`, `runtime.intra_op_threads` and `[model.NAME] workers` may be at most {limit}"
+    )]
+    TooManyThreads { limit: usize },
+    #[error("\"{0}\" is not a port")]
+    NotAPort(String),
+    #[error("\"{0}\" is not a path; it must begin with /")]
+    NotAPath(String),
+    #[error(" is a section, which has keys and no value")]
+    NotAValue,
+    #[error(" may be at most {limit} (10 s)")]
+    DelayTooLong { limit: u64 },
+    #[error(" must be at least {least}: the gate needs memory itself")]
+    GateMemory { least: u64 },
+    #[error(" and `{other}` are both {listen}; each needs its own port")]
+    SameAddress {
+        other: &'static str,
+        /// The address, like `127.0.0.1:8080`.
+        listen: String,
+    },
+    /// The value has the wrong type.
+    #[error(": {0}")]
+    Type(#[from] DocumentProblem),
+}
+
+/// Why a member of `server.cors_origins` is not allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it means")]
+pub enum OriginFault {
+    #[error("\"{0}\" has no scheme; {EXAMPLE}")]
+    NoScheme(String),
+    #[error("\"{0}\" is not an origin (lower case, without a path); {EXAMPLE}")]
+    NotAnOrigin(String),
+    #[error("\"{origin}\": browsers leave out the port {port}")]
+    DefaultPort { origin: String, port: &'static str },
+    #[error("\"*\" means every origin; it must be the only entry")]
+    NotAlone,
+}
+
+const EXAMPLE: &str =
+    "an origin is like \"https://app.example.com\" or \"http://localhost:3000\", or \"*\" for all";
+
 impl InvalidKey {
-    /// Creates an error. `reason` continues the sentence that begins with the key.
-    pub(crate) fn new(key: impl Into<String>, reason: impl Into<String>) -> InvalidKey {
+    pub(crate) fn new(key: impl Into<String>, fault: impl Into<KeyFault>) -> InvalidKey {
         InvalidKey {
             key: Some(key.into()),
-            reason: reason.into(),
+            fault: fault.into(),
         }
     }
 
-    pub(crate) fn without_key(reason: impl Into<String>) -> InvalidKey {
+    pub(crate) fn without_key(fault: impl Into<KeyFault>) -> InvalidKey {
         InvalidKey {
             key: None,
-            reason: reason.into(),
+            fault: fault.into(),
         }
     }
 }
@@ -56,7 +120,7 @@ impl InvalidKey {
 /// Returns an error for the first key whose value is 0.
 pub(super) fn at_least_one(values: &[(&str, u64)]) -> Result<(), InvalidKey> {
     match values.iter().find(|(_, value)| *value == 0) {
-        Some((key, _)) => Err(InvalidKey::new(*key, " must be at least 1")),
+        Some((key, _)) => Err(InvalidKey::new(*key, KeyFault::BelowOne)),
         None => Ok(()),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use schemars::{Schema, generate::SchemaSettings};
 use serde_json::Value;
 
-use crate::config::{Config, InvalidKey, error::ConfigError};
+use crate::config::{Config, InvalidKey, KeyFault, error::ConfigError};
 
 /// A key with its documentation.
 pub(super) struct KnownKey {
@@ -92,7 +92,7 @@ pub(super) fn check_key(origin: &str, path: &[&str]) -> Result<(), ConfigError> 
     if KEYS.iter().any(|known| known.path.starts_with(&section)) {
         return Err(ConfigError::Invalid {
             origin: origin.to_owned(),
-            error: InvalidKey::new(path.join("."), " is a section, which has keys and no value"),
+            error: InvalidKey::new(path.join("."), KeyFault::NotAValue),
         });
     }
     let distance = |known: &&str| strsim::damerau_levenshtein(known, &wanted);

@@ -28,7 +28,7 @@ use toml::{Table, Value};
 
 pub(crate) use admin::AdminConfig;
 pub use document::document;
-pub use error::{ConfigError, InvalidKey};
+pub use error::{ConfigError, InvalidKey, KeyFault, OriginFault};
 pub(crate) use fallback::{FallbackConfig, FallbackOn, FallbackTo};
 pub(crate) use listen::{AddressError, Listen, OptionalListen};
 pub(crate) use model::{ModelConfig, Oip};
@@ -128,9 +128,9 @@ impl Config {
         let workers = self.model.values().filter_map(|model| model.workers);
         let mut threads = workers.chain([self.runtime.workers, self.runtime.intra_op_threads]);
         if threads.any(|count| count > MAX_THREADS) {
-            return Err(InvalidKey::without_key(format!(
-                "`runtime.workers`, `runtime.intra_op_threads` and `[model.NAME] workers` may be at most {MAX_THREADS}"
-            )));
+            return Err(InvalidKey::without_key(KeyFault::TooManyThreads {
+                limit: MAX_THREADS,
+            }));
         }
         Ok(())
     }
@@ -143,15 +143,18 @@ impl Config {
             ("server.grpc_listen", self.server.grpc_listen.0.as_ref()),
             ("admin.listen", self.admin.listen.0.as_ref()),
         ];
-        let mut earlier: Vec<(&str, &Listen)> = Vec::new();
+        let mut earlier: Vec<(&'static str, &Listen)> = Vec::new();
         for (key, listen) in listeners {
             // The system chooses a free port for port 0.
             let Some(listen) = listen.filter(|listen| listen.port() != 0) else {
                 continue;
             };
             if let Some((other, _)) = earlier.iter().find(|(_, earlier)| *earlier == listen) {
-                let reason = format!(" and `{other}` are both {listen}; each needs its own port");
-                return Err(InvalidKey::new(key, reason));
+                let fault = KeyFault::SameAddress {
+                    other,
+                    listen: listen.to_string(),
+                };
+                return Err(InvalidKey::new(key, fault));
             }
             earlier.push((key, listen));
         }
@@ -255,8 +258,7 @@ fn flatten<'a>(table: &'a Table, parent: &[&'a str], keys: &mut Vec<Vec<&'a str>
 }
 
 fn deserialize(table: &Table) -> Result<Config, InvalidKey> {
-    crate::document::read_table(table)
-        .map_err(|error| InvalidKey::new(error.key(), format!(": {}", error.problem)))
+    crate::document::read_table(table).map_err(|error| InvalidKey::new(error.key(), error.problem))
 }
 
 #[cfg(test)]

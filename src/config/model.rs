@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{
-        error::InvalidKey, fallback::FallbackConfig, models::check_model_name, runtime::check_delay,
+        error::{InvalidKey, KeyFault},
+        fallback::FallbackConfig,
+        models::check_model_name,
+        runtime::check_delay,
     },
     id::Version,
 };
@@ -61,7 +64,7 @@ impl ModelConfig {
         {
             return Err(InvalidKey::new(
                 format!("model.{name}.version"),
-                format!(": \"{version}\" is not a version (like 1.0.0, or a whole number)"),
+                KeyFault::NotAVersion(version.clone()),
             ));
         }
         let sizes = [
@@ -72,7 +75,7 @@ impl ModelConfig {
         if sizes.contains(&Some(0)) {
             return Err(InvalidKey::new(
                 format!("model.{name}.batching"),
-                ": sizes must be at least 1",
+                KeyFault::SizeBelowOne,
             ));
         }
         let key = format!("model.{name}.batching.max_delay_us");

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::error::{InvalidKey, at_least_one},
+    config::error::{InvalidKey, KeyFault, at_least_one},
     id::ModelName,
 };
 
@@ -108,7 +108,9 @@ impl ModelsConfig {
         if self.gate_memory_bytes < MIN_GATE_MEMORY_BYTES {
             return Err(InvalidKey::new(
                 "models.gate_memory_bytes",
-                format!(" must be at least {MIN_GATE_MEMORY_BYTES}: the gate needs memory itself"),
+                KeyFault::GateMemory {
+                    least: MIN_GATE_MEMORY_BYTES,
+                },
             ));
         }
         for (key, value, range) in [
@@ -124,7 +126,10 @@ impl ModelsConfig {
                 let (least, most) = (range.start(), range.end());
                 return Err(InvalidKey::new(
                     key,
-                    format!(" must be from {least} to {most}"),
+                    KeyFault::OutOfRange {
+                        least: *least,
+                        most: *most,
+                    },
                 ));
             }
         }
@@ -143,7 +148,7 @@ pub(super) fn check_model_name(key: &str, name: &str) -> Result<(), InvalidKey> 
         Some(_) => Ok(()),
         None => Err(InvalidKey::new(
             key,
-            format!(": \"{name}\" is not a model name"),
+            KeyFault::NotAModelName(name.to_owned()),
         )),
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use crate::config::error::{ConfigError, InvalidKey};
+use crate::config::error::{ConfigError, InvalidKey, KeyFault};
 
 /// The routes that Vertex AI requires, if its environment variables name them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(super) fn apply_platform(
         let Some(text) = get(name) else { continue };
         let wrong = || ConfigError::Invalid {
             origin: name.to_owned(),
-            error: InvalidKey::without_key(format!("\"{text}\" is not a port")),
+            error: InvalidKey::without_key(KeyFault::NotAPort(text.to_owned())),
         };
         let port: u16 = text.parse().map_err(|_| wrong())?;
         set("server", "listen", &format!("0.0.0.0:{port}"));
@@ -52,9 +52,7 @@ pub(super) fn apply_platform(
     let route = |name: &str| match get(name) {
         Some(route) if !route.starts_with('/') => Err(ConfigError::Invalid {
             origin: name.to_owned(),
-            error: InvalidKey::without_key(format!(
-                "\"{route}\" is not a path; it must begin with /"
-            )),
+            error: InvalidKey::without_key(KeyFault::NotAPath(route.to_owned())),
         }),
         route => Ok(route),
     };

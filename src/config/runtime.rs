@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::error::{InvalidKey, at_least_one};
+use crate::config::error::{InvalidKey, KeyFault, at_least_one};
 
 /// Maximum number of sessions or threads in the configuration. A larger number is probably a
 /// mistake.
@@ -70,8 +70,12 @@ pub(super) fn check_delay(key: &str, delay_us: u64) -> Result<(), InvalidKey> {
     if delay_us <= MAX_DELAY_US {
         return Ok(());
     }
-    let reason = format!(" may be at most {MAX_DELAY_US} (10 s)");
-    Err(InvalidKey::new(key, reason))
+    Err(InvalidKey::new(
+        key,
+        KeyFault::DelayTooLong {
+            limit: MAX_DELAY_US,
+        },
+    ))
 }
 
 impl BatchingConfig {
@@ -93,7 +97,7 @@ impl CostConfig {
         }
         Err(InvalidKey::new(
             "cost.dollars_per_core_hour",
-            " must be 0 or more",
+            KeyFault::Negative,
         ))
     }
 }

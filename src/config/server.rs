@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    error::{InvalidKey, at_least_one},
+    error::{InvalidKey, OriginFault, at_least_one},
     listen::{Listen, OptionalListen},
 };
 
@@ -108,7 +108,7 @@ impl ServerConfig {
             ("server.max_inflight", self.max_inflight as u64),
             ("server.max_connections", self.max_connections as u64),
         ])?;
-        let wrong = |reason: String| InvalidKey::new("server.cors_origins", format!(": {reason}"));
+        let wrong = |fault: OriginFault| InvalidKey::new("server.cors_origins", fault);
         let fault = self
             .cors_origins
             .iter()
@@ -117,23 +117,19 @@ impl ServerConfig {
             return Err(wrong(fault));
         }
         if self.cors_origins.len() > 1 && self.cors_origins.iter().any(|origin| origin == "*") {
-            return Err(wrong(
-                "\"*\" means every origin; it must be the only entry".to_owned(),
-            ));
+            return Err(wrong(OriginFault::NotAlone));
         }
         Ok(())
     }
 }
 
 /// The reason why no browser would send this string as its `Origin`. `None` if it is valid.
-fn origin_fault(origin: &str) -> Option<String> {
+fn origin_fault(origin: &str) -> Option<OriginFault> {
     if origin == "*" {
         return None;
     }
-    let example = "an origin is like \"https://app.example.com\" or \"http://localhost:3000\", or \
-                   \"*\" for all";
     let Some((scheme, host)) = origin.split_once("://") else {
-        return Some(format!("\"{origin}\" has no scheme; {example}"));
+        return Some(OriginFault::NoScheme(origin.to_owned()));
     };
     let default_port = match scheme {
         "https" => ":443",
@@ -142,10 +138,10 @@ fn origin_fault(origin: &str) -> Option<String> {
     };
     let is_sent = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._:[]".contains(c);
     if host.is_empty() || !host.chars().all(is_sent) {
-        return Some(format!(
-            "\"{origin}\" is not an origin (lower case, without a path); {example}"
-        ));
+        return Some(OriginFault::NotAnOrigin(origin.to_owned()));
     }
-    (!default_port.is_empty() && host.ends_with(default_port))
-        .then(|| format!("\"{origin}\": browsers leave out the port {default_port}"))
+    (!default_port.is_empty() && host.ends_with(default_port)).then(|| OriginFault::DefaultPort {
+        origin: origin.to_owned(),
+        port: default_port,
+    })
 }

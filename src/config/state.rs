@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::error::InvalidKey;
+use crate::config::error::{InvalidKey, KeyFault};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -39,8 +39,7 @@ impl StateConfig {
 
     pub(super) fn check(&self) -> Result<(), InvalidKey> {
         if self.url.contains("://") && !self.url.starts_with("file://") {
-            let reason = " must be a local directory or a file:// URL";
-            return Err(InvalidKey::new("state.url", reason));
+            return Err(InvalidKey::new("state.url", KeyFault::NotADirectory));
         }
         Ok(())
     }
