@@ -5,6 +5,7 @@ mod arrays;
 pub mod csv_table;
 mod cursor;
 mod decoder;
+pub mod element_index;
 pub mod elements;
 mod envelope;
 mod faults;

@@ -2,7 +2,7 @@
 //! knows.
 
 use crate::{
-    decode::elements::ElementIndex,
+    decode::element_index::ElementIndex,
     schema::fault::{Fault, FaultSubject, token},
 };
 
@@ -110,10 +110,7 @@ fn line(lines: &[usize], index: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use crate::{
-        decode::{
-            elements::{ElementFault, ElementIndex},
-            row_origin::RowOrigin,
-        },
+        decode::{element_index::ElementIndex, elements::ElementFault, row_origin::RowOrigin},
         schema::fault::{Fault, FaultSubject},
     };
 

@@ -1,10 +1,7 @@
 //! `EngineError`: why a graph could not be loaded, or why a job got no outputs.
 
 use crate::{
-    engine::{
-        infer::GraphInterfaceError,
-        runtime_message::{RefusedGraph, RejectedInput},
-    },
+    engine::runtime_message::{RefusedGraph, RejectedInput},
     graph::{wire::Malformed, zipmap::UnservableOutput},
 };
 
@@ -78,6 +75,22 @@ pub enum LoadFailure {
     Interface(#[from] GraphInterfaceError),
     #[error(transparent)]
     Output(#[from] UnservableOutput),
+}
+
+/// Why an input or output can't be served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GraphInterfaceError {
+    #[error(
+        "{side} `{name}` is a sequence or map, which can't be served; export the model with a tensor for each {side}"
+    )]
+    NotATensor { side: &'static str, name: String },
+    /// `element` is the runtime's name of the type.
+    #[error("{side} `{name}` has the element type {element}, which can't be served")]
+    ElementType {
+        side: &'static str,
+        name: String,
+        element: String,
+    },
 }
 
 /// A run that gave no outputs.

@@ -1,10 +1,8 @@
 //! Why the elements of a tensor are refused. Callers of this module write the tensor's name before
 //! the message.
 
-use std::fmt;
-
 use crate::{
-    decode::{elements::signature, row_origin::RowOrigin},
+    decode::{element_index::ElementIndex, elements::signature, row_origin::RowOrigin},
     tensor::{DataType, Shape},
 };
 
@@ -107,18 +105,6 @@ impl TensorError {
             }
             other => other.to_string(),
         }
-    }
-}
-
-/// The indices of an element, from the outermost array to the innermost. Empty outside of all
-/// arrays.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ElementIndex(pub Vec<usize>);
-
-impl fmt::Display for ElementIndex {
-    /// Formats the indices like `[2][0]`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|index| write!(f, "[{index}]"))
     }
 }
 

@@ -5,7 +5,8 @@ use half::{bf16, f16};
 use crate::{
     decode::{
         cursor::{Cursor, JsonKind, SyntaxError},
-        elements::{ElementFault, ElementIndex, TensorError, utf8},
+        element_index::ElementIndex,
+        elements::{ElementFault, TensorError, utf8},
     },
     tensor::{Buffer, Data, DataType},
 };

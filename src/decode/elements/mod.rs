@@ -14,7 +14,7 @@ mod tests;
 use bytes::Bytes;
 
 pub use self::{
-    error::{ElementFault, ElementIndex, TensorError},
+    error::{ElementFault, TensorError},
     field::{field_datatype, field_shape},
     raw::{from_raw, split_texts, to_raw},
     write::{write_element, write_elements, write_nested},

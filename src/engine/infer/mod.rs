@@ -12,7 +12,6 @@ use std::path::Path;
 pub use factory::{LocateVerified, OnnxFactory};
 pub use runtime::{Resources, Runtime, RuntimeError};
 pub use session::OnnxEngine;
-pub use signature::GraphInterfaceError;
 
 use crate::engine::{
     EngineError,

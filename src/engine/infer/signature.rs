@@ -8,6 +8,7 @@ use ort::{
 };
 
 use crate::{
+    engine::error::GraphInterfaceError,
     graph::model::Model,
     tensor::{
         DataType, Dim, Shape,
@@ -35,22 +36,6 @@ pub(super) fn set_undeclared_shapes(signature: &mut Signature, model: &Model<'_>
 
 pub(super) fn is_tensor(outlet: &Outlet) -> bool {
     matches!(outlet.dtype(), ValueType::Tensor { .. })
-}
-
-/// Why an input or output can't be served.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "each variant's message says what it means")]
-pub enum GraphInterfaceError {
-    #[error(
-        "{side} `{name}` is a sequence or map, which can't be served; export the model with a tensor for each {side}"
-    )]
-    NotATensor { side: &'static str, name: String },
-    #[error("{side} `{name}` has the element type {element:?}, which can't be served")]
-    ElementType {
-        side: &'static str,
-        name: String,
-        element: TensorElementType,
-    },
 }
 
 pub(super) fn signature_of(session: &Session) -> Result<Signature, GraphInterfaceError> {
@@ -104,7 +89,7 @@ pub(super) fn spec_of(
     let datatype = datatype_of(*ty).ok_or_else(|| GraphInterfaceError::ElementType {
         side,
         name: name.to_owned(),
-        element: *ty,
+        element: format!("{ty:?}"),
     })?;
     let dims = shape
         .iter()
