@@ -58,7 +58,7 @@ pub enum KeyFault {
     #[error(": sizes must be at least 1")]
     SizeBelowOne,
     #[error(": {0}")]
-    Origin(#[from] OriginFault),
+    Origin(OriginFault),
     #[error(
         "`runtime.workers`, `runtime.intra_op_threads` and `[model.NAME] workers` may be at most {limit}"
     )]

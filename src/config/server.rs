@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    error::{InvalidKey, OriginFault, at_least_one},
+    error::{InvalidKey, KeyFault, OriginFault, at_least_one},
     listen::{Listen, OptionalListen},
 };
 
@@ -108,7 +108,8 @@ impl ServerConfig {
             ("server.max_inflight", self.max_inflight as u64),
             ("server.max_connections", self.max_connections as u64),
         ])?;
-        let wrong = |fault: OriginFault| InvalidKey::new("server.cors_origins", fault);
+        let wrong =
+            |fault: OriginFault| InvalidKey::new("server.cors_origins", KeyFault::Origin(fault));
         let fault = self
             .cors_origins
             .iter()
