@@ -81,7 +81,13 @@ pub enum KeyFault {
     },
     /// The value has the wrong type.
     #[error(": {0}")]
-    Type(#[from] DocumentProblem),
+    Type(DocumentProblem),
+}
+
+impl From<DocumentProblem> for KeyFault {
+    fn from(problem: DocumentProblem) -> KeyFault {
+        KeyFault::Type(problem)
+    }
 }
 
 /// Why a member of `server.cors_origins` is not allowed.

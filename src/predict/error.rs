@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PredictError {
     #[error(transparent)]
-    Route(RouteError),
+    Route(Box<RouteError>),
     /// The request is not well formed, or its tensors are not those of the model.
     #[error("{}", text_with_sources(.0))]
     Malformed(MalformedInput),
@@ -141,10 +141,11 @@ impl From<EngineError> for PredictError {
 impl PredictError {
     pub(crate) fn code(&self) -> ErrorCode {
         match self {
-            PredictError::Route(RouteError::NotReady(_)) | PredictError::Closed => {
-                ErrorCode::NotReady
-            }
-            PredictError::Route(_) => ErrorCode::NotFound,
+            PredictError::Route(error) => match **error {
+                RouteError::NotReady(_) => ErrorCode::NotReady,
+                _ => ErrorCode::NotFound,
+            },
+            PredictError::Closed => ErrorCode::NotReady,
             PredictError::Malformed(_) => ErrorCode::Malformed,
             PredictError::Invalid { .. } | PredictError::Refused(_) => ErrorCode::Invalid,
             PredictError::Failed { .. }
@@ -182,7 +183,10 @@ impl PredictError {
                 format!("{node}: {loggable}")
             }
             PredictError::Cancelled => self.to_string(),
-            PredictError::Route(RouteError::NotReady(reason)) => reason.to_string(),
+            PredictError::Route(error) => match &**error {
+                RouteError::NotReady(reason) => reason.to_string(),
+                _ => String::new(),
+            },
             PredictError::Invalid { faults, more } => violated(faults, *more),
             PredictError::MemoryLimit { .. } => {
                 "more memory than runtime.memory_limit_bytes allows".to_owned()

@@ -57,7 +57,7 @@ pub(crate) struct Failure {
 impl From<Unrouted> for Failure {
     fn from(unrouted: Unrouted) -> Failure {
         Failure {
-            error: PredictError::Route(unrouted.error),
+            error: PredictError::Route(Box::new(unrouted.error)),
             servable: None,
             unversioned: unrouted.unversioned,
         }

@@ -71,7 +71,7 @@ pub(super) async fn version(
     let version = match label.map(|(label, model)| model.labelled(&name, label, Instant::now())) {
         Some(Ok(servable)) => servable.id().version.to_string(),
         Some(Err(error)) => {
-            let error = PredictError::Route(error);
+            let error = PredictError::Route(Box::new(error));
             let refusal = Refusal::new(error.code(), error.to_string());
             return refuse(&api, &request, &refusal);
         }

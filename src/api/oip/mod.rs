@@ -60,7 +60,7 @@ pub(super) fn find(snapshot: &Snapshot, target: Target<'_>) -> Result<Arc<Servab
     route(snapshot, target, Instant::now())
         .map(|routed| routed.servable)
         .map_err(|unrouted| {
-            let error = PredictError::Route(unrouted.error);
+            let error = PredictError::Route(Box::new(unrouted.error));
             Refusal::new(error.code(), error.to_string())
         })
 }
