@@ -120,7 +120,10 @@ fn a_lost_journal_fails_the_check() {
     let arguments = ["serve", "--check", "--models", root];
     let (code, output, _) = run_predictd(&arguments, "", &environment);
     assert!(
-        code == 1 && output.contains("FAILED  the journal of diabetes is missing, though"),
+        code == 1
+            && output.contains(
+                "FAILED  the journal of diabetes is damaged at entry 1: the entry is missing"
+            ),
         "{output}"
     );
 }

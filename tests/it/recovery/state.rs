@@ -170,7 +170,7 @@ fn only_an_operator_starts_a_new_journal_after_the_state_vanished() {
 
 /// The server and both ways to verify agree that a journal is missing.
 fn check_lost_journal(deployment: &Deployment, server: &ServerClient) {
-    let expected = "journal damaged at entry 1, which is missing, though the state directory has \
+    let expected = "journal damaged at entry 1: the entry is missing, though the state directory has \
                     packages or evidence of earlier decisions";
     let state = deployment.state().to_str().unwrap().to_owned();
     for options in [&[][..], &["--state", &state]] {
