@@ -9,6 +9,7 @@ use ureq::{Agent, Body, http::Response};
 use crate::{
     admin::error_document::{ErrorDocument, Suggestion},
     cli::suggestion::command,
+    document::{self, DocumentError},
     id::{ModelName, Version},
 };
 
@@ -121,10 +122,9 @@ pub(super) enum ClientError {
     #[error(
         "the server carried out the request, but its answer has the format of another version of predictd"
     )]
-    Document {
-        #[source]
-        source: serde_json::Error,
-    },
+    Document(#[source] DocumentError),
+    #[error("the request can't be written as JSON")]
+    Request(#[source] serde_json::Error),
 }
 
 /// Why a server does not answer.
@@ -180,10 +180,8 @@ impl ClientError {
             ClientError::Foreign { .. } => Some(format!(
                 "set the address of the admin listener (admin.listen) with --server URL or {SERVER}"
             )),
-            ClientError::Token => None,
-            ClientError::Document { .. } => {
-                Some("use the predictd of the server's version".to_owned())
-            }
+            ClientError::Token | ClientError::Request(_) => None,
+            ClientError::Document(_) => Some("use the predictd of the server's version".to_owned()),
         }
     }
 
@@ -293,8 +291,7 @@ impl Client {
     }
 
     pub(super) fn post(&self, path: &str, body: &impl Serialize) -> Result<Answer, ClientError> {
-        let body =
-            serde_json::to_string(body).map_err(|source| ClientError::Document { source })?;
+        let body = serde_json::to_string(body).map_err(ClientError::Request)?;
         let request = self
             .agent
             .post(self.url(path))
@@ -360,7 +357,7 @@ impl Client {
         if status == 200 && document.is_object() && document.get("error").is_none() {
             return Ok(Answer(document));
         }
-        match serde_json::from_value::<ErrorDocument>(document) {
+        match document::read::<ErrorDocument>(&document) {
             Ok(refusal) if status != 200 => Err(ClientError::Refused {
                 status,
                 detail: refusal.error,
@@ -378,7 +375,7 @@ pub(super) struct Answer(Value);
 impl Answer {
     /// Deserializes the document.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
-        T::deserialize(&self.0).map_err(|source| ClientError::Document { source })
+        document::read(&self.0).map_err(ClientError::Document)
     }
 
     /// The document as the server sent it, for JSON output.

@@ -2,17 +2,39 @@
 
 use std::fmt::Write;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
+    admin::history::JournalHead,
     cli::{
         history::entry_text::{RolloutPosition, describe},
         paint::{Paint, Style},
         stored_journal::StoredJournal,
     },
+    document,
     id::ModelName,
     journal::entry::Entry,
 };
+
+#[derive(Serialize)]
+pub(super) struct ListedHistory {
+    model: String,
+    entries: Vec<ListedEntry>,
+    /// null if no server knows the end of the journal.
+    head: Option<JournalHead>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ListedEntry {
+    /// The entry as it is stored, with members that this program may not know.
+    Stored(Value),
+    Unreadable {
+        seq: u64,
+        unreadable: String,
+    },
+}
 
 impl StoredJournal {
     /// The number of the first entry to list.
@@ -25,18 +47,21 @@ impl StoredJournal {
         }
     }
 
-    pub(super) fn document(&self, model: &ModelName, limit: Option<usize>) -> Value {
-        let entries = self.texts.range(self.first(limit)..).map(|(seq, text)| {
-            match serde_json::from_slice::<Value>(text) {
-                Ok(entry) => entry,
-                Err(error) => json!({"seq": seq, "unreadable": error.to_string()}),
-            }
+    /// The JSON output.
+    pub(super) fn document(&self, model: &ModelName, limit: Option<usize>) -> ListedHistory {
+        let entries = self.texts.range(self.first(limit)..);
+        let entries = entries.map(|(seq, text)| match document::parse_value(text) {
+            Ok(entry) => ListedEntry::Stored(entry),
+            Err(error) => ListedEntry::Unreadable {
+                seq: *seq,
+                unreadable: error.to_string(),
+            },
         });
-        let head = self
-            .head
-            .as_ref()
-            .map(|head| json!({"seq": head.seq, "sha256": head.sha256}));
-        json!({"model": model.as_str(), "entries": entries.collect::<Vec<_>>(), "head": head})
+        ListedHistory {
+            model: model.to_string(),
+            entries: entries.collect(),
+            head: self.head.clone().map(JournalHead::from),
+        }
     }
 
     pub(super) fn list(&self, limit: Option<usize>, paint: Paint) -> String {
@@ -57,7 +82,7 @@ impl StoredJournal {
         };
         // Writing to a String does not fail.
         for (seq, stored) in &self.texts {
-            let entry = serde_json::from_slice::<Entry>(stored);
+            let entry = document::parse::<Entry>(stored);
             if let Ok(entry) = &entry {
                 position.follow(entry);
             }

@@ -70,7 +70,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         }
     };
     if args.verify {
-        return Ok(verify::report(model, &stored, args.json));
+        return verify::report(model, &stored, args.json);
     }
     if args.json {
         say!(

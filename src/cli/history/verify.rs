@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use serde_json::json;
+use serde::Serialize;
 
 use crate::{
     cli::{
@@ -13,19 +13,53 @@ use crate::{
     id::ModelName,
 };
 
-pub(super) fn report(model: &ModelName, stored: &StoredJournal, json: bool) -> CommandOutcome {
-    let verified = stored
-        .verify(model.as_str())
-        .and_then(|head| match &stored.trouble {
-            None => Ok(head),
-            Some(trouble) => Err(InvalidEntry {
-                seq: head.seq + 1,
-                fault: EntryFault::Reported(trouble.clone()),
-            }),
-        });
+/// The JSON output.
+#[derive(Serialize)]
+struct VerifiedJournal<'a> {
+    model: &'a str,
+    ok: bool,
+    /// The number of valid entries.
+    entries: u64,
+    /// The SHA-256 of the last entry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bad: Option<BadEntry>,
+    /// The number of the last entry, valid or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<u64>,
+}
+
+/// The first invalid entry.
+#[derive(Serialize)]
+struct BadEntry {
+    seq: u64,
+    detail: String,
+}
+
+pub(super) fn report(
+    model: &ModelName,
+    stored: &StoredJournal,
+    json: bool,
+) -> anyhow::Result<CommandOutcome> {
+    let model = model.as_str();
+    let verified = stored.verify(model).and_then(|head| match &stored.trouble {
+        None => Ok(head),
+        Some(trouble) => Err(InvalidEntry {
+            seq: head.seq + 1,
+            fault: EntryFault::Reported(trouble.clone()),
+        }),
+    });
     let (outcome, document, text) = match &verified {
         Ok(head) => {
-            let document = json!({"model": model.as_str(), "ok": true, "entries": head.seq, "sha256": head.sha256});
+            let document = VerifiedJournal {
+                model,
+                ok: true,
+                entries: head.seq,
+                sha256: Some(&head.sha256),
+                bad: None,
+                last: None,
+            };
             let last = if head.seq == 0 {
                 String::new()
             } else {
@@ -38,8 +72,17 @@ pub(super) fn report(model: &ModelName, stored: &StoredJournal, json: bool) -> C
             )
         }
         Err(invalid @ InvalidEntry { seq, fault }) => {
-            let bad = json!({"seq": seq, "detail": text_with_sources(fault)});
-            let document = json!({"model": model.as_str(), "ok": false, "entries": seq - 1, "bad": bad, "last": stored.last()});
+            let document = VerifiedJournal {
+                model,
+                ok: false,
+                entries: seq - 1,
+                sha256: None,
+                bad: Some(BadEntry {
+                    seq: *seq,
+                    detail: text_with_sources(fault),
+                }),
+                last: Some(stored.last()),
+            };
             let mut text = match fault {
                 EntryFault::Reported(trouble) => format!("FAILED: {trouble}"),
                 _ => format!("FAILED: {}", text_with_sources(invalid)),
@@ -57,8 +100,11 @@ pub(super) fn report(model: &ModelName, stored: &StoredJournal, json: bool) -> C
             (CommandOutcome::Failed, document, text)
         }
     };
-    say!("{}", if json { document.to_string() } else { text });
-    outcome
+    match json {
+        true => say!("{}", serde_json::to_string(&document)?),
+        false => say!("{text}"),
+    }
+    Ok(outcome)
 }
 
 pub(super) fn entries(number: u64) -> String {
