@@ -707,8 +707,7 @@ export interface components {
         /** @description The body of a request for the index. */
         IndexRequest: {
             /**
-             * @description Whether the index contains only versions that answer. A value other than true counts as
-             *     false.
+             * @description Whether the index contains only versions that answer.
              * @default null
              */
             ready: boolean | null;

@@ -9,7 +9,7 @@
 )]
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
 };
 
@@ -61,7 +61,7 @@ const LAYERS: [(&str, &[&str]); 30] = [
             "tensor",
         ],
     ),
-    ("journal", &["actor", "id", "clock", "digest"]),
+    ("journal", &["actor", "id", "clock", "digest", "document"]),
     ("rollout", &["actor", "clock", "document", "journal"]),
     (
         "admin",
@@ -407,6 +407,36 @@ fn the_page_in_lib_lists_the_layers_in_their_order() {
             );
         }
     }
+}
+
+/// One name stands for one type, so that a reader who meets it knows which.
+#[test]
+fn no_two_types_have_one_name() {
+    let mut places: HashMap<String, Vec<String>> = HashMap::new();
+    for (path, text) in source_texts() {
+        if path.contains("/generated/") {
+            continue;
+        }
+        for line in text.lines() {
+            let mut words = line
+                .split_whitespace()
+                .skip_while(|word| word.starts_with("pub"));
+            if words
+                .next()
+                .is_some_and(|word| ["struct", "enum", "trait"].contains(&word))
+            {
+                let name = words.next().unwrap();
+                let end = name.find(|c: char| !c.is_alphanumeric());
+                let name = name[..end.unwrap_or(name.len())].to_owned();
+                places.entry(name).or_default().push(path.clone());
+            }
+        }
+    }
+    // Each command has its own arguments.
+    places.remove("Args");
+    assert!(places.len() > 500, "{}", places.len());
+    let twice: Vec<_> = places.iter().filter(|(_, at)| at.len() > 1).collect();
+    assert!(twice.is_empty(), "{twice:#?}");
 }
 
 /// Below `predict` each layer has its own error types. It may use `crate::error` only to print

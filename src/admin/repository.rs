@@ -7,11 +7,9 @@ use serde_json::{Map, Value};
 /// The body of a request for the index.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct IndexRequest {
-    /// Whether the index contains only versions that answer. A value other than true counts as
-    /// false.
+    /// Whether the index contains only versions that answer.
     #[serde(default)]
-    #[schemars(with = "Option<bool>")]
-    pub ready: Value,
+    pub ready: Option<bool>,
 }
 
 /// A version in the index.
@@ -52,8 +50,7 @@ pub(crate) struct RepositoryOrder {
     /// Parameters of the protocol. A configuration (`config`) and files (`file:...`) are refused;
     /// other parameters are ignored.
     #[serde(default)]
-    #[schemars(with = "Option<Map<String, Value>>")]
-    pub parameters: Value,
+    pub parameters: Option<Map<String, Value>>,
 }
 
 /// The answer to an order that was carried out. It has no members.

@@ -107,7 +107,10 @@ async fn bind(listen: &Listen, key: &str) -> anyhow::Result<TcpListener> {
         match TcpListener::bind(address).await {
             Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                bail!("{address} is in use by another process; choose another address with {key}")
+                bail!(
+                    "{address} is in use, by another process or by another listener of this \
+                     server; choose another address with {key}"
+                )
             }
             Err(error) => failed = Some(error),
         }

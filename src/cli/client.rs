@@ -48,7 +48,7 @@ fn from_environment() -> String {
 
 /// Why a text is not the address of a server.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-enum AddressError {
+enum ServerAddressError {
     #[error("write it as http://HOST:PORT, like {DEFAULT}")]
     NoHost,
     #[error("it must not contain a name or password; set a token in {TOKEN}")]
@@ -57,7 +57,7 @@ enum AddressError {
     NotAnAddress,
 }
 
-fn server(text: &str) -> Result<String, AddressError> {
+fn server(text: &str) -> Result<String, ServerAddressError> {
     if text.is_empty() {
         // An empty variable counts as unset.
         return Ok(DEFAULT.to_owned());
@@ -67,12 +67,12 @@ fn server(text: &str) -> Result<String, AddressError> {
         .or_else(|| text.strip_prefix("https://"));
     let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
     match host {
-        None | Some("") => Err(AddressError::NoHost),
-        Some(host) if host.contains('@') => Err(AddressError::Credentials),
+        None | Some("") => Err(ServerAddressError::NoHost),
+        Some(host) if host.contains('@') => Err(ServerAddressError::Credentials),
         Some(_)
             if text.contains(['?', '#']) || !text.bytes().all(|byte| byte.is_ascii_graphic()) =>
         {
-            Err(AddressError::NotAnAddress)
+            Err(ServerAddressError::NotAnAddress)
         }
         Some(_) => Ok(text.trim_end_matches('/').to_owned()),
     }

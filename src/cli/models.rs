@@ -24,7 +24,7 @@ pub(super) struct Args {
 
 /// The JSON output.
 #[derive(Serialize)]
-struct Listing {
+struct ModelListing {
     models: Vec<ModelReadiness>,
     ignored: Vec<IgnoredDirectory>,
 }
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let client = Client::new(&args.server, None)?;
     let readiness: Readiness = client.readiness()?.read()?;
     if args.json {
-        let listing = Listing {
+        let listing = ModelListing {
             models: readiness.models.unwrap_or_default(),
             ignored: readiness.ignored.unwrap_or_default(),
         };

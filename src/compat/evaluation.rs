@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::package::{
     Evaluation, Profile,
     evaluation::Metrics,
-    profile::{FieldKind, FieldProfile, Histogram},
+    profile::{FieldProfile, Histogram, ProfileKind},
 };
 
 /// One metric of both versions.
@@ -44,7 +44,7 @@ pub(crate) struct ComparedFeature {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct FeatureSummary {
-    pub kind: FieldKind,
+    pub kind: ProfileKind,
     /// The share of rows without a value, from 0 to 1.
     pub missing: f64,
     /// The median of a numeric feature, or the most common category.

@@ -52,7 +52,10 @@ pub(crate) enum RequestLog {
 
 /// A rate as a string, like the other values, or as a number.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected \"all\", \"errors\", or a share from 0 to 1"
+)]
 enum TextOrNumber {
     Text(String),
     Number(f64),

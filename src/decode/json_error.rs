@@ -37,15 +37,30 @@ pub(crate) fn without_values(error: &serde_json::Error, document: &[u8]) -> Json
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let text = text.strip_suffix(&place).unwrap_or(&text);
+    // The library does not know the column of the whole document.
+    let place = match error.column() {
+        0 => String::new(),
+        _ => place,
+    };
     // serde_json writes "invalid type: VALUE, expected TYPE".
     let detail = match (error.is_data(), text.rsplit_once(", expected ")) {
         (true, Some((_, expected))) => format!(
             "a value has the wrong type; expected {}",
             plain_type(expected)
         ),
-        _ => json_rule(error),
+        _ => member_rule(text).unwrap_or_else(|| json_rule(error)),
     };
     JsonFault { detail, place }
+}
+
+/// The error about a member of a document. Its name is one that predictd knows, so it is no value.
+fn member_rule(text: &str) -> Option<String> {
+    let name = |prefix: &str| text.strip_prefix(prefix)?.strip_suffix('`');
+    if let Some(name) = name("missing field `") {
+        return Some(format!("the member \"{name}\" is missing"));
+    }
+    let name = name("duplicate field `")?;
+    Some(format!("the member \"{name}\" occurs twice"))
 }
 
 /// Like [`without_values`], but also without the place. Used for a part that was cut from a

@@ -74,6 +74,8 @@ fn expected_one_of(known: &[&str]) -> String {
     match known {
         [] => String::new(),
         [only] => format!("; expected \"{only}\""),
+        // Without quotes, an empty name would be invisible.
+        known if known.contains(&"") => format!("; expected one of: \"{}\"", known.join("\", \"")),
         known => format!("; expected one of: {}", known.join(", ")),
     }
 }

@@ -33,14 +33,14 @@ impl<'de> Reader<'de> {
     }
 
     fn visit_object<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DocumentError> {
-        visitor.visit_map(Members {
+        visitor.visit_map(ObjectEntries {
             members: self.object()?.iter(),
             value: None,
         })
     }
 
     fn visit_array<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DocumentError> {
-        visitor.visit_seq(Elements {
+        visitor.visit_seq(ArrayElements {
             elements: self.array()?.iter().enumerate(),
         })
     }
@@ -189,13 +189,13 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     ) -> Result<V::Value, DocumentError> {
         let only = |members: &'de Map<String, Value>| {
             let (name, content) = members.iter().next().filter(|_| members.len() == 1)?;
-            Some(Variant {
+            Some(ChoiceReader {
                 name,
                 content: Some(Reader(content)),
             })
         };
         let variant = match self.0 {
-            Value::String(name) => Some(Variant {
+            Value::String(name) => Some(ChoiceReader {
                 name,
                 content: None,
             }),
@@ -221,12 +221,12 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     serde::forward_to_deserialize_any! { i128 u128 bytes byte_buf unit_struct tuple_struct }
 }
 
-struct Members<'de> {
+struct ObjectEntries<'de> {
     members: serde_json::map::Iter<'de>,
     value: Option<(&'de str, &'de Value)>,
 }
 
-impl<'de> MapAccess<'de> for Members<'de> {
+impl<'de> MapAccess<'de> for ObjectEntries<'de> {
     type Error = DocumentError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
@@ -237,7 +237,7 @@ impl<'de> MapAccess<'de> for Members<'de> {
             return Ok(None);
         };
         self.value = Some((name, value));
-        seed.deserialize(MemberName(name)).map(Some)
+        seed.deserialize(NameReader(name)).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(
@@ -254,7 +254,7 @@ impl<'de> MapAccess<'de> for Members<'de> {
 }
 
 /// The name of a member. A map may have numbers as its keys: JSON writes them as strings.
-struct MemberName<'de>(&'de str);
+struct NameReader<'de>(&'de str);
 
 macro_rules! number_names {
     ($($method:ident, $visit:ident, $type:ty;)*) => {$(
@@ -267,7 +267,7 @@ macro_rules! number_names {
     )*};
 }
 
-impl<'de> Deserializer<'de> for MemberName<'de> {
+impl<'de> Deserializer<'de> for NameReader<'de> {
     type Error = DocumentError;
 
     number_names! {
@@ -310,11 +310,11 @@ impl<'de> Deserializer<'de> for MemberName<'de> {
     }
 }
 
-struct Elements<'de> {
+struct ArrayElements<'de> {
     elements: std::iter::Enumerate<std::slice::Iter<'de, Value>>,
 }
 
-impl<'de> SeqAccess<'de> for Elements<'de> {
+impl<'de> SeqAccess<'de> for ArrayElements<'de> {
     type Error = DocumentError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
@@ -331,12 +331,12 @@ impl<'de> SeqAccess<'de> for Elements<'de> {
 }
 
 /// A choice of an enum: its name, and what belongs to it.
-struct Variant<'de> {
+struct ChoiceReader<'de> {
     name: &'de str,
     content: Option<Reader<'de>>,
 }
 
-impl<'de> Variant<'de> {
+impl<'de> ChoiceReader<'de> {
     /// Reads the content.
     fn read<T>(
         self,
@@ -351,20 +351,20 @@ impl<'de> Variant<'de> {
     }
 }
 
-impl<'de> EnumAccess<'de> for Variant<'de> {
+impl<'de> EnumAccess<'de> for ChoiceReader<'de> {
     type Error = DocumentError;
-    type Variant = Variant<'de>;
+    type Variant = ChoiceReader<'de>;
 
     fn variant_seed<V: DeserializeSeed<'de>>(
         self,
         seed: V,
-    ) -> Result<(V::Value, Variant<'de>), DocumentError> {
+    ) -> Result<(V::Value, ChoiceReader<'de>), DocumentError> {
         let name: de::value::StrDeserializer<'_, DocumentError> = self.name.into_deserializer();
         Ok((seed.deserialize(name)?, self))
     }
 }
 
-impl<'de> VariantAccess<'de> for Variant<'de> {
+impl<'de> VariantAccess<'de> for ChoiceReader<'de> {
     type Error = DocumentError;
 
     fn unit_variant(self) -> Result<(), DocumentError> {

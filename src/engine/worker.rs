@@ -30,14 +30,14 @@ pub(super) struct Worker {
 struct Abandoned;
 
 /// Why a run gave no outputs.
-enum RunFailure {
+enum WorkerFailure {
     Abandoned,
     Failed(EngineError),
 }
 
-impl From<EngineError> for RunFailure {
-    fn from(error: EngineError) -> RunFailure {
-        RunFailure::Failed(error)
+impl From<EngineError> for WorkerFailure {
+    fn from(error: EngineError) -> WorkerFailure {
+        WorkerFailure::Failed(error)
     }
 }
 
@@ -175,11 +175,11 @@ impl Worker {
                 }
                 Ok(())
             }
-            Err(RunFailure::Abandoned) => {
+            Err(WorkerFailure::Abandoned) => {
                 self.lose(jobs, EngineError::DeadlineExceeded);
                 Err(Abandoned)
             }
-            Err(RunFailure::Failed(error)) => self.handle_failure(jobs, error),
+            Err(WorkerFailure::Failed(error)) => self.handle_failure(jobs, error),
         }
     }
 
@@ -203,7 +203,7 @@ impl Worker {
     }
 
     /// Joins the inputs of the jobs and runs the engine once.
-    fn run_joined(&mut self, jobs: &[Job], deadline: Instant) -> Result<Tensors, RunFailure> {
+    fn run_joined(&mut self, jobs: &[Job], deadline: Instant) -> Result<Tensors, WorkerFailure> {
         // A job that runs alone needs no copy of its inputs.
         if let [job] = jobs {
             return self.run_guarded(&job.inputs, deadline);
@@ -241,12 +241,16 @@ impl Worker {
     }
 
     /// Runs the engine once while the supervisor watches the deadline.
-    fn run_guarded(&mut self, batch: &Tensors, deadline: Instant) -> Result<Tensors, RunFailure> {
+    fn run_guarded(
+        &mut self,
+        batch: &Tensors,
+        deadline: Instant,
+    ) -> Result<Tensors, WorkerFailure> {
         self.slot.begin(deadline);
         // A panic of a run must not end the worker, which serves other requests.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.engine.run(batch)));
         if !self.slot.end() {
-            return Err(RunFailure::Abandoned);
+            return Err(WorkerFailure::Abandoned);
         }
         match outcome {
             Ok(outputs) => Ok(outputs?),

@@ -1,7 +1,11 @@
 //! The hash chain of a journal: each entry contains the hash of the entry before. An entry that is
 //! altered, removed or moved breaks the chain.
 
-use crate::{digest::Digest, journal::entry::Entry};
+use crate::{
+    digest::Digest,
+    document::{self, DocumentError},
+    journal::entry::Entry,
+};
 
 /// 64 zeros. They replace the predecessor's hash in the first entry, and an entry's own hash while
 /// that hash is computed.
@@ -23,7 +27,7 @@ pub(crate) struct ChainError {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChainFault {
     #[error("the entry can't be read")]
-    Unreadable(#[source] serde_json::Error),
+    Unreadable(#[source] DocumentError),
     #[error("the entry contains the number {0}: entries were renamed")]
     OtherNumber(u64),
     #[error("the entry belongs to the model {0}")]
@@ -105,7 +109,7 @@ pub(crate) fn read_entry(
 }
 
 fn check_entry(text: &[u8], model: &str, head: &ChainHead) -> Result<Entry, ChainFault> {
-    let entry: Entry = serde_json::from_slice(text).map_err(ChainFault::Unreadable)?;
+    let entry: Entry = document::parse(text).map_err(ChainFault::Unreadable)?;
     if entry.seq != head.seq + 1 {
         return Err(ChainFault::OtherNumber(entry.seq));
     }

@@ -68,9 +68,15 @@ impl Operator {
                 version: to,
             });
         }
-        let accepted = request.never_stable && request.reason.is_some();
-        if !model.state.proven.contains(&to) && !accepted {
-            return Err(OperateError::NeverStable(to));
+        if !model.state.proven.contains(&to) {
+            if !request.never_stable {
+                return Err(OperateError::NeverStable(to));
+            }
+            if request.reason.is_none() {
+                return Err(OperateError::ReasonRequired(
+                    "a rollback to a version that was never stable",
+                ));
+            }
         }
         Ok(Some(to))
     }

@@ -18,7 +18,7 @@ pub struct Profile {
 /// The distribution of one field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FieldProfile {
-    pub kind: FieldKind,
+    pub kind: ProfileKind,
     /// The number of rows without a value.
     #[serde(default)]
     pub missing: u64,
@@ -36,7 +36,7 @@ pub(crate) struct FieldProfile {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum FieldKind {
+pub(crate) enum ProfileKind {
     Numeric,
     Categorical,
     Boolean,

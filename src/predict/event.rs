@@ -231,7 +231,10 @@ impl Drop for PendingEvent {
             let assignment = self.assignment.as_ref();
             let lost =
                 assignment.is_some_and(|assignment| assignment.running.load(Ordering::Relaxed));
-            let error = if lost {
+            let error = if std::thread::panicking() {
+                // The caller gets the same error.
+                PredictError::Broken
+            } else if lost {
                 PredictError::Lost(Box::new(PredictError::Cancelled))
             } else {
                 PredictError::Cancelled

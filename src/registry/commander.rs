@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     id::ModelName,
-    registry::{OutageCause, loader::LoadFailure, servable::LoadedVersion},
+    registry::{OutageCause, loader::FailedLoad, servable::LoadedVersion},
 };
 
 /// Maximum time that a caller waits for a scan of the models directory.
@@ -33,7 +33,7 @@ pub(super) struct LoadEnded {
     pub number: u64,
     /// The fingerprint of the files when the load started.
     pub fingerprint: u64,
-    pub outcome: Result<Box<LoadedVersion>, LoadFailure>,
+    pub outcome: Result<Box<LoadedVersion>, FailedLoad>,
     pub elapsed: Duration,
 }
 

@@ -56,7 +56,7 @@ pub(crate) enum RouteError {
     /// The version is known, but is not loaded. The reason is part of the text, because callers get
     /// no sources.
     #[error("not ready: {0}")]
-    NotReady(NotReady),
+    NotReady(NotReadyReason),
 }
 
 /// Why no version has a role.
@@ -72,7 +72,7 @@ pub(crate) enum RoleAbsence {
 
 /// Why a model or a version is not ready.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotReady {
+pub(crate) enum NotReadyReason {
     #[error("no model is loaded")]
     NoModel,
     #[error("model {model} is not loaded")]
@@ -102,7 +102,7 @@ pub(crate) struct Unrouted {
 
 impl RouteError {
     fn model_not_ready(name: &str, model: &ServedModel, now: Instant) -> RouteError {
-        RouteError::NotReady(NotReady::Model {
+        RouteError::NotReady(NotReadyReason::Model {
             model: name.to_owned(),
             cause: model.outage(now).map(|outage| outage.cause),
         })
@@ -169,7 +169,7 @@ fn find_model<'a>(
         (Some(name), _) => name,
         (None, Some(name)) => name.as_str(),
         (None, None) if loading || snapshot.models.is_empty() => {
-            return Err(RouteError::NotReady(NotReady::NoModel));
+            return Err(RouteError::NotReady(NotReadyReason::NoModel));
         }
         (None, None) => return Err(RouteError::NoDefault { known: known() }),
     };
@@ -178,7 +178,7 @@ fn find_model<'a>(
         // The model is expected to appear, so the caller may try again. The status is 503 instead
         // of 404.
         None if loading || snapshot.required.contains(name) => {
-            Err(RouteError::NotReady(NotReady::ModelNotLoaded {
+            Err(RouteError::NotReady(NotReadyReason::ModelNotLoaded {
                 model: name.to_owned(),
             }))
         }
@@ -215,7 +215,7 @@ fn route_to_version(name: &str, model: &ServedModel, version: &str) -> Result<Ro
     if let VersionState::Available(servable) = &status.state {
         return Ok(Routed::named(servable));
     }
-    Err(RouteError::NotReady(NotReady::Version {
+    Err(RouteError::NotReady(NotReadyReason::Version {
         model: name.to_owned(),
         unanswered: Box::new(UnansweredVersion::new(version, &status.state)),
     }))
@@ -254,7 +254,7 @@ impl ServedModel {
                 match (traffic.arms.as_slice(), traffic.step.candidates.as_slice()) {
                     // Only a single candidate is unambiguous.
                     ([Some(arm)], _) => Ok(&arm.servable),
-                    (_, [candidate]) => Err(RouteError::NotReady(NotReady::Candidate {
+                    (_, [candidate]) => Err(RouteError::NotReady(NotReadyReason::Candidate {
                         model: name.to_owned(),
                         version: candidate.version.clone(),
                     })),

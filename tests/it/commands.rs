@@ -405,7 +405,7 @@ fn a_port_in_use_is_reported_in_one_line() {
     assert_eq!(
         error,
         format!(
-            "predictd: {address} is in use by another process; choose another address with --listen or server.listen\n"
+            "predictd: {address} is in use, by another process or by another listener of this server; choose another address with --listen or server.listen\n"
         )
     );
 }

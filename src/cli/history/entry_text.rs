@@ -8,11 +8,13 @@ use crate::{
         paint::{Paint, Style, count, short},
         rollout::{plan::describe_step, progress_text::error_share},
     },
+    document,
     journal::entry::{Action, Entry},
     rollout::{
         figures::{number, percent},
         judge::{GuardReport, GuardState},
         plan::RolloutPlan,
+        state::{StartDetails, StepDetails},
     },
 };
 
@@ -26,21 +28,20 @@ pub(super) struct RolloutPosition {
 
 impl RolloutPosition {
     pub(super) fn follow(&mut self, entry: &Entry) {
-        let detail = |key: &str| {
-            entry
-                .details
-                .as_ref()
-                .and_then(|details| details.get(key))
-                .cloned()
+        let Some(details) = &entry.details else {
+            return;
         };
+        // An entry of another version of predictd may contain other details. It is listed without
+        // its position.
         match entry.action {
             Action::Start => {
-                self.plan = detail("plan").and_then(|plan| serde_json::from_value(plan).ok());
+                let start = document::read::<StartDetails>(details).ok();
+                self.plan = start.map(|start| start.plan);
                 self.step = 0;
             }
             Action::Approve | Action::Advance => {
-                let step = detail("step").and_then(|step| usize::try_from(step.as_u64()?).ok());
-                self.step = step.unwrap_or(self.step);
+                let step = document::read::<StepDetails>(details).ok();
+                self.step = step.map_or(self.step, |step| step.step);
             }
             _ => {}
         }
@@ -118,8 +119,8 @@ pub(super) fn figures(entry: &Entry) -> Vec<String> {
     // without evidence.
     let evidence: DecisionEvidence = entry
         .evidence
-        .clone()
-        .and_then(|evidence| serde_json::from_value(evidence).ok())
+        .as_ref()
+        .and_then(|evidence| document::read(evidence).ok())
         .unwrap_or_default();
     let mut lines = Vec::new();
     let arms: Vec<String> = evidence

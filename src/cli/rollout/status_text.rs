@@ -104,8 +104,7 @@ fn facts(status: &ModelStatus, paint: Paint) -> Vec<(&'static str, String)> {
     if !status.pending.is_empty() {
         facts.push((
             "",
-            "the state directory can't be written: until it can, other replicas don't apply the \
-             decision, and a restart loses it"
+            "until it is written, other replicas don't apply the decision, and a restart loses it"
                 .to_owned(),
         ));
     }

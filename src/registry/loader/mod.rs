@@ -51,7 +51,7 @@ pub(crate) struct Loader {
 
 /// Why a directory could not be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum LoadFailure {
+pub(crate) enum FailedLoad {
     /// Files are missing or too short. Every poll checks again.
     Incomplete(String),
     Refused(PackageError),
@@ -112,20 +112,16 @@ impl Loader {
 
     /// Verifies, loads and warms the version. The hashes are checked even if the result of the gate
     /// is cached.
-    pub(crate) fn load(
-        &self,
-        directory: &Path,
-        id: &ModelId,
-    ) -> Result<LoadedVersion, LoadFailure> {
+    pub(crate) fn load(&self, directory: &Path, id: &ModelId) -> Result<LoadedVersion, FailedLoad> {
         if let Some(missing) = self.missing(directory) {
-            return Err(LoadFailure::Incomplete(missing));
+            return Err(FailedLoad::Incomplete(missing));
         }
         let loaded = if self.is_bare(directory) {
             self.load_graph(directory, id)
         } else {
             self.load_package(directory, id)
         };
-        loaded.map_err(LoadFailure::Refused)
+        loaded.map_err(FailedLoad::Refused)
     }
 
     /// The result of the gate, from the cache or from a run in another process. `extra` contains

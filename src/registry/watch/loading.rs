@@ -16,7 +16,7 @@ use crate::{
         VersionState,
         commander::{Event, LoadEnded},
         decision::digest_conflict,
-        loader::LoadFailure,
+        loader::FailedLoad,
         reconcile::CopyProgress,
         servable::{LoadedVersion, Servable},
         source::FoundDirectory,
@@ -152,7 +152,7 @@ impl RegistryLoop {
             // A panic must not leave the version in the state `Loading` for ever.
             let outcome = catch_unwind(load).unwrap_or_else(|_| {
                 let error = PackageError::new("runtime", "", "the load panicked");
-                Err(LoadFailure::Refused(error))
+                Err(FailedLoad::Refused(error))
             });
             let _ = events.send(Event::LoadEnded(LoadEnded {
                 number,
@@ -198,7 +198,7 @@ impl RegistryLoop {
                 number,
                 // A timeout is never retried, so no fingerprint is needed.
                 fingerprint: 0,
-                outcome: Err(LoadFailure::Refused(error)),
+                outcome: Err(FailedLoad::Refused(error)),
                 elapsed: limit,
             });
         }
@@ -242,12 +242,12 @@ impl RegistryLoop {
                     tracked.warning = None;
                 }
             }
-            Err(LoadFailure::Incomplete(missing)) => {
+            Err(FailedLoad::Incomplete(missing)) => {
                 if let Some(tracked) = self.models.version_mut(&id.name, &id.version) {
                     tracked.state = VersionState::Incomplete { missing };
                 }
             }
-            Err(LoadFailure::Refused(error)) => {
+            Err(FailedLoad::Refused(error)) => {
                 if !self.may_retry(&id, fingerprint, &error)
                     && !self.use_copy(&id.name, &id.version, &FilesProblem::Rejected(&error))
                 {
@@ -259,13 +259,13 @@ impl RegistryLoop {
 
     /// Starts the workers of a loaded version, unless the journal contains a different digest for
     /// it.
-    fn start_servable(&self, id: &ModelId, loaded: LoadedVersion) -> Result<Servable, LoadFailure> {
+    fn start_servable(&self, id: &ModelId, loaded: LoadedVersion) -> Result<Servable, FailedLoad> {
         let digest = &loaded.contents.manifest().digest;
         let decision = self.parts.registry.decision(&id.name);
         if let Some(error) =
             decision.and_then(|decision| digest_conflict(&decision.digests, &id.version, digest))
         {
-            return Err(LoadFailure::Refused(error));
+            return Err(FailedLoad::Refused(error));
         }
         // This call creates the metrics of the version, so versions that fail the gate have none.
         let handles = self
@@ -273,7 +273,7 @@ impl RegistryLoop {
             .metrics
             .version(id.name.as_str(), id.version.as_str());
         Servable::start(loaded, handles, &self.parts.supervisor).map_err(|error| {
-            LoadFailure::Refused(PackageError::caused_by(
+            FailedLoad::Refused(PackageError::caused_by(
                 "runtime",
                 "",
                 "no thread for its workers",

@@ -9,8 +9,8 @@ pub enum PlanError {
     /// The text is not TOML. The message shows the line.
     #[error(transparent)]
     Toml(#[from] toml::de::Error),
-    #[error("`{}`: {}", .0.key(), .0.problem)]
-    Document(#[from] DocumentError),
+    #[error("{}", with_key(.0))]
+    Document(DocumentError),
     #[error("unknown key `{key}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
     UnknownKey {
         key: String,
@@ -20,6 +20,20 @@ pub enum PlanError {
     NotATable(usize),
     #[error(transparent)]
     Invalid(#[from] PlanFault),
+}
+
+impl From<DocumentError> for PlanError {
+    fn from(error: DocumentError) -> PlanError {
+        PlanError::Document(error)
+    }
+}
+
+/// The error with the key in TOML, and not with the JSON pointer.
+fn with_key(error: &DocumentError) -> String {
+    match error.key().as_str() {
+        "" => error.problem.to_string(),
+        key => format!("`{key}`: {}", error.problem),
+    }
 }
 
 /// A value that a plan must not have.

@@ -137,7 +137,7 @@ fn other_refusals() -> Vec<Refusal> {
             "churn/rollback",
             json!({"to": "1.1.0", "never_stable": true}),
             422,
-            "was never stable",
+            "requires a reason",
         ),
         (
             "churn/rollback",

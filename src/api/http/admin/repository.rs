@@ -8,7 +8,6 @@ use axum::{
     response::Response,
     routing::post,
 };
-use serde_json::Value;
 
 use crate::{
     actor::Actor,
@@ -107,14 +106,10 @@ fn check_parameters(body: &[u8]) -> Result<(), Refusal> {
     if body.trim_ascii().is_empty() {
         return Ok(());
     }
-    let malformed = || Refusal::new(ErrorCode::Malformed, "the body must be an object, or empty");
-    let document: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
-    if !document.is_object() {
-        return Err(malformed());
-    }
-    let order: RepositoryOrder = serde_json::from_value(document).map_err(|_| malformed())?;
-    let parameters = order.parameters.as_object();
-    let mut names = parameters.into_iter().flatten().map(|(name, _)| name);
+    let order: RepositoryOrder = crate::document::parse(body).map_err(|error| {
+        Refusal::malformed(format!("the body must be an object, or empty: {error}"))
+    })?;
+    let mut names = order.parameters.iter().flatten().map(|(name, _)| name);
     if names.any(|name| name == "config" || name.starts_with("file:")) {
         return Err(Refusal::new(
             ErrorCode::Unsupported,

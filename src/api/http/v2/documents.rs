@@ -25,6 +25,7 @@ use crate::{
         oip::{self, ConfiguredTensor, ModelConfiguration},
         refusal::Refusal,
     },
+    document,
     metrics::statistics::Total,
     tensor::signature::TensorSpec,
 };
@@ -227,13 +228,12 @@ fn wants_ready_only(body: &[u8]) -> Result<bool, Refusal> {
     if body.trim_ascii().is_empty() {
         return Ok(false);
     }
-    let malformed = || Refusal::malformed("the body must be an object like {\"ready\": true}");
-    let document: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
-    if !document.is_object() {
-        return Err(malformed());
-    }
-    let request: IndexRequest = serde_json::from_value(document).map_err(|_| malformed())?;
-    Ok(request.ready == Value::Bool(true))
+    let request: IndexRequest = document::parse(body).map_err(|error| {
+        Refusal::malformed(format!(
+            "the body must be an object like {{\"ready\": true}}: {error}"
+        ))
+    })?;
+    Ok(request.ready == Some(true))
 }
 
 fn answer(api: &Api, request: &Request, document: Result<impl Serialize, Refusal>) -> Response {

@@ -222,12 +222,12 @@ mod tests {
             (
                 r#"{"inputs":[{"shape":[1],"datatype":"FP32","data":[1]}]}"#.to_owned(),
                 b"",
-                "missing field `name`",
+                "the member \"name\" is missing",
             ),
             (
                 r#"{"inputs":[],"inputs":[]}"#.to_owned(),
                 b"",
-                "duplicate field",
+                "the member \"inputs\" occurs twice",
             ),
             (
                 r#"{"id":7,"inputs":[]}"#.to_owned(),
