@@ -72,7 +72,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | names, identities, time, digests, documents, settings, metrics | [`id`], [`actor`], [`suggestion`], [`load_state`], [`error`], [`clock`], [`digest`], [`pointer`], [`document`], [`config`], [`metrics`] |
+//! | names, identities, time, digests, documents, settings, metrics | [`id`], [`actor`], [`suggestion`], [`load_state`], [`error`], [`clock`], [`digest`], [`pointer`](mod@pointer), [`document`], [`config`], [`metrics`] |
 //! | values, and the signature of a graph | [`tensor`] |
 //! | the ONNX file, read without the runtime: whether its graph keeps rows apart | [`graph`] |
 //! | the contract with callers | [`schema`] |
