@@ -326,15 +326,8 @@ fn other_content_types_are_refused() {
         ("application/grpc-web", 415),
         ("application/grpc+json", 415),
     ] {
-        let request = http::Request::post("/inference.GRPCInferenceService/ServerLive")
-            .header("content-type", content_type);
-        let request = request.body(tonic::body::Body::empty()).unwrap();
-        let answer = client.runtime.block_on(async {
-            std::future::poll_fn(|context| client.channel.poll_ready(context))
-                .await
-                .unwrap();
-            client.channel.call(request).await.unwrap()
-        });
+        let path = "/inference.GRPCInferenceService/ServerLive";
+        let answer = call_without_message(&mut client, path, content_type);
         assert_eq!(answer.status(), status, "{content_type}");
     }
 }
@@ -378,6 +371,22 @@ fn calls_other_than_inference_have_limits() {
     }
 }
 
+/// Sends a call whose body is empty.
+fn call_without_message(
+    client: &mut Client,
+    path: &str,
+    content_type: &str,
+) -> http::Response<tonic::body::Body> {
+    let request = http::Request::post(path).header("content-type", content_type);
+    let request = request.body(tonic::body::Body::empty()).unwrap();
+    client.runtime.block_on(async {
+        std::future::poll_fn(|context| client.channel.poll_ready(context))
+            .await
+            .unwrap();
+        client.channel.call(request).await.unwrap()
+    })
+}
+
 #[test]
 fn an_unknown_method_is_named() {
     let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
@@ -387,14 +396,7 @@ fn an_unknown_method_is_named() {
         "/inference.GRPCInferenceService/ModelGuess",
         "/nowhere.Service/Call",
     ] {
-        let request = http::Request::post(path).header("content-type", "application/grpc");
-        let request = request.body(tonic::body::Body::empty()).unwrap();
-        let answer = client.runtime.block_on(async {
-            std::future::poll_fn(|context| client.channel.poll_ready(context))
-                .await
-                .unwrap();
-            client.channel.call(request).await.unwrap()
-        });
+        let answer = call_without_message(&mut client, path, "application/grpc");
         let status = tonic::Status::from_header_map(answer.headers()).unwrap();
         assert_eq!(
             (status.code(), status.message()),
