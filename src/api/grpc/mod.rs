@@ -188,12 +188,13 @@ impl Services {
             .read_timeout()
             .min(deadline.saturating_duration_since(context.started));
         let idle_timeout = api.config.grpc_idle_timeout();
-        let path = request.uri().path().to_owned();
+        // The clone shares the text: only a call of an unknown method needs it.
+        let uri = request.uri().clone();
         let response = call(request.map(|body| IdleTimeoutBody::new(body, idle_timeout)));
         Box::pin(async move {
             match tokio::time::timeout(timeout, response).await {
                 Ok(Ok(response)) if is_unknown_method(&response) => {
-                    let detail = format!("there is no method {path}");
+                    let detail = format!("there is no method {}", uri.path());
                     let refusal = Refusal::new(ErrorCode::Unsupported, detail);
                     Ok(refuse(grpc_call(&api, &context, ""), &refusal.into()))
                 }
