@@ -88,7 +88,7 @@ impl<'a> CallFrame<'a> {
     pub(super) async fn predict(
         &mut self,
         query: ModelQuery<'_>,
-    ) -> Result<Prediction, FailedRequest> {
+    ) -> Result<Box<Prediction>, FailedRequest> {
         let headers = query.headers;
         // The time limit in the body is known only after parsing.
         if let Some(timeout) = query.timeout {
@@ -119,10 +119,10 @@ impl<'a> CallFrame<'a> {
     /// Encodes the response. A heavy response is encoded on a thread for heavy work.
     pub(super) async fn encode<T: Send + 'static>(
         &self,
-        mut prediction: Prediction,
+        mut prediction: Box<Prediction>,
         is_heavy: bool,
         encode: impl FnOnce(&mut Prediction) -> Result<T, Refusal> + Send + 'static,
-    ) -> Result<(Prediction, T), FailedRequest> {
+    ) -> Result<(Box<Prediction>, T), FailedRequest> {
         let start = Instant::now();
         // The prediction is moved to the other thread and back with the response, because it holds
         // large tensors.

@@ -21,6 +21,12 @@ use crate::{
 
 pub(super) struct FailedRequest {
     pub code: ErrorCode,
+    /// On the heap: the results of requests that succeed have room for it, too, and are moved often.
+    content: Box<FailureContent>,
+}
+
+#[derive(Default)]
+struct FailureContent {
     detail: String,
     faults: Vec<Fault>,
     more: usize,
@@ -31,13 +37,13 @@ pub(super) struct FailedRequest {
 
 impl From<Refusal> for FailedRequest {
     fn from(Refusal { code, detail }: Refusal) -> FailedRequest {
+        let content = FailureContent {
+            detail,
+            ..FailureContent::default()
+        };
         FailedRequest {
             code,
-            detail,
-            faults: Vec::new(),
-            more: 0,
-            log_detail: String::new(),
-            failure: None,
+            content: Box::new(content),
         }
     }
 }
@@ -62,13 +68,16 @@ impl From<Failure> for FailedRequest {
         let was_routed = failure.servable.is_some()
             || failure.unversioned.is_some()
             || matches!(error, PredictError::Route(_));
-        FailedRequest {
-            code,
+        let content = FailureContent {
             detail,
             faults: faults.to_vec(),
             more,
             log_detail,
             failure: was_routed.then_some(failure),
+        };
+        FailedRequest {
+            code,
+            content: Box::new(content),
         }
     }
 }
@@ -85,10 +94,9 @@ impl FailedRequest {
             servable: Some(Arc::clone(&prediction.servable)),
             unversioned: None,
         };
-        FailedRequest {
-            failure: Some(failure),
-            ..FailedRequest::from(refusal)
-        }
+        let mut failed = FailedRequest::from(refusal);
+        failed.content.failure = Some(failure);
+        failed
     }
 
     /// If the caller's own deadline has passed, adds the header that set it to the error.
@@ -97,9 +105,9 @@ impl FailedRequest {
         if let Some(timeout) = context.timeout.filter(|timeout| {
             self.code == ErrorCode::DeadlineExceeded && context.started.elapsed() >= *timeout
         }) {
-            self.detail = format!(
+            self.content.detail = format!(
                 "{}: the header {TIMEOUT} allowed {} ms",
-                self.detail,
+                self.content.detail,
                 timeout.as_millis()
             );
         }
@@ -108,12 +116,12 @@ impl FailedRequest {
 
     /// The version that should have answered. `None` if it is unknown.
     pub(super) fn servable(&self) -> Option<&Arc<Servable>> {
-        self.failure.as_ref()?.servable.as_ref()
+        self.content.failure.as_ref()?.servable.as_ref()
     }
 
     /// Whether a run of the graph failed because of the caller's values.
     fn is_rejected_by_graph(&self) -> bool {
-        let error = self.failure.as_ref().map(|failure| &failure.error);
+        let error = self.content.failure.as_ref().map(|failure| &failure.error);
         matches!(error, Some(PredictError::Refused(_)))
     }
 
@@ -124,21 +132,21 @@ impl FailedRequest {
         let detail = match self.code {
             ErrorCode::Inference | ErrorCode::Internal => Cow::Owned(format!(
                 "{}; the server's log says why, under the request id {}",
-                self.detail,
+                self.content.detail,
                 context.request_id.to_text()
             )),
             _ if self.is_rejected_by_graph() => Cow::Owned(format!(
                 "{} (request id {})",
-                self.detail,
+                self.content.detail,
                 context.request_id.to_text()
             )),
-            _ => Cow::Borrowed(self.detail.as_str()),
+            _ => Cow::Borrowed(self.content.detail.as_str()),
         };
         ErrorReport {
             code: self.code,
             detail,
-            faults: &self.faults,
-            more: self.more,
+            faults: &self.content.faults,
+            more: self.content.more,
         }
     }
 
@@ -157,7 +165,7 @@ impl FailedRequest {
             model,
             version,
             cause: self.is_rejected_by_graph().then_some(ErrorCode::Inference),
-            detail: &self.log_detail,
+            detail: &self.content.log_detail,
         };
         call.api.log.refused(call.context, &refusal, elapsed);
     }
@@ -165,7 +173,7 @@ impl FailedRequest {
     /// The metrics that count the request: of its version, of its model if the version is unknown,
     /// or of the server.
     fn metrics<'m>(&'m self, call: Call<'m>, snapshot: &'m Snapshot) -> &'m RequestMetrics {
-        let Some(failure) = &self.failure else {
+        let Some(failure) = &self.content.failure else {
             // The request was refused before routing. However, it may name an existing model.
             let default = || snapshot.default.as_ref().map(ModelName::as_str);
             let model = call.target.model.or_else(default);

@@ -237,7 +237,7 @@ impl<W: Write> PredictCommand<W> {
 
 /// Writes one answer. If the input has faults, prints them to stderr and returns false.
 fn write(
-    prediction: Result<Prediction, PredictError>,
+    prediction: Result<Box<Prediction>, PredictError>,
     place: &str,
     output: &mut impl Write,
 ) -> anyhow::Result<bool> {
@@ -258,7 +258,7 @@ fn write(
     Ok(true)
 }
 
-async fn predict(predictor: &Predictor, text: Bytes) -> Result<Prediction, PredictError> {
+async fn predict(predictor: &Predictor, text: Bytes) -> Result<Box<Prediction>, PredictError> {
     let request = PredictRequest {
         origin: RequestOrigin::default(),
         target: Target {

@@ -2,7 +2,10 @@
 //! requires no change on the path of a request.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -148,6 +151,12 @@ impl PendingEvent {
                 .observers
                 .iter()
                 .any(|observer| observer.wants_input(&request))
+    }
+
+    /// The flag that is set when the run of the request begins. `None` without a rollout.
+    pub(crate) fn running(&self) -> Option<Arc<AtomicBool>> {
+        let assignment = self.assignment.as_ref();
+        assignment.map(|assignment| Arc::clone(&assignment.running))
     }
 
     /// Ends a request that the assigned version answered.

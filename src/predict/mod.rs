@@ -25,7 +25,10 @@ mod shadow;
 mod tensor_names;
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -113,89 +116,52 @@ impl Predictor {
     }
 
     /// Answers one request: route, decode, preprocess, batch, infer, postprocess.
-    pub(crate) async fn predict(&self, request: PredictRequest<'_>) -> Result<Prediction, Failure> {
+    pub(crate) async fn predict(
+        &self,
+        request: PredictRequest<'_>,
+    ) -> Result<Box<Prediction>, Failure> {
         let routed = route(&self.registry.snapshot(), request.target, Instant::now());
         let routed = routed.map_err(Failure::from)?;
         let _inflight = InflightGuard::new(&routed.servable);
         request.answering.set(&routed.servable);
-        self.answer(routed, request).await
-    }
-
-    async fn answer(
-        &self,
-        routed: Routed,
-        request: PredictRequest<'_>,
-    ) -> Result<Prediction, Failure> {
-        let PredictRequest {
-            input,
-            deadline,
-            priority,
-            answering,
-            origin,
-            ..
-        } = request;
         let intake = Intake {
             key: assignment_key(&routed, request.header),
             wanted: request.wanted.to_vec(),
             explicit: request.target.is_pinned(),
             limits: self.limits,
         };
+        let urgency = Urgency {
+            deadline: request.deadline,
+            priority: request.priority,
+        };
         // The event moves between steps and threads. Moving a pointer is cheaper than the event.
-        let event = PendingEvent::new(&self.observers, origin, routed);
-        let event = Box::new(event);
-        let (mut event, prepared) = self.take(intake, input, event, deadline).await?;
-        if !Arc::ptr_eq(&event.servable, &event.routed.servable) {
-            answering.set(&event.servable);
-        }
-        let client_id = prepared.client_id.clone();
-        let raw = prepared.raw;
-        let urgency = Urgency { deadline, priority };
-        match self.run(&mut event, prepared, urgency).await {
-            Ok(output) => {
-                let prediction = Prediction {
-                    id: event.id,
-                    client_id,
-                    servable: Arc::clone(&event.servable),
-                    rows: event.rows,
-                    timing: event.timing,
-                    fallback: None,
-                    output,
-                };
-                event.answered(&prediction.output);
-                Ok(prediction)
-            }
-            Err(error) => {
-                event.set_failure(error);
-                // On the heap, so that the requests that succeed don't carry its state.
-                Box::pin(self.recover(event, raw, client_id, urgency)).await
-            }
-        }
-    }
-
-    /// Decodes, assigns and preprocesses. If this takes long, it runs on a thread for heavy work.
-    async fn take(
-        &self,
-        intake: Intake,
-        input: Input,
-        mut event: Box<PendingEvent>,
-        deadline: Instant,
-    ) -> Result<(Box<PendingEvent>, Prepared), Failure> {
-        let stable = &event.routed.servable;
-        let has_images = stable
-            .fields()
-            .is_some_and(|packaged| packaged.transform.preprocess.has_images());
-        let heavy = has_images || input.weight(stable) > HEAVY_BODY_BYTES;
-        let taken = if heavy {
-            let taking = self.take_heavy(intake, input, event, deadline);
+        let mut event = Box::new(PendingEvent::new(&self.observers, request.origin, routed));
+        let taken = if is_heavy(&event.routed.servable, &request.input) {
+            let taking = self.take_heavy(intake, request.input, event, urgency.deadline);
             let (moved, taken) = Box::pin(taking).await?;
             event = moved;
             taken
         } else {
-            intake.take(input, &mut event)
+            intake.take(request.input, &mut event)
         };
-        match taken {
-            Ok(prepared) => Ok((event, prepared)),
-            Err(error) => Err(fail(event, error)),
+        let prepared = match taken {
+            Ok(prepared) => prepared,
+            Err(error) => return Err(fail(event, error)),
+        };
+        if !Arc::ptr_eq(&event.servable, &event.routed.servable) {
+            request.answering.set(&event.servable);
+        }
+        let client_id = prepared.client_id.clone();
+        let raw = prepared.raw;
+        let running = event.running();
+        let ran = self.start(&mut event, urgency).run(prepared).await;
+        match ran {
+            Ok(output) => Ok(answered(event, client_id, output)),
+            Err(error) => {
+                event.set_failure(shared_failure(error, running.as_deref()));
+                // On the heap, so that the requests that succeed don't carry its state.
+                Box::pin(self.recover(event, raw, client_id, urgency)).await
+            }
         }
     }
 
@@ -222,20 +188,14 @@ impl Predictor {
         done.map_err(|error| failure(error, &stable))
     }
 
-    /// Runs the request on its assigned version.
-    async fn run(
-        &self,
-        event: &mut PendingEvent,
-        prepared: Prepared,
-        urgency: Urgency,
-    ) -> Result<ModelOutput, PredictError> {
+    /// The run of a request on its assigned version.
+    fn start<'a>(&'a self, event: &'a mut PendingEvent, urgency: Urgency) -> Run<'a> {
         let fallback = event.routed.fallback.as_ref();
         let deadline = fallback.map_or(urgency.deadline, |fallback| {
             own_deadline(urgency.deadline, Instant::now(), &fallback.on)
         });
-        let assignment = event.assignment.as_ref();
-        let running = assignment.map(|assignment| Arc::clone(&assignment.running));
-        let run = Run {
+        let running = event.running();
+        Run {
             servable: &event.servable,
             urgency: Urgency {
                 deadline,
@@ -244,17 +204,8 @@ impl Predictor {
             offload: &self.offload,
             timing: &mut event.timing,
             share: &mut event.share,
-            running: running.clone(),
-        };
-        run.run(prepared).await.map_err(|error| match error {
-            // All requests of a run that hangs share one failure.
-            PredictError::DeadlineExceeded
-                if running.is_some_and(|running| running.load(Ordering::Relaxed)) =>
-            {
-                PredictError::Lost(Box::new(error))
-            }
-            other => other,
-        })
+            running,
+        }
     }
 
     /// Tries the fallbacks after the assigned version failed.
@@ -264,7 +215,7 @@ impl Predictor {
         raw: bool,
         client_id: Option<String>,
         urgency: Urgency,
-    ) -> Result<Prediction, Failure> {
+    ) -> Result<Box<Prediction>, Failure> {
         let servable = Arc::clone(&event.servable);
         let config = event.routed.fallback.clone();
         let reason = event.failure().and_then(fallback_reason);
@@ -289,7 +240,7 @@ impl Predictor {
         let Some(answer) = self.fall_back(&config.to, &request).await else {
             return Err(failure(event.end(None), &servable));
         };
-        let prediction = Prediction {
+        let prediction = Box::new(Prediction {
             id: event.id,
             client_id,
             servable: answer.servable,
@@ -300,7 +251,7 @@ impl Predictor {
                 to: answer.to,
                 reason,
             }),
-        };
+        });
         let error = event.end(Some(&prediction));
         servable
             .metrics
@@ -328,6 +279,42 @@ fn assignment_key(
     match &routed.traffic.as_ref()?.step.plan.key {
         AssignmentKey::Header(name) => header(name),
         AssignmentKey::PredictionId | AssignmentKey::Field(_) => None,
+    }
+}
+
+/// Whether the request is decoded and preprocessed on a thread for heavy work.
+fn is_heavy(stable: &Servable, input: &Input) -> bool {
+    let has_images = stable
+        .fields()
+        .is_some_and(|packaged| packaged.transform.preprocess.has_images());
+    has_images || input.weight(stable) > HEAVY_BODY_BYTES
+}
+
+fn answered(
+    event: Box<PendingEvent>,
+    client_id: Option<String>,
+    output: ModelOutput,
+) -> Box<Prediction> {
+    let prediction = Box::new(Prediction {
+        id: event.id,
+        client_id,
+        servable: Arc::clone(&event.servable),
+        rows: event.rows,
+        timing: event.timing,
+        fallback: None,
+        output,
+    });
+    event.answered(&prediction.output);
+    prediction
+}
+
+/// The failure of a run. All requests of a run that hangs share one failure. `running`: whether
+/// the request's run began.
+fn shared_failure(error: PredictError, running: Option<&AtomicBool>) -> PredictError {
+    let began = running.is_some_and(|running| running.load(Ordering::Relaxed));
+    match error {
+        PredictError::DeadlineExceeded if began => PredictError::Lost(Box::new(error)),
+        other => other,
     }
 }
 

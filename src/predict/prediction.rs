@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// The answer to a request.
+/// The answer to a request. Passed on in a box, because it is moved through many calls.
 pub(crate) struct Prediction {
     pub id: PredictionId,
     /// The request id that the client sent, unchanged. `None` if the client sent none.

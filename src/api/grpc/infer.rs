@@ -61,7 +61,7 @@ pub(super) async fn answer(
     headers: &HeaderMap,
     message: ReceivedMessage,
     kind: CallKind,
-) -> Result<(Prediction, Vec<Bytes>), FailedMessage> {
+) -> Result<(Box<Prediction>, Vec<Bytes>), FailedMessage> {
     let call = guard.call;
     let mut frame = CallFrame::new(guard);
     let is_heavy = message.weight() > HEAVY;
@@ -88,7 +88,7 @@ async fn predict(
     headers: &HeaderMap,
     request: &mut GrpcInferRequest,
     kind: CallKind,
-) -> Result<(Prediction, Vec<Bytes>), FailedRequest> {
+) -> Result<(Box<Prediction>, Vec<Bytes>), FailedRequest> {
     // The names are copied, because both the prediction and the response need them.
     let outputs: Vec<String> = request
         .outputs

@@ -48,7 +48,7 @@ pub(super) async fn model_infer(api: Arc<Api>, request: Request<Incoming>) -> Re
 }
 
 struct Answered {
-    prediction: Prediction,
+    prediction: Box<Prediction>,
     segments: Vec<Bytes>,
     admission: Admission,
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{body::Body, extract::Request, response::Response};
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, header};
 
 use crate::{
@@ -33,8 +34,18 @@ use crate::{
 /// takes about 0.2 ms.
 const HEAVY_TEXT_BYTES: usize = 64 << 10;
 
-/// Answers one request.
-pub(super) async fn exchange<D: Dialect>(
+/// Answers one request. The state of the future is several kilobytes. It is on the heap, because
+/// the router moves the future of a handler several times before it starts.
+pub(super) fn exchange<'a, D: Dialect>(
+    api: &'a Arc<Api>,
+    dialect: D,
+    target: Target<'a>,
+    request: Request,
+) -> BoxFuture<'a, Response> {
+    Box::pin(handle(api, dialect, target, request))
+}
+
+async fn handle<D: Dialect>(
     api: &Arc<Api>,
     dialect: D,
     target: Target<'_>,
