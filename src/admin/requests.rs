@@ -26,12 +26,46 @@ pub(crate) struct StartRequest {
 
 /// The plan of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[serde(rename_all = "lowercase", try_from = "PlanMembers")]
+#[schemars(!try_from)]
 pub(crate) enum PlanChoice {
     /// The name of a built-in plan.
     Name(String),
     /// A plan in TOML.
     Text(String),
+}
+
+/// Both members of a choice. The error for another value says that it must be an object, while
+/// serde's own reader of an enum takes any text for the name of a variant.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PlanMembers {
+    name: Option<String>,
+    text: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "expected an object with one member, \"name\" (a built-in plan) or \"text\" (a plan in TOML)"
+)]
+struct PlanChoiceError;
+
+impl TryFrom<PlanMembers> for PlanChoice {
+    type Error = PlanChoiceError;
+
+    fn try_from(members: PlanMembers) -> Result<PlanChoice, PlanChoiceError> {
+        match members {
+            PlanMembers {
+                name: Some(name),
+                text: None,
+            } => Ok(PlanChoice::Name(name)),
+            PlanMembers {
+                name: None,
+                text: Some(text),
+            } => Ok(PlanChoice::Text(text)),
+            _ => Err(PlanChoiceError),
+        }
+    }
 }
 
 /// The body of `POST /admin/models/{name}/rollout/promote`.

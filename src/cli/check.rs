@@ -19,17 +19,15 @@ use crate::{
         store::{Store, StoreError},
     },
     package::{
-        MODEL_FILE, PackageError,
+        MODEL_FILE, PackageCheck, PackageError,
         bare::{self, BareGraph},
         manifest::{self, Manifest},
     },
     registry::{self, decision::digest_conflict, loader},
     rollout::state::{Contradiction, FoldError, ModelState},
-    telemetry,
 };
 
 pub(super) fn run(config: &Config) -> anyhow::Result<CommandOutcome> {
-    telemetry::check_level(&config.telemetry.log_level)?;
     say!("ok      configuration");
     let library = app::find_library(&config.runtime.library)?;
     let runtime = Runtime::load(&library)?;
@@ -187,9 +185,9 @@ impl WouldBeServer<'_> {
         if resources.memory_bytes.is_some() {
             let opened = OnnxFactory::open(&self.runtime, &directory.join(MODEL_FILE), resources);
             refused.extend(
-                opened
-                    .err()
-                    .map(|error| PackageError::caused_by("graph", MODEL_FILE, "", error)),
+                opened.err().map(|error| {
+                    PackageError::caused_by(PackageCheck::Graph, MODEL_FILE, "", error)
+                }),
             );
         }
         Ok(refused)

@@ -3,12 +3,15 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::{
+    param::page_size,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 
 use crate::{
     cli::CommandOutcome,
     engine::infer::{OnnxEngine, Runtime},
-    package::{PackageError, bare},
+    package::{PackageCheck, PackageError, bare},
     registry::{
         gate::{self, GateOptions, PassedGraph},
         trial::{Reporter, TrialResult},
@@ -49,7 +52,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         std::process::exit(code)
     })?;
     let outcome = Runtime::load(&args.library)
-        .map_err(|error| PackageError::caused_by("runtime", "", "", error))
+        .map_err(|error| PackageError::caused_by(PackageCheck::Runtime, "", "", error))
         .and_then(|runtime| {
             let options = GateOptions {
                 bare: args.bare,
@@ -102,11 +105,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     std::process::exit(i32::from(!passed))
 }
 
-/// Limits the memory of this process. Also makes it the first process that the kernel kills when
-/// memory runs out.
+/// Limits the memory of this process: to the address space that it has now, without a model, and
+/// `memory_bytes`. Also makes it the first process that the kernel kills when memory runs out.
 fn limit(memory_bytes: u64) {
     let hard = getrlimit(Resource::As).maximum;
-    let wanted = hard.map_or(memory_bytes, |hard| hard.min(memory_bytes));
+    let wanted = memory_bytes.saturating_add(address_space());
+    let wanted = hard.map_or(wanted, |hard| hard.min(wanted));
     // If the memory limit can't be set, the time limit still applies.
     let _ = setrlimit(
         Resource::As,
@@ -123,6 +127,14 @@ fn limit(memory_bytes: u64) {
         },
     );
     let _ = fs_err::write("/proc/self/oom_score_adj", "900");
+}
+
+/// The size of this process's address space in bytes. 0 if the system does not tell it.
+fn address_space() -> u64 {
+    let pages = fs_err::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
+    pages.map_or(0, |pages| pages.saturating_mul(page_size() as u64))
 }
 
 /// Makes this process end when its parent ends, because no other process reads its result. Returns

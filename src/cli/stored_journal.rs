@@ -8,12 +8,14 @@ use anyhow::bail;
 use crate::{
     admin::history::History,
     cli::client::{Client, ClientError},
+    document,
     journal::{
         Journal, LOST_BEGINNING,
         chain::{self, ChainFault, ChainHead},
         entry::Entry,
         store::Store,
     },
+    suggestion::Suggestion,
 };
 
 /// The stored entries of a journal, valid or not. A damaged entry does not hide the others.
@@ -24,7 +26,14 @@ pub(crate) struct StoredJournal {
     pub(super) head: Option<ChainHead>,
     /// The problem with the journal that its entries do not show: the one that the server reports,
     /// or that all entries are missing.
-    pub(super) trouble: Option<String>,
+    pub(super) trouble: Option<ReportedTrouble>,
+}
+
+/// A problem with a journal, as the server reports it.
+#[derive(Clone, Debug)]
+pub(crate) struct ReportedTrouble {
+    pub text: String,
+    pub suggestion: Option<Suggestion>,
 }
 
 /// Gets entry `first` and all later entries from a server.
@@ -74,7 +83,10 @@ pub(crate) fn read(directory: &Path, model: &str) -> anyhow::Result<StoredJourna
     }
     let mut trouble = None;
     if texts.is_empty() && journal.has_traces_of_decisions(model)? {
-        trouble = Some(format!("journal damaged at entry 1: {LOST_BEGINNING}"));
+        trouble = Some(ReportedTrouble {
+            text: format!("journal damaged at entry 1: {LOST_BEGINNING}"),
+            suggestion: Some(Suggestion::RepairJournal),
+        });
     } else if texts.is_empty() {
         bail!(
             "{} contains no journal of {model}; --state takes the directory that state.url names",
@@ -109,8 +121,8 @@ pub(super) enum EntryFault {
     #[error(transparent)]
     Chain(#[from] ChainFault),
     /// The text of the server about its journal, or of the state directory about a lost one.
-    #[error("{0}")]
-    Reported(String),
+    #[error("{}", .0.text)]
+    Reported(ReportedTrouble),
 }
 
 impl StoredJournal {
@@ -123,11 +135,23 @@ impl StoredJournal {
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
         self.texts
             .values()
-            .filter_map(|text| serde_json::from_slice(text).ok())
+            .filter_map(|text| document::parse(text).ok())
     }
 
-    /// Checks the chain. Returns its end, or the first invalid entry.
+    /// Checks the chain, and whether a problem was reported. Returns its end, or the first invalid
+    /// entry.
     pub(super) fn verify(&self, model: &str) -> Result<ChainHead, InvalidEntry> {
+        let head = self.verify_entries(model)?;
+        match &self.trouble {
+            None => Ok(head),
+            Some(trouble) => Err(InvalidEntry {
+                seq: head.seq + 1,
+                fault: EntryFault::Reported(trouble.clone()),
+            }),
+        }
+    }
+
+    fn verify_entries(&self, model: &str) -> Result<ChainHead, InvalidEntry> {
         let mut head = ChainHead::default();
         while head.seq < self.last() {
             let seq = head.seq + 1;

@@ -10,7 +10,7 @@ use crate::{
     cli::{CommandOutcome, ConfigArgs, number::positive, pack, typed},
     config::Config,
     package::{
-        PackageError, bare,
+        PackageCheck, PackageError, bare,
         manifest::{self, Manifest},
     },
     registry::{
@@ -187,7 +187,7 @@ struct VerifyResult<'a> {
 
 #[derive(Serialize)]
 struct VerifyFailure<'a> {
-    check: &'a str,
+    check: PackageCheck,
     file: &'a str,
     field: &'a str,
     detail: String,

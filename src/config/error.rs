@@ -43,19 +43,19 @@ pub struct InvalidKey {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message says what it means")]
 pub enum KeyFault {
-    #[error(" must be at least 1")]
+    #[error(" must be at least 1, not 0")]
     BelowOne,
-    #[error(" must be 0 or more")]
-    Negative,
-    #[error(" must be from {least} to {most}")]
-    OutOfRange { least: f64, most: f64 },
+    #[error(" must be 0 or more, not {0}")]
+    Negative(f64),
+    #[error(" must be from {least} to {most}, not {value}")]
+    OutOfRange { least: f64, most: f64, value: f64 },
     #[error(" must be a local directory or a file:// URL")]
     NotADirectory,
     #[error(": \"{0}\" is not a version (like 1.0.0, or a whole number)")]
     NotAVersion(String),
     #[error(": \"{0}\" is not a model name")]
     NotAModelName(String),
-    #[error(": sizes must be at least 1")]
+    #[error(": sizes must be at least 1, not 0")]
     SizeBelowOne,
     #[error(": {0}")]
     Origin(OriginFault),
@@ -69,16 +69,24 @@ pub enum KeyFault {
     NotAPath(String),
     #[error(" is a section, which has keys and no value")]
     NotAValue,
-    #[error(" may be at most {limit} (10 s)")]
-    DelayTooLong { limit: u64 },
-    #[error(" must be at least {least}: the gate needs memory itself")]
-    GateMemory { least: u64 },
+    #[error(" may be at most {limit} (10 s), not {value}")]
+    DelayTooLong { limit: u64, value: u64 },
+    #[error(" must be at least {least}, not {value}: the gate needs memory itself")]
+    GateMemory { least: u64, value: u64 },
     #[error(" and `{other}` are both {listen}; each needs its own port")]
     SameAddress {
         other: &'static str,
         /// The address, like `127.0.0.1:8080`.
         listen: String,
     },
+    #[error(
+        ": \"{0}\" is not a level; use off, error, warn, info, debug or trace, or directives such as \"info,predictd=debug\""
+    )]
+    NotALevel(String),
+    #[error(
+        ": \"{directives}\" contains a directive that is not valid ({reason}); an example is \"info,predictd=debug\""
+    )]
+    NotDirectives { directives: String, reason: String },
     /// The value has the wrong type.
     #[error(": {0}")]
     Type(DocumentProblem),

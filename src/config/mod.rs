@@ -41,7 +41,10 @@ pub(crate) use state::StateConfig;
 pub(crate) use telemetry::{LogFormat, RequestLog, TelemetryConfig};
 pub(crate) use webhook_url::WebhookUrl;
 
-use crate::config::{keys::check_key, platform::apply_platform};
+use crate::{
+    config::{keys::check_key, platform::apply_platform},
+    document::{TomlError, parse_toml},
+};
 
 /// The settings of a server, one field for each section of the configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -122,6 +125,7 @@ impl Config {
         self.batching.check()?;
         self.cost.check()?;
         self.state.check()?;
+        self.telemetry.check()?;
         for (name, model) in &self.model {
             model.check(name)?;
         }
@@ -180,11 +184,16 @@ impl Config {
 }
 
 fn parse(text: &str, origin: &str) -> Result<Table, ConfigError> {
-    text.parse()
-        .map_err(|source: toml::de::Error| ConfigError::Syntax {
-            origin: origin.to_owned(),
-            source,
-        })
+    parse_toml(text).map_err(|error| {
+        let origin = origin.to_owned();
+        match error {
+            TomlError::Syntax(source) => ConfigError::Syntax { origin, source },
+            TomlError::Number(error) => ConfigError::Invalid {
+                origin,
+                error: InvalidKey::new(error.key(), error.problem),
+            },
+        }
+    })
 }
 
 /// Returns the key for an environment variable: `PREDICTD_SERVER__LISTEN` is `server.listen`. A
@@ -402,7 +411,7 @@ mod tests {
             ),
             (
                 "[server]\nmax_inflight = 0",
-                "FILE: `server.max_inflight` must be at least 1",
+                "FILE: `server.max_inflight` must be at least 1, not 0",
             ),
             (
                 "[models]\ndefault = \"../x\"",
@@ -418,15 +427,15 @@ mod tests {
             ),
             (
                 "[batching]\nmax_delay_us = 10000001",
-                "FILE: `batching.max_delay_us` may be at most 10000000 (10 s)",
+                "FILE: `batching.max_delay_us` may be at most 10000000 (10 s), not 10000001",
             ),
             (
                 "[model.churn.batching]\nmax_delay_us = 10000001",
-                "FILE: `model.churn.batching.max_delay_us` may be at most 10000000 (10 s)",
+                "FILE: `model.churn.batching.max_delay_us` may be at most 10000000 (10 s), not 10000001",
             ),
             (
                 "[models]\ngate_memory_bytes = 1",
-                "FILE: `models.gate_memory_bytes` must be at least 268435456: the gate needs memory itself",
+                "FILE: `models.gate_memory_bytes` must be at least 268435456, not 1: the gate needs memory itself",
             ),
             (
                 "[server]\nlisten = \"127.0.0.1:7\"\ngrpc_listen = \"127.0.0.1:7\"",

@@ -15,8 +15,8 @@ use crate::{
 const POLL_SECONDS: std::ops::RangeInclusive<f64> = 0.01..=86_400.0;
 const REHEARSE_SECONDS: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
 
-/// Minimum of `models.gate_memory_bytes`. The process of the gate needs about this much address
-/// space without a model.
+/// Minimum of `models.gate_memory_bytes`. ONNX Runtime needs about a quarter of it for a small model:
+/// for its library, and for the stacks of its threads.
 const MIN_GATE_MEMORY_BYTES: u64 = 256 << 20;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,7 +47,7 @@ pub(crate) struct ModelsConfig {
     /// Time limit of the load gate, the child process that checks a package before the server loads
     /// it.
     pub gate_timeout_ms: u64,
-    /// Memory limit of the load gate in bytes.
+    /// Memory limit of the load gate in bytes, in addition to the memory of the program itself.
     pub gate_memory_bytes: u64,
     /// Interval between two rehearsals of a rollback. A rehearsal checks that the previous version
     /// still answers.
@@ -110,6 +110,7 @@ impl ModelsConfig {
                 "models.gate_memory_bytes",
                 KeyFault::GateMemory {
                     least: MIN_GATE_MEMORY_BYTES,
+                    value: self.gate_memory_bytes,
                 },
             ));
         }
@@ -129,6 +130,7 @@ impl ModelsConfig {
                     KeyFault::OutOfRange {
                         least: *least,
                         most: *most,
+                        value,
                     },
                 ));
             }

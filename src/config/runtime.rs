@@ -74,6 +74,7 @@ pub(super) fn check_delay(key: &str, delay_us: u64) -> Result<(), InvalidKey> {
         key,
         KeyFault::DelayTooLong {
             limit: MAX_DELAY_US,
+            value: delay_us,
         },
     ))
 }
@@ -97,7 +98,7 @@ impl CostConfig {
         }
         Err(InvalidKey::new(
             "cost.dollars_per_core_hour",
-            KeyFault::Negative,
+            KeyFault::Negative(price),
         ))
     }
 }

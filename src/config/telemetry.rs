@@ -2,6 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{InvalidKey, KeyFault};
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -22,6 +27,36 @@ impl Default for TelemetryConfig {
             log_level: "info".to_owned(),
             request_log: RequestLog::Errors,
         }
+    }
+}
+
+impl TelemetryConfig {
+    pub(super) fn check(&self) -> Result<(), InvalidKey> {
+        self.filter().map(|_| ())
+    }
+
+    /// The filter for the log level. A plain level applies only to predictd. The messages of the
+    /// runtime library appear only if a directive names it.
+    pub(crate) fn filter(&self) -> Result<EnvFilter, InvalidKey> {
+        let invalid = |fault| InvalidKey::new("telemetry.log_level", fault);
+        let level = self.log_level.as_str();
+        // The library would take an unknown word for the name of a module, and log nothing else.
+        let is_level = |word: &str| LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level));
+        let mut words = level.split(',').filter(|word| !word.contains(['=', '[']));
+        if let Some(unknown) = words.find(|word| !is_level(word)) {
+            return Err(invalid(KeyFault::NotALevel(unknown.to_owned())));
+        }
+        let directives = if level.contains(['=', ',']) {
+            level.to_owned()
+        } else {
+            format!("{level},ort=warn")
+        };
+        EnvFilter::try_new(directives).map_err(|error| {
+            invalid(KeyFault::NotDirectives {
+                directives: level.to_owned(),
+                reason: error.to_string(),
+            })
+        })
     }
 }
 
@@ -87,5 +122,40 @@ impl From<RequestLog> for String {
             RequestLog::All => "all".to_owned(),
             RequestLog::Rate(rate) => rate.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::TelemetryConfig;
+
+    fn check(level: &str) -> Result<(), String> {
+        let config = TelemetryConfig {
+            log_level: level.to_owned(),
+            ..TelemetryConfig::default()
+        };
+        config.check().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_unknown_level_is_refused() {
+        for level in [
+            "info",
+            "WARN",
+            "off",
+            "info,predictd=debug",
+            "info,ort=trace",
+        ] {
+            assert_eq!(check(level), Ok(()));
+        }
+        for (level, word) in [("loud", "loud"), ("", ""), ("info,loud", "loud")] {
+            let expected = format!("`telemetry.log_level`: \"{word}\" is not a level; use off, ");
+            let error = check(level).unwrap_err();
+            assert!(error.starts_with(&expected), "{error}");
+        }
+        let error = check("info,=x").unwrap_err();
+        let expected =
+            "`telemetry.log_level`: \"info,=x\" contains a directive that is not valid (";
+        assert!(error.starts_with(expected), "{error}");
     }
 }

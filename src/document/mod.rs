@@ -4,6 +4,7 @@
 
 mod error;
 mod reader;
+mod toml_table;
 mod unique;
 
 use serde::de::DeserializeOwned;
@@ -11,6 +12,8 @@ use serde_json::Value;
 
 pub use error::{DocumentError, DocumentProblem};
 pub(crate) use error::{json_rule, plain_type};
+pub use toml_table::TomlError;
+pub(crate) use toml_table::parse_toml;
 
 /// Parses JSON and reads it as a `T`. Rejects a member that occurs twice, because readers disagree
 /// on which one counts.

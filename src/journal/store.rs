@@ -3,6 +3,7 @@
 
 use std::{
     io::ErrorKind,
+    os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -99,7 +100,30 @@ struct SharedStore {
 
 enum Backend {
     Memory(InMemory),
-    Directory(PathBuf, OnceLock<LocalFileSystem>),
+    Directory(PathBuf, OnceLock<OpenDirectory>),
+}
+
+struct OpenDirectory {
+    objects: LocalFileSystem,
+    identity: DirectoryIdentity,
+}
+
+/// The device and the inode of a directory. Another directory that is mounted in the same place has
+/// another identity.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct DirectoryIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl DirectoryIdentity {
+    fn of(directory: &std::path::Path) -> std::io::Result<DirectoryIdentity> {
+        let metadata = fs_err::metadata(directory)?;
+        Ok(DirectoryIdentity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
 }
 
 /// The timeout of a call. A rollback must not wait longer for a file system that hangs.
@@ -159,8 +183,8 @@ impl SharedStore {
             Backend::Memory(objects) => return Ok(Some(objects)),
             Backend::Directory(directory, opened) => (directory, opened),
         };
-        if let Some(objects) = opened.get() {
-            return Ok(Some(objects));
+        if let Some(open) = opened.get() {
+            return Ok(Some(&open.objects));
         }
         match fs_err::metadata(directory) {
             Ok(metadata) if metadata.is_dir() => open_directory(directory, opened).map(Some),
@@ -181,8 +205,8 @@ impl SharedStore {
             Backend::Memory(objects) => return Ok(objects),
             Backend::Directory(directory, opened) => (directory, opened),
         };
-        if let Some(objects) = opened.get() {
-            return Ok(objects);
+        if let Some(open) = opened.get() {
+            return Ok(&open.objects);
         }
         fs_err::create_dir_all(directory).map_err(|error| StoreOperation::Open.failed(error))?;
         open_directory(directory, opened)
@@ -199,13 +223,16 @@ impl SharedStore {
 
 fn open_directory<'a>(
     directory: &std::path::Path,
-    opened: &'a OnceLock<LocalFileSystem>,
+    opened: &'a OnceLock<OpenDirectory>,
 ) -> Result<&'a dyn ObjectStore, StoreError> {
+    let identity =
+        DirectoryIdentity::of(directory).map_err(|error| StoreOperation::Open.failed(error))?;
     let objects = LocalFileSystem::new_with_prefix(directory)
         .map_err(|error| StoreOperation::Open.failed(error))?
         // A decision that took effect must survive a power failure.
         .with_fsync(true);
-    Ok(opened.get_or_init(|| objects))
+    let open = opened.get_or_init(|| OpenDirectory { objects, identity });
+    Ok(&open.objects)
 }
 
 impl Store {
@@ -288,6 +315,20 @@ impl Store {
     /// Whether the last attempt to reserve disk space failed.
     pub(crate) fn lacks_reserve(&self) -> bool {
         self.shared.lacks_reserve.load(Ordering::Relaxed)
+    }
+
+    /// Whether the directory is the one that was opened first. If it is not, the first one is not
+    /// mounted, or was replaced.
+    pub(crate) fn is_same_directory(&self) -> bool {
+        let Backend::Directory(directory, opened) = &self.shared.backend else {
+            return true;
+        };
+        let directory = directory.clone();
+        let found = self.blocking(move || DirectoryIdentity::of(&directory));
+        match (opened.get(), found) {
+            (Some(open), Ok(Ok(found))) => open.identity == found,
+            _ => false,
+        }
     }
 
     /// Removes the temporary files of killed processes. Younger files may belong to running

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
+    document,
     id::ModelName,
     metrics::runs::RunsView,
     operate::{
@@ -88,14 +89,29 @@ impl Operator {
             return;
         };
         for file in files.into_iter().filter(|file| *file != own) {
-            let read = self.store.read(&format!("{directory}/{file}"));
-            let share = read
-                .ok()
-                .flatten()
-                .and_then(|text| serde_json::from_slice::<EvidenceShare>(&text).ok());
-            if let Some(share) = share {
-                running.step.tally.yield_to(&share);
-                running.others.insert(file, share);
+            let path = format!("{directory}/{file}");
+            // An object that can't be read now was read before, or is read the next time.
+            let Ok(Some(text)) = self.store.read(&path) else {
+                continue;
+            };
+            match document::parse::<EvidenceShare>(&text) {
+                Ok(share) => {
+                    running.step.tally.yield_to(&share);
+                    running.unreadable.remove(&file);
+                    running.others.insert(file, share);
+                }
+                Err(error) => {
+                    self.metrics.models.source_errors.inc();
+                    // One line for each object, not one for each reading.
+                    if running.unreadable.insert(file) {
+                        tracing::warn!(
+                            model = %name,
+                            path,
+                            error = error.to_string(),
+                            "the evidence of another replica can't be read and is left out"
+                        );
+                    }
+                }
             }
         }
     }

@@ -1,6 +1,10 @@
 //! `ModelControl`: the decisions about one model, as this process knows them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use crate::{
     id::{ModelName, Version},
@@ -180,6 +184,8 @@ pub(super) struct RunningStep {
     pub runs: BTreeMap<String, ArmRuns>,
     /// The evidence of other processes, by the name of their object.
     pub others: BTreeMap<String, EvidenceShare>,
+    /// The names of the objects with evidence that can't be read.
+    pub unreadable: BTreeSet<String>,
     /// The evidence of this process that was last written.
     pub written: EvidenceShare,
     pub exchanged: Option<Instant>,

@@ -12,7 +12,7 @@ use crate::{
     error::text_with_sources,
     id::ModelName,
     journal::{
-        DecisionDraft, Journal, JournalError,
+        DecisionDraft, Journal, JournalError, LOST_BEGINNING,
         chain::ChainHead,
         entry::{Action, VersionRef},
         store::StoreError,
@@ -56,6 +56,7 @@ impl Operator {
         let controlled = self.controlled(&name);
         let mut model = lock(&controlled);
         self.follow(&mut model);
+        self.look_for_damage(&mut model);
         let (seq, detail) = damage(&model)?;
         let answering = model.state.stable.clone().map(|version| KeptVersion {
             version,
@@ -102,6 +103,17 @@ impl Operator {
         Ok(self.status_of(&model))
     }
 
+    /// Reads the whole journal again. Without an order, this is done once a minute only.
+    fn look_for_damage(&self, model: &mut ModelControl) {
+        if model.trouble.is_some() {
+            return;
+        }
+        let found = self.overwritten(&model.name, &model.head);
+        if let Some(trouble) = found.unwrap_or_else(|error| Some(error.into())) {
+            self.set_trouble(model, trouble);
+        }
+    }
+
     /// Moves entry `seq` and all later entries to a new directory. Returns this directory, and the
     /// directories of earlier repairs that no `Repair` entry lists.
     fn move_aside(&self, model: &ModelControl, seq: u64) -> Result<Vec<String>, StoreError> {
@@ -109,7 +121,7 @@ impl Operator {
         let mut places = self.unlisted_directories(model)?;
         let place = Journal::new_damaged_directory(model.name.as_str());
         let moved = self.journal.move_aside(model.name.as_str(), seq, &place)?;
-        if moved > 0 || places.is_empty() {
+        if moved > 0 {
             places.push(place);
         }
         Ok(places)
@@ -226,6 +238,7 @@ impl Operator {
                     return Ok(Some(Trouble::Vanished {
                         model: name.clone(),
                         seq: head.seq,
+                        directory_remains: self.store.is_same_directory(),
                     }));
                 }
                 Ok(None) => Damage::Missing,
@@ -272,6 +285,11 @@ fn damage(model: &ModelControl) -> Result<(u64, String), OperateError> {
         Some(Trouble::Damaged { seq, damage, .. } | Trouble::Overwritten { seq, damage }) => {
             Ok((*seq, text_with_sources(damage)))
         }
+        // Only the journal is gone, so a new one begins.
+        Some(Trouble::Vanished {
+            directory_remains: true,
+            ..
+        }) => Ok((1, LOST_BEGINNING.to_owned())),
         Some(trouble @ (Trouble::Unreadable(_) | Trouble::Vanished { .. })) => {
             Err(model.trouble_error(trouble))
         }

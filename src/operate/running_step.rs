@@ -1,7 +1,7 @@
 //! Begins and ends the counting of evidence for a step of a rollout.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -39,6 +39,7 @@ impl Operator {
                 .collect(),
             versions,
             others: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
             written: EvidenceShare::default(),
             exchanged: None,
             evidence: Evidence::default(),

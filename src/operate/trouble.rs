@@ -20,7 +20,12 @@ pub(crate) enum Trouble {
     #[error(
         "the journal vanished from the state directory: entry {seq} of {model}, which was read before, is missing, and so are all others"
     )]
-    Vanished { model: ModelName, seq: u64 },
+    Vanished {
+        model: ModelName,
+        seq: u64,
+        /// Whether the state directory is the same as before. If so, only the journal is gone.
+        directory_remains: bool,
+    },
     /// The entry `seq` is not valid. The decisions of the entries before it stay valid.
     #[error("journal damaged at entry {seq}")]
     Damaged {
@@ -118,6 +123,10 @@ impl Trouble {
     /// version is known.
     pub(super) fn suggestion(&self, known: bool) -> Option<Suggestion> {
         match self {
+            Trouble::Vanished {
+                directory_remains: true,
+                ..
+            } => Some(Suggestion::RepairJournal),
             Trouble::Unreadable(_) | Trouble::Vanished { .. } if known => None,
             Trouble::Unreadable(_) | Trouble::Vanished { .. } => {
                 Some(Suggestion::RollBackToNeverStable { to: None })

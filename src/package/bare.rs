@@ -11,7 +11,7 @@ use std::{
 use crate::{
     id::{ModelId, ModelName, Version},
     package::{
-        MODEL_FILE, PackageError,
+        MODEL_FILE, PackageCheck, PackageError,
         manifest::{Manifest, Provenance},
         triton_config::{self, ConfigTensor, TritonConfig},
     },
@@ -65,7 +65,7 @@ impl ModelFiles {
             .filter(|other| *other != name.as_str())
         {
             let detail = format!("names the model \"{other}\", but is in the directory of {name}");
-            return Err(PackageError::new("config", CONFIG_FILE, detail));
+            return Err(PackageError::new(PackageCheck::Config, CONFIG_FILE, detail));
         }
         let (mut labels, mut files) = (BTreeMap::new(), BTreeSet::new());
         files.extend(config.as_ref().map(|_| CONFIG_FILE.to_owned()));
@@ -128,7 +128,7 @@ pub(crate) fn read_config(model_directory: &Path) -> Result<Option<TritonConfig>
     match read_inside(model_directory, CONFIG_FILE, MAX_CONFIG_BYTES) {
         Ok(text) => triton_config::parse(&text)
             .map(Some)
-            .map_err(|error| PackageError::caused_by("config", CONFIG_FILE, "", error)),
+            .map_err(|error| PackageError::caused_by(PackageCheck::Config, CONFIG_FILE, "", error)),
         // TensorFlow Serving and KServe have no such file.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(PackageError::io(CONFIG_FILE, error)),
@@ -225,7 +225,7 @@ impl BareGraph {
         ] {
             for tensor in configured {
                 let fault = |detail: String| {
-                    PackageError::new("config", CONFIG_FILE, detail)
+                    PackageError::new(PackageCheck::Config, CONFIG_FILE, detail)
                         .at(&format!("{side} {}", tensor.name))
                 };
                 let Some(spec) = specs.iter().find(|spec| *spec.name == *tensor.name) else {
@@ -296,7 +296,7 @@ fn read_labels(directory: &Path, file: &str) -> Result<Arc<[String]>, PackageErr
     // A path could name a file of the server outside of the model's directory.
     if file.contains(['/', '\\']) || file.starts_with('.') {
         return Err(PackageError::new(
-            "config",
+            PackageCheck::Config,
             CONFIG_FILE,
             format!("label_filename \"{file}\" must be a file next to it"),
         ));

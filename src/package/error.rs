@@ -2,13 +2,13 @@
 
 use std::{error::Error, fmt, sync::Arc};
 
-use crate::{document::DocumentError, error::text_with_sources};
+use crate::{document::DocumentError, error::text_with_sources, package::check::PackageCheck};
 
 /// An error that names the file, the place in the file, and the violated rule.
 #[derive(Clone, Debug)]
 pub struct PackageError {
-    /// The check of the load gate that failed. It is the `reason` of the rejection in metrics.
-    pub check: &'static str,
+    /// The check that failed.
+    pub check: PackageCheck,
     pub(crate) file: String,
     /// The JSON pointer or line. Empty if the error concerns the whole file.
     pub field: String,
@@ -19,7 +19,7 @@ pub struct PackageError {
 }
 
 impl PackageError {
-    pub(crate) fn new(check: &'static str, file: &str, detail: impl Into<String>) -> PackageError {
+    pub(crate) fn new(check: PackageCheck, file: &str, detail: impl Into<String>) -> PackageError {
         PackageError {
             check,
             file: file.to_owned(),
@@ -31,7 +31,7 @@ impl PackageError {
 
     /// The error for another error. `detail` is empty if the source says what is wrong.
     pub(crate) fn caused_by(
-        check: &'static str,
+        check: PackageCheck,
         file: &str,
         detail: &str,
         source: impl Error + Send + Sync + 'static,
@@ -44,7 +44,7 @@ impl PackageError {
 
     /// The error for a document that violates its type.
     pub(crate) fn of_document(
-        check: &'static str,
+        check: PackageCheck,
         file: &str,
         error: DocumentError,
     ) -> PackageError {
@@ -72,12 +72,12 @@ impl PackageError {
 
     /// Whether files changed after the package was packed. Such files need a new version.
     pub(crate) fn is_changed_file(&self) -> bool {
-        self.check == "hashes"
+        self.check == PackageCheck::Hashes
     }
 
     /// The error for a file that can't be read.
     pub fn io(file: &str, error: std::io::Error) -> PackageError {
-        PackageError::caused_by("files", file, "can't be read", error)
+        PackageError::caused_by(PackageCheck::Files, file, "can't be read", error)
     }
 
     /// The detail with the text of the sources, without the place.
@@ -127,7 +127,10 @@ impl Eq for PackageError {}
 mod tests {
     use std::io;
 
-    use crate::{error::text_with_sources, package::PackageError};
+    use crate::{
+        error::text_with_sources,
+        package::{PackageCheck, PackageError},
+    };
 
     #[test]
     fn the_place_comes_before_the_detail_and_its_source() {
@@ -139,13 +142,13 @@ mod tests {
             "a.json: can't be read: no such file"
         );
         assert_eq!(io.full_detail(), "can't be read: no such file");
-        let caused = PackageError::caused_by("files", "a.json", "", missing()).at("/x");
+        let caused = PackageError::caused_by(PackageCheck::Files, "a.json", "", missing()).at("/x");
         assert_eq!(text_with_sources(&caused), "a.json /x: no such file");
         assert_eq!(caused.full_detail(), "no such file");
-        let everywhere = PackageError::caused_by("runtime", "", "", missing());
+        let everywhere = PackageError::caused_by(PackageCheck::Runtime, "", "", missing());
         assert_eq!(text_with_sources(&everywhere), "no such file");
         assert_eq!(
-            PackageError::new("files", "a.json", "can't be read: no such file"),
+            PackageError::new(PackageCheck::Files, "a.json", "can't be read: no such file"),
             io,
             "the gate's process sends the text"
         );

@@ -27,8 +27,8 @@ pub(crate) enum GoldenFault {
     /// The line is not JSON, or not the JSON of an example.
     #[error(transparent)]
     Line(DocumentError),
-    #[error("\"tolerance\" must be 0 or more")]
-    Tolerance,
+    #[error("\"tolerance\" must be 0 or more, not {0}")]
+    Tolerance(f64),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<GoldenExample>, GoldenError> {
             .map_err(|error| wrong(GoldenFault::Line(DocumentError::not_json(&error))))?;
         // The negated comparison also rejects NaN.
         if !(example.tolerance >= 0.0 && example.tolerance.is_finite()) {
-            return Err(wrong(GoldenFault::Tolerance));
+            return Err(wrong(GoldenFault::Tolerance(example.tolerance)));
         }
         examples.push(GoldenExample {
             input: input.get().to_owned(),

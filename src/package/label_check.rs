@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    package::{PREPROCESSING_FILE, PackageError, SCHEMA_FILE},
+    package::{PREPROCESSING_FILE, PackageCheck, PackageError, SCHEMA_FILE},
     schema::fault::token,
     transform::outputs::label_text,
 };
@@ -47,7 +47,8 @@ pub(crate) fn check_labels(
                     |WrongLabels { step: kind, detail }| {
                         let pointer =
                             format!("/outputs/{}/steps/{index}/{kind}/labels", token(name));
-                        PackageError::new("preprocessing", PREPROCESSING_FILE, detail).at(&pointer)
+                        PackageError::new(PackageCheck::Preprocessing, PREPROCESSING_FILE, detail)
+                            .at(&pointer)
                     },
                 )?;
             }
@@ -119,7 +120,7 @@ fn check_enum(schema: &Value, field: &str, graph_labels: &[String]) -> Result<()
                 choices.join(", "),
                 graph_labels.join(", ")
             );
-            Err(PackageError::new("schema", SCHEMA_FILE, detail).at(&pointer))
+            Err(PackageError::new(PackageCheck::Schema, SCHEMA_FILE, detail).at(&pointer))
         }
         None => Ok(()),
     }

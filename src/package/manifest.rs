@@ -14,7 +14,7 @@ use crate::{
     document,
     error::counted,
     id::{ModelId, ModelName, Version},
-    package::PackageError,
+    package::{PackageCheck, PackageError},
 };
 
 pub(crate) const FILE: &str = "manifest.json";
@@ -68,13 +68,15 @@ impl Manifest {
     /// Reads and checks `manifest.json`. The listed files are not opened.
     pub fn read(directory: &Path) -> Result<Manifest, PackageError> {
         let text = fs_err::read(directory.join(FILE)).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                PackageError::new("manifest", FILE, "is missing: the package is not packed")
-            }
+            std::io::ErrorKind::NotFound => PackageError::new(
+                PackageCheck::Manifest,
+                FILE,
+                "is missing: the package is not packed",
+            ),
             _ => PackageError::io(FILE, error),
         })?;
         let manifest: Manifest = document::parse(&text)
-            .map_err(|error| PackageError::of_document("manifest", FILE, error))?;
+            .map_err(|error| PackageError::of_document(PackageCheck::Manifest, FILE, error))?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -88,12 +90,12 @@ impl Manifest {
             "says {} {}, but is in the directory of {} {}",
             self.name, self.version, id.name, id.version
         );
-        Err(PackageError::new("identity", FILE, detail))
+        Err(PackageError::new(PackageCheck::Identity, FILE, detail))
     }
 
     fn check(&self) -> Result<(), PackageError> {
         let wrong = |field: &str, expected: String| {
-            Err(PackageError::new("manifest", FILE, expected).at(field))
+            Err(PackageError::new(PackageCheck::Manifest, FILE, expected).at(field))
         };
         if self.format != FORMAT {
             return wrong(
@@ -257,7 +259,7 @@ impl Manifest {
             // external data.
             if path != FILE && !self.files.contains_key(&path) {
                 return Err(PackageError::new(
-                    "files",
+                    PackageCheck::Files,
                     &path,
                     "is not listed in manifest.json; remove it or pack again",
                 ));
@@ -281,7 +283,7 @@ impl FileEntry {
         // The size is compared first: its message is clearer than two digests.
         if size != self.size {
             return Err(PackageError::new(
-                "hashes",
+                PackageCheck::Hashes,
                 path,
                 format!(
                     "has {}; manifest.json says {}{PACK_AGAIN}",
@@ -292,7 +294,7 @@ impl FileEntry {
         }
         if digest.to_string() != self.sha256 {
             return Err(PackageError::new(
-                "hashes",
+                PackageCheck::Hashes,
                 path,
                 format!(
                     "has sha256 {digest}; manifest.json says {}{PACK_AGAIN}",
@@ -342,7 +344,7 @@ fn walk(root: &Path, relative: &Path, files: &mut Vec<String>) -> Result<(), Pac
         // The list is hashed as text with one path a line, so a path must fit into a line.
         let Some(text) = path.to_str().filter(|text| is_plain(text)) else {
             return Err(PackageError::new(
-                "files",
+                PackageCheck::Files,
                 &path.to_string_lossy(),
                 "has a name that can't be listed (not UTF-8, or with a backslash or control character)",
             ));
@@ -351,7 +353,7 @@ fn walk(root: &Path, relative: &Path, files: &mut Vec<String>) -> Result<(), Pac
             fs_err::canonicalize(entry.path()).map_err(|error| PackageError::io(text, error))?;
         if !target.starts_with(root) {
             return Err(PackageError::new(
-                "files",
+                PackageCheck::Files,
                 text,
                 "is a symlink that leaves the package",
             ));
@@ -360,7 +362,7 @@ fn walk(root: &Path, relative: &Path, files: &mut Vec<String>) -> Result<(), Pac
             // A link to a directory could form a cycle.
             if entry.path().is_symlink() {
                 return Err(PackageError::new(
-                    "files",
+                    PackageCheck::Files,
                     text,
                     "is a symlink to a directory",
                 ));
@@ -370,7 +372,7 @@ fn walk(root: &Path, relative: &Path, files: &mut Vec<String>) -> Result<(), Pac
             files.push(text.to_owned());
         } else {
             return Err(PackageError::new(
-                "files",
+                PackageCheck::Files,
                 text,
                 "is neither a file nor a directory",
             ));
@@ -378,7 +380,7 @@ fn walk(root: &Path, relative: &Path, files: &mut Vec<String>) -> Result<(), Pac
         // Checked during the walk, so that a huge directory ends it early.
         if files.len() > MAX_FILES {
             return Err(PackageError::new(
-                "files",
+                PackageCheck::Files,
                 "",
                 format!("the package has more than {MAX_FILES} files"),
             ));

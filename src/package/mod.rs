@@ -1,6 +1,7 @@
 //! A model at rest: the documents of a package, verified before they exist as values.
 
 pub(crate) mod bare;
+mod check;
 pub(crate) mod draft;
 mod error;
 pub(crate) mod evaluation;
@@ -20,6 +21,7 @@ pub(crate) mod warmup_instance;
 
 use std::path::{Path, PathBuf};
 
+pub use check::PackageCheck;
 pub use error::PackageError;
 pub use evaluation::Evaluation;
 pub use parts::Parts;
@@ -53,7 +55,11 @@ impl ModelPackage {
     pub fn open(directory: &Path) -> Result<ModelPackage, PackageError> {
         let manifest = Manifest::read(directory)?;
         let id = manifest.id().ok_or_else(|| {
-            PackageError::new("manifest", manifest::FILE, "has no valid name and version")
+            PackageError::new(
+                PackageCheck::Manifest,
+                manifest::FILE,
+                "has no valid name and version",
+            )
         })?;
         // This check comes before the documents are read, because only the packed bytes may be
         // parsed.

@@ -8,7 +8,7 @@ use crate::{
     document::{self, DocumentError},
     package::{
         EVALUATION_FILE, Evaluation, GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PROFILE_FILE,
-        PackageError, Profile, SCHEMA_FILE, SERVING_FILE,
+        PackageCheck, PackageError, Profile, SCHEMA_FILE, SERVING_FILE,
         golden::{self, GoldenExample},
         guess,
         serving::Serving,
@@ -39,16 +39,24 @@ impl Parts {
     pub fn read(directory: &Path) -> Result<Parts, PackageError> {
         // This error comes first: without a graph the directory is probably not a package.
         if !directory.join(MODEL_FILE).is_file() {
-            return Err(PackageError::new("files", MODEL_FILE, "is missing"));
+            return Err(PackageError::new(
+                PackageCheck::Files,
+                MODEL_FILE,
+                "is missing",
+            ));
         }
         let schema_document = read_json(directory, SCHEMA_FILE)?.ok_or_else(|| {
-            PackageError::new("files", SCHEMA_FILE, "is missing: a package needs one")
+            PackageError::new(
+                PackageCheck::Files,
+                SCHEMA_FILE,
+                "is missing: a package needs one",
+            )
         })?;
         let input = compile_schema(&schema_document, "input")?;
         let output = compile_schema(&schema_document, "output")?;
         refuse_unknown_members(
             &schema_document,
-            "schema",
+            PackageCheck::Schema,
             SCHEMA_FILE,
             &["input", "output", "$schema", "$comment"],
         )?;
@@ -79,10 +87,10 @@ impl Parts {
 /// `side` is `input` or `output`.
 fn compile_schema(document: &Value, side: &str) -> Result<Schema, PackageError> {
     let document = document.get(side).ok_or_else(|| {
-        PackageError::new("schema", SCHEMA_FILE, "is missing").at(&format!("/{side}"))
+        PackageError::new(PackageCheck::Schema, SCHEMA_FILE, "is missing").at(&format!("/{side}"))
     })?;
     Schema::compile(document).map_err(|error| {
-        PackageError::new("schema", SCHEMA_FILE, error.detail)
+        PackageError::new(PackageCheck::Schema, SCHEMA_FILE, error.detail)
             .with_source(error.source)
             .at(&format!("/{side}{}", error.pointer))
     })
@@ -95,7 +103,7 @@ fn read_preprocessing(directory: &Path) -> Result<Option<Value>, PackageError> {
     };
     refuse_unknown_members(
         &document,
-        "preprocessing",
+        PackageCheck::Preprocessing,
         PREPROCESSING_FILE,
         &["inputs", "outputs", "$comment"],
     )?;
@@ -103,7 +111,8 @@ fn read_preprocessing(directory: &Path) -> Result<Option<Value>, PackageError> {
     if let Some(guess) = guess::find(&document, &[]).into_iter().next() {
         let detail = format!("a guess of the draft that nobody confirmed: {}", guess.text);
         return Err(
-            PackageError::new("preprocessing", PREPROCESSING_FILE, detail).at(&guess.pointer),
+            PackageError::new(PackageCheck::Preprocessing, PREPROCESSING_FILE, detail)
+                .at(&guess.pointer),
         );
     }
     Ok(Some(document))
@@ -114,13 +123,15 @@ fn read_serving(directory: &Path) -> Result<Serving, PackageError> {
         return Ok(Serving::default());
     };
     let serving: Serving = document::read(&document)
-        .map_err(|error| PackageError::of_document("serving", SERVING_FILE, error))?;
+        .map_err(|error| PackageError::of_document(PackageCheck::Serving, SERVING_FILE, error))?;
     // A batch of 0 rows would never run a request.
     if serving.batching.max_batch_size == Some(0) {
-        return Err(
-            PackageError::new("serving", SERVING_FILE, "must be at least 1")
-                .at("/batching/max_batch_size"),
-        );
+        return Err(PackageError::new(
+            PackageCheck::Serving,
+            SERVING_FILE,
+            "must be at least 1, not 0",
+        )
+        .at("/batching/max_batch_size"));
     }
     Ok(serving)
 }
@@ -130,7 +141,7 @@ fn read_golden(directory: &Path) -> Result<Vec<GoldenExample>, PackageError> {
         return Ok(Vec::new());
     };
     golden::parse(&text).map_err(|error| {
-        PackageError::caused_by("golden", GOLDEN_FILE, "", error.fault)
+        PackageError::caused_by(PackageCheck::Golden, GOLDEN_FILE, "", error.fault)
             .at(&format!("line {}", error.line))
     })
 }
@@ -148,9 +159,9 @@ fn read_json(directory: &Path, file: &str) -> Result<Option<Value>, PackageError
         return Ok(None);
     };
     let check = if file == SCHEMA_FILE {
-        "schema"
+        PackageCheck::Schema
     } else {
-        "files"
+        PackageCheck::Files
     };
     serde_json::from_str(&text)
         .map(Some)
@@ -168,14 +179,14 @@ fn read_typed<T>(
     };
     read(document)
         .map(Some)
-        .map_err(|error| PackageError::of_document("files", file, error))
+        .map_err(|error| PackageError::of_document(PackageCheck::Files, file, error))
 }
 
 /// Rejects unknown members. An unknown member is a typo, or a feature of a later format. If it were
 /// ignored, the model would be served in a way that its author did not mean.
 fn refuse_unknown_members(
     document: &Value,
-    check: &'static str,
+    check: PackageCheck,
     file: &str,
     known: &[&str],
 ) -> Result<(), PackageError> {

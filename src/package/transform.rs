@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     decode::{DecodeError, DecodeLimits, decode_instance},
-    package::{PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, SERVING_FILE},
+    package::{PREPROCESSING_FILE, PackageCheck, PackageError, Parts, SCHEMA_FILE, SERVING_FILE},
     schema::{
         Pii,
         columns::Columns,
@@ -54,16 +54,24 @@ impl Parts {
         };
         let preprocess =
             Preprocess::compile(section("inputs"), &fields, signature).map_err(|error| {
-                PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail)
-                    .with_source(error.source)
-                    .at(&format!("/inputs{}", error.pointer))
+                PackageError::new(
+                    PackageCheck::Preprocessing,
+                    PREPROCESSING_FILE,
+                    error.detail,
+                )
+                .with_source(error.source)
+                .at(&format!("/inputs{}", error.pointer))
             })?;
         let nullable = |field: &str| self.output.allows_null(field);
         let postprocess =
             Postprocess::compile(section("outputs"), signature, nullable).map_err(|error| {
-                PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail)
-                    .with_source(error.source)
-                    .at(&format!("/outputs{}", error.pointer))
+                PackageError::new(
+                    PackageCheck::Preprocessing,
+                    PREPROCESSING_FILE,
+                    error.detail,
+                )
+                .with_source(error.source)
+                .at(&format!("/outputs{}", error.pointer))
             })?;
         // A row of dynamic width can be one value or a list. The output schema decides.
         let postprocess = postprocess.with_lists(signature, |field| self.output.is_list(field));
@@ -91,7 +99,8 @@ impl Parts {
         signature: &Signature,
     ) -> Result<Outputs, PackageError> {
         let wrong = |pointer: String, detail: String| {
-            PackageError::new("serving", SERVING_FILE, detail).at(&format!("/fallback{pointer}"))
+            PackageError::new(PackageCheck::Serving, SERVING_FILE, detail)
+                .at(&format!("/fallback{pointer}"))
         };
         let outputs = postprocess
             .constant(answer, signature)
@@ -127,7 +136,7 @@ impl Parts {
         let document = self.output.document();
         let declared = document.get("properties").and_then(Value::as_object);
         let wrong = |pointer: &str, detail: String| {
-            Err(PackageError::new("schema", SCHEMA_FILE, detail).at(pointer))
+            Err(PackageError::new(PackageCheck::Schema, SCHEMA_FILE, detail).at(pointer))
         };
         // An undeclared field would be missing in the OpenAPI document of the model.
         if let Some(extra) = produced

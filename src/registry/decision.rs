@@ -8,7 +8,7 @@ use std::{
 use crate::{
     id::Version,
     journal::entry::VersionRef,
-    package::{PackageError, manifest},
+    package::{PackageCheck, PackageError, manifest},
     registry::traffic::ActiveStep,
     suggestion::Suggestion,
 };
@@ -63,5 +63,9 @@ pub(crate) fn digest_conflict(
     let detail = format!(
         "has the digest {digest}, but the journal knows this version as {decided}; a changed package needs a new version"
     );
-    Some(PackageError::new("journal", manifest::FILE, detail))
+    Some(PackageError::new(
+        PackageCheck::Journal,
+        manifest::FILE,
+        detail,
+    ))
 }

@@ -342,3 +342,42 @@ fn hints_name_the_model_and_an_abort_needs_no_reason() {
         (&json!("abort"), &Value::Null)
     );
 }
+
+#[test]
+fn a_wrong_plan_is_refused_with_its_place_and_its_form() {
+    let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
+    let server = InProcessServer::start(models.path(), &[]);
+    for (plan, expected) in [
+        (
+            json!("medium"),
+            "/plan: expected an object, found \"medium\"",
+        ),
+        (
+            json!({"name": "medium", "text": ""}),
+            "/plan: expected an object with one member, \"name\" (a built-in plan) or \"text\" (a plan in TOML)",
+        ),
+        (
+            json!({"text": "name = \"x\"\nsteps = [{kind = \"canary\", weight = \"half\"}]"}),
+            "`steps[0].weight`: expected a number, found \"half\"",
+        ),
+        (
+            json!({"text": "name = \"x\"\nsteps = [{kind = \"canary\"}]"}),
+            "`steps[0]`: the member \"weight\" is missing",
+        ),
+        (
+            json!({"text": "name = \"x\"\nsteps = [{kind = \"canary\", weight = 0.5, min_seconds = 99999999999999999999}]"}),
+            "`steps[0].min_seconds`: expected a whole number from -9223372036854775808 to 9223372036854775807, found 99999999999999999999",
+        ),
+        (
+            json!({"text": "name = \"x\"\nsteps = [{kind = \"canary\", weight = 2.0}]"}),
+            "`steps[0].weight` must be from 0.00001 to 1, not 2",
+        ),
+    ] {
+        let order = json!({"to": ["1.0.0"], "plan": plan});
+        let (status, detail) = server.refused_decision("churn/rollout/start", &order);
+        assert!(
+            status == 400 && detail.contains(expected),
+            "{status} {detail}"
+        );
+    }
+}

@@ -53,6 +53,19 @@ fn errors_name_their_cause() {
 }
 
 #[test]
+fn a_package_is_not_packed_under_another_version_than_its_directory() {
+    let models = models_with(&[("churn", "1.0.0")]);
+    let package = models.path().join("churn/1.0.0");
+    let package = package.to_str().unwrap();
+    let (code, output, error) =
+        run_predictd(&["pack", package, "--model-version", "1.1.0"], "", &[]);
+    assert!(
+        code == 1 && error.contains("is a directory of version 1.0.0, not 1.1.0"),
+        "{output}{error}"
+    );
+}
+
+#[test]
 fn numbers_of_options_are_whole_and_positive() {
     for (arguments, text) in [
         (["history", "churn", "--limit"], "0"),

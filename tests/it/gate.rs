@@ -110,6 +110,15 @@ fn check_server_with_hostile_graphs(models: &TempDir) {
 }
 
 #[test]
+fn the_smallest_memory_limit_is_enough_for_a_small_model() {
+    let (code, report) = run_verify(
+        &package_path("churn", "1.1.0"),
+        &["--memory-bytes", "268435456"],
+    );
+    assert_eq!((code, &report["passed"]), (0, &json!(true)), "{report}");
+}
+
+#[test]
 fn no_answer_contains_a_command_for_operators() {
     let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
     let changed = models.path().join("churn/1.1.0");

@@ -8,13 +8,16 @@ use serde_json::Value;
 use crate::{
     admin::history::JournalHead,
     cli::{
-        history::entry_text::{RolloutPosition, describe},
+        history::{
+            entry_text::{RolloutPosition, describe},
+            verify::BadEntry,
+        },
         paint::{Paint, Style},
-        stored_journal::StoredJournal,
+        stored_journal::{InvalidEntry, StoredJournal},
     },
     document,
     id::ModelName,
-    journal::entry::Entry,
+    journal::{chain::ChainHead, entry::Entry},
 };
 
 #[derive(Serialize)]
@@ -23,6 +26,9 @@ pub(super) struct ListedHistory {
     entries: Vec<ListedEntry>,
     /// null if no server knows the end of the journal.
     head: Option<JournalHead>,
+    /// The first invalid entry of the whole journal. Absent if all are valid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bad: Option<BadEntry>,
 }
 
 #[derive(Serialize)]
@@ -48,7 +54,12 @@ impl StoredJournal {
     }
 
     /// The JSON output.
-    pub(super) fn document(&self, model: &ModelName, limit: Option<usize>) -> ListedHistory {
+    pub(super) fn document(
+        &self,
+        model: &ModelName,
+        verified: &Result<ChainHead, InvalidEntry>,
+        limit: Option<usize>,
+    ) -> ListedHistory {
         let entries = self.texts.range(self.first(limit)..);
         let entries = entries.map(|(seq, text)| match document::parse_value(text) {
             Ok(entry) => ListedEntry::Stored(entry),
@@ -61,6 +72,7 @@ impl StoredJournal {
             model: model.to_string(),
             entries: entries.collect(),
             head: self.head.clone().map(JournalHead::from),
+            bad: verified.as_ref().err().map(BadEntry::from),
         }
     }
 

@@ -13,11 +13,12 @@ use crate::{
         CommandOutcome,
         client::{self, Client, ServerArgs},
         number::positive,
-        paint::Paint,
+        paint::{Paint, Style},
         rollout::status_text,
-        stored_journal::{StoredJournal, fetch, read},
+        stored_journal::{InvalidEntry, ReportedTrouble, StoredJournal, fetch, read},
     },
     id::ModelName,
+    journal::chain::ChainHead,
 };
 
 #[derive(clap::Args)]
@@ -63,34 +64,38 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
             let client = Client::new(&args.server, Some(model))?;
             let stored = fetch(&client, model.as_str(), 1)?;
             let status: ModelStatus = client.get(&format!("/{model}"))?.read()?;
+            let suggestion = status.suggestion;
+            let trouble = status.trouble;
             StoredJournal {
-                trouble: status.trouble,
+                trouble: trouble.map(|text| ReportedTrouble { text, suggestion }),
                 ..stored
             }
         }
     };
+    let verified = stored.verify(model.as_str());
     if args.verify {
-        return verify::report(model, &stored, args.json);
+        return verify::report(model, &stored, &verified, args.json);
     }
     if args.json {
-        say!(
-            "{}",
-            serde_json::to_string_pretty(&stored.document(model, args.limit))?
-        );
+        let document = stored.document(model, &verified, args.limit);
+        say!("{}", serde_json::to_string_pretty(&document)?);
     } else {
-        let text = stored.list(args.limit, Paint::stdout());
-        let empty = || match &stored.trouble {
-            Some(trouble) => trouble,
-            None => "there are no decisions about this model yet",
-        };
-        say!(
-            "{}",
-            Some(text.trim_end())
-                .filter(|text| !text.is_empty())
-                .unwrap_or_else(empty)
-        );
+        say!("{}", list(args, &stored, &verified));
     }
     Ok(CommandOutcome::Done)
+}
+
+/// The entries as text, with the damage of the journal at the end.
+fn list(args: &Args, stored: &StoredJournal, verified: &Result<ChainHead, InvalidEntry>) -> String {
+    let paint = Paint::stdout();
+    let mut text = stored.list(args.limit, paint);
+    if let Err(invalid) = verified {
+        text.push_str(&paint.paint(Style::Bad, &verify::failure(invalid)));
+        text.push_str(&verify::next_command(&args.model, invalid));
+    } else if text.is_empty() {
+        "there are no decisions about this model yet".clone_into(&mut text);
+    }
+    text.trim_end().to_owned()
 }
 
 fn repair(args: &Args) -> anyhow::Result<CommandOutcome> {
@@ -105,7 +110,7 @@ fn repair(args: &Args) -> anyhow::Result<CommandOutcome> {
     }
     let status: ModelStatus = answer.read()?;
     say!(
-        "{}: repaired (entry {}); the damaged entries are in damaged/ in the state directory\n",
+        "{}: repaired (entry {}); entries that were moved aside are in damaged/ in the state directory\n",
         args.model,
         status.seq
     );

@@ -8,9 +8,12 @@ use crate::{
     cli::{
         CommandOutcome,
         stored_journal::{EntryFault, InvalidEntry, StoredJournal},
+        suggestion::command,
     },
     error::text_with_sources,
     id::ModelName,
+    journal::chain::ChainHead,
+    suggestion::Suggestion,
 };
 
 /// The JSON output.
@@ -32,28 +35,30 @@ struct VerifiedJournal<'a> {
 
 /// The first invalid entry.
 #[derive(Serialize)]
-struct BadEntry {
+pub(super) struct BadEntry {
     seq: u64,
     detail: String,
+}
+
+impl From<&InvalidEntry> for BadEntry {
+    fn from(invalid: &InvalidEntry) -> BadEntry {
+        BadEntry {
+            seq: invalid.seq,
+            detail: text_with_sources(&invalid.fault),
+        }
+    }
 }
 
 pub(super) fn report(
     model: &ModelName,
     stored: &StoredJournal,
+    verified: &Result<ChainHead, InvalidEntry>,
     json: bool,
 ) -> anyhow::Result<CommandOutcome> {
-    let model = model.as_str();
-    let verified = stored.verify(model).and_then(|head| match &stored.trouble {
-        None => Ok(head),
-        Some(trouble) => Err(InvalidEntry {
-            seq: head.seq + 1,
-            fault: EntryFault::Reported(trouble.clone()),
-        }),
-    });
-    let (outcome, document, text) = match &verified {
+    let (outcome, document, text) = match verified {
         Ok(head) => {
             let document = VerifiedJournal {
-                model,
+                model: model.as_str(),
                 ok: true,
                 entries: head.seq,
                 sha256: Some(&head.sha256),
@@ -71,22 +76,16 @@ pub(super) fn report(
                 format!("ok: {}{last}", entries(head.seq)),
             )
         }
-        Err(invalid @ InvalidEntry { seq, fault }) => {
+        Err(invalid @ InvalidEntry { seq, .. }) => {
             let document = VerifiedJournal {
-                model,
+                model: model.as_str(),
                 ok: false,
                 entries: seq - 1,
                 sha256: None,
-                bad: Some(BadEntry {
-                    seq: *seq,
-                    detail: text_with_sources(fault),
-                }),
+                bad: Some(BadEntry::from(invalid)),
                 last: Some(stored.last()),
             };
-            let mut text = match fault {
-                EntryFault::Reported(trouble) => format!("FAILED: {trouble}"),
-                _ => format!("FAILED: {}", text_with_sources(invalid)),
-            };
+            let mut text = failure(invalid);
             if *seq > 1 {
                 let _ = write!(text, "\n  before it: {} valid", entries(seq - 1));
             }
@@ -97,6 +96,7 @@ pub(super) fn report(
                     entries(stored.last() - seq)
                 );
             }
+            text.push_str(&next_command(model, invalid));
             (CommandOutcome::Failed, document, text)
         }
     };
@@ -105,6 +105,24 @@ pub(super) fn report(
         false => say!("{text}"),
     }
     Ok(outcome)
+}
+
+/// The line that says what is wrong.
+pub(super) fn failure(invalid: &InvalidEntry) -> String {
+    match &invalid.fault {
+        EntryFault::Reported(trouble) => format!("FAILED: {}", trouble.text),
+        _ => format!("FAILED: {}", text_with_sources(invalid)),
+    }
+}
+
+/// The line with the command that helps. Empty if there is none.
+pub(super) fn next_command(model: &ModelName, invalid: &InvalidEntry) -> String {
+    let suggestion = match &invalid.fault {
+        EntryFault::Reported(trouble) => trouble.suggestion.as_ref(),
+        _ => Some(&Suggestion::RepairJournal),
+    };
+    let next = suggestion.and_then(|suggestion| command(suggestion, model.as_str()));
+    next.map_or_else(String::new, |next| format!("\n  next: {next}"))
 }
 
 pub(super) fn entries(number: u64) -> String {

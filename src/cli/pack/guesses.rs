@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     cli::pack::say_failure,
     package::{
-        GOLDEN_FILE, PREPROCESSING_FILE, PackageError, golden,
+        GOLDEN_FILE, PREPROCESSING_FILE, PackageCheck, PackageError, golden,
         guess::{self, Guess},
     },
 };
@@ -70,7 +70,7 @@ pub(super) fn settle_guesses(directory: &Path) -> anyhow::Result<Option<SettledG
             shown = false;
             say_failure(
                 &PackageError::new(
-                    "preprocessing",
+                    PackageCheck::Preprocessing,
                     PREPROCESSING_FILE,
                     format!("is a guess, and {why}: {text}"),
                 )

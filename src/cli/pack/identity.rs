@@ -31,6 +31,16 @@ pub(super) fn identity(
         .clone()
         .or_else(|| of_path.clone())
         .or_else(|| known.map(|known| known.version.clone()));
+    // A server takes the version from the directory's name, and rejects another one in the manifest.
+    if let (Some(version), Some(of_path)) = (&args.version, &of_path)
+        && version != of_path
+    {
+        bail!(
+            "{} is a directory of version {of_path}, not {version}; rename it to {version}, or \
+             leave out --model-version",
+            directory.display()
+        );
+    }
     let parent = of_path.and_then(|_| last(directory.parent()));
     let name = args
         .name

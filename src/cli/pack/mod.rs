@@ -24,6 +24,7 @@ use crate::{
         staging::Staging,
         typed,
     },
+    document,
     error::{counted, text_with_sources},
     id::ModelId,
     package::{
@@ -71,9 +72,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let origin = fs_err::canonicalize(&args.directory)?;
     let config = args.config.load()?;
     let before = fs_err::read(origin.join(manifest::FILE)).ok();
-    let known: Option<Manifest> = before
-        .as_deref()
-        .and_then(|text| serde_json::from_slice(text).ok());
+    let known = before.as_deref().and_then(earlier_manifest);
     let mut id = identity::identity(args, &origin, known.as_ref())?;
     let decided = known_digests(&config.state, &args.server, &id.name);
     // --bump packs a copy, because a package that was served must never change.
@@ -125,6 +124,18 @@ pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         say!("  hint    {hint}");
     }
     Ok(CommandOutcome::Done)
+}
+
+/// The manifest of an earlier `predictd pack`. `None` if it can't be read: it is replaced.
+fn earlier_manifest(text: &[u8]) -> Option<Manifest> {
+    let manifest = document::parse(text);
+    if let Err(error) = &manifest {
+        say!(
+            "  warning {} can't be read and is replaced, without its provenance: {error}",
+            manifest::FILE
+        );
+    }
+    manifest.ok()
 }
 
 /// Takes the provenance from the command line. Missing values are taken from the earlier manifest.

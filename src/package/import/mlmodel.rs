@@ -10,7 +10,7 @@ use serde::{
 use serde_json::Value;
 
 use crate::{
-    package::{PackageError, import::resolve_inside},
+    package::{PackageCheck, PackageError, import::resolve_inside},
     tensor::DataType,
 };
 
@@ -145,7 +145,7 @@ impl MlModel {
         let path = directory.join(FILE);
         let metadata = fs_err::metadata(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
-                PackageError::new("mlflow", FILE, missing_text(directory))
+                PackageError::new(PackageCheck::Mlflow, FILE, missing_text(directory))
             }
             _ => PackageError::io(FILE, error),
         })?;
@@ -154,7 +154,7 @@ impl MlModel {
         // Checked before the file is read.
         if metadata.len() > MAX_BYTES {
             return Err(PackageError::new(
-                "mlflow",
+                PackageCheck::Mlflow,
                 FILE,
                 format!("has {} bytes; at most {MAX_BYTES} are read", metadata.len()),
             ));
@@ -166,7 +166,7 @@ impl MlModel {
 
     fn parse(text: &str) -> Result<MlModel, PackageError> {
         serde_norway::from_str(text).map_err(|error| {
-            PackageError::caused_by("mlflow", FILE, "can't be read as YAML", error)
+            PackageError::caused_by(PackageCheck::Mlflow, FILE, "can't be read as YAML", error)
         })
     }
 
@@ -180,7 +180,7 @@ impl MlModel {
             return Ok(None);
         };
         parse_inputs(text).map(Some).map_err(|error| {
-            PackageError::caused_by("mlflow", FILE, "", error).at("/signature/inputs")
+            PackageError::caused_by(PackageCheck::Mlflow, FILE, "", error).at("/signature/inputs")
         })
     }
 }

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::{
     package::{
-        EVALUATION_FILE, GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PROFILE_FILE, PackageError,
-        SCHEMA_FILE, SERVING_FILE,
+        EVALUATION_FILE, GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PROFILE_FILE, PackageCheck,
+        PackageError, SCHEMA_FILE, SERVING_FILE,
         manifest::{self, Provenance},
         serving::Serving,
     },
@@ -83,7 +83,7 @@ pub fn copy_graph(
         // Without a root the caller chose the graph, and may use any file.
         None if path.is_file() => Ok(path.to_path_buf()),
         None => Err(PackageError::new(
-            "files",
+            PackageCheck::Files,
             &path.to_string_lossy(),
             "is missing",
         )),
@@ -92,7 +92,7 @@ pub fn copy_graph(
     let bytes =
         fs_err::read(resolve(graph)?).map_err(|error| PackageError::io(MODEL_FILE, error))?;
     let external = external::files(&bytes)
-        .map_err(|error| PackageError::caused_by("files", MODEL_FILE, "", error))?;
+        .map_err(|error| PackageError::caused_by(PackageCheck::Files, MODEL_FILE, "", error))?;
     let copied = |file: &str, result: std::io::Result<()>| {
         result.map_err(|error| PackageError::io(file, error))
     };
@@ -103,7 +103,7 @@ pub fn copy_graph(
         // The copy would replace a document of the package, such as its manifest.
         if PACKAGE_FILES.contains(&file.as_str()) {
             return Err(PackageError::new(
-                "files",
+                PackageCheck::Files,
                 MODEL_FILE,
                 format!(
                     "names \"{file}\" as its external data, which is the name of another file of the package"
@@ -141,7 +141,9 @@ fn resolve_inside(root: &Path, path: &Path) -> Result<std::path::PathBuf, Packag
         .into_owned();
     let resolve = |path: &Path| {
         fs_err::canonicalize(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => PackageError::new("files", &name, "is missing"),
+            std::io::ErrorKind::NotFound => {
+                PackageError::new(PackageCheck::Files, &name, "is missing")
+            }
             _ => PackageError::io(&name, error),
         })
     };
@@ -150,7 +152,7 @@ fn resolve_inside(root: &Path, path: &Path) -> Result<std::path::PathBuf, Packag
         Ok(target)
     } else {
         Err(PackageError::new(
-            "files",
+            PackageCheck::Files,
             &name,
             "leads out of the directory that is imported",
         ))

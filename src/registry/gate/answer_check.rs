@@ -10,7 +10,7 @@ use crate::{
         row_report::{OutputRows, RowReport},
     },
     package::{
-        PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, Transform,
+        PREPROCESSING_FILE, PackageCheck, PackageError, Parts, SCHEMA_FILE, Transform,
         warmup_instance::InstanceOrigin,
     },
     registry::gate::{OWN_LIMITS, RESPONSE_SIZES, first_fault, repeat_rows},
@@ -89,8 +89,10 @@ impl AnswerCheck<'_> {
                 _ => continue,
             };
             let detail = format!("the graph's output \"{}\" {because}", source.output);
-            return Err(PackageError::new("outputs", PREPROCESSING_FILE, detail)
-                .at(&format!("/outputs/{}", source.field)));
+            return Err(
+                PackageError::new(PackageCheck::Outputs, PREPROCESSING_FILE, detail)
+                    .at(&format!("/outputs/{}", source.field)),
+            );
         }
         Ok(())
     }
@@ -118,7 +120,9 @@ impl AnswerCheck<'_> {
                     counted(count, "row"),
                     first_fault(&error)
                 );
-                return Err(PackageError::new("schema", SCHEMA_FILE, detail).at("/output"));
+                return Err(
+                    PackageError::new(PackageCheck::Schema, SCHEMA_FILE, detail).at("/output")
+                );
             }
         }
         Ok(())
@@ -159,7 +163,7 @@ impl AnswerCheck<'_> {
             counted(count, "row"),
             text_with_sources(&fault)
         );
-        Err(PackageError::new("outputs", PREPROCESSING_FILE, detail).at("/outputs"))
+        Err(PackageError::new(PackageCheck::Outputs, PREPROCESSING_FILE, detail).at("/outputs"))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     graph::GraphAnalysis,
     id::ModelId,
     package::{
-        MODEL_FILE, PackageError,
+        MODEL_FILE, PackageCheck, PackageError,
         bare::{BareGraph, NoBatches},
     },
     registry::gate::{
@@ -110,7 +110,7 @@ pub(crate) fn check_graph(
 fn analyse(factory: &OnnxFactory, signature: &Signature) -> Result<GraphAnalysis, PackageError> {
     if signature.outputs.is_empty() {
         return Err(PackageError::new(
-            "graph",
+            PackageCheck::Graph,
             MODEL_FILE,
             "gives no output: a response would be empty",
         ));

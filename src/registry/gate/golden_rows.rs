@@ -6,8 +6,8 @@ use crate::{
     engine::{Engine, EngineError, error::RunCause},
     error::text_with_sources,
     package::{
-        GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, Transform,
-        golden,
+        GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PackageCheck, PackageError, Parts,
+        SCHEMA_FILE, Transform, golden,
         warmup_instance::{self, InstanceOrigin},
     },
     registry::gate::{OWN_LIMITS, first_fault},
@@ -71,7 +71,7 @@ fn golden_row(
             )
         })?;
         signature.check_inputs(&inputs).map_err(|error| {
-            PackageError::caused_by("preprocessing", PREPROCESSING_FILE, "", error)
+            PackageError::caused_by(PackageCheck::Preprocessing, PREPROCESSING_FILE, "", error)
         })?;
         Ok(GoldenRow { line, inputs })
     };
@@ -79,7 +79,7 @@ fn golden_row(
 }
 
 fn example_error(line: usize, detail: String) -> PackageError {
-    PackageError::new("golden", GOLDEN_FILE, detail).at(&format!("line {line}"))
+    PackageError::new(PackageCheck::Golden, GOLDEN_FILE, detail).at(&format!("line {line}"))
 }
 
 /// The text of a failed run. If a node rejected the input, only that part is kept.
@@ -159,7 +159,9 @@ pub(crate) fn first_run(
         Some(row) => Ok(row?.inputs),
         None => generated_row(parts, transform, signature)
             .map(|(row, _)| row)
-            .map_err(|failure| PackageError::caused_by("warm-up", MODEL_FILE, "", failure.fault)),
+            .map_err(|failure| {
+                PackageError::caused_by(PackageCheck::WarmUp, MODEL_FILE, "", failure.fault)
+            }),
     }
 }
 
@@ -193,7 +195,7 @@ pub(super) fn replay(
                     row.line,
                     first_fault(&error)
                 );
-                PackageError::new("schema", SCHEMA_FILE, detail).at("/output")
+                PackageError::new(PackageCheck::Schema, SCHEMA_FILE, detail).at("/output")
             },
         )?;
     }

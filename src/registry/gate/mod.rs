@@ -24,7 +24,7 @@ use crate::{
     decode::{DecodeError, DecodeLimits},
     engine::EngineError,
     graph::GraphAnalysis,
-    package::{MODEL_FILE, PackageError},
+    package::{MODEL_FILE, PackageCheck, PackageError},
     tensor::{
         Tensors,
         signature::{Signature, Symbols, TensorSpec},
@@ -94,7 +94,7 @@ pub fn zeros(signature: &Signature) -> Tensors {
 }
 
 fn graph_error(error: EngineError) -> PackageError {
-    PackageError::caused_by("graph", MODEL_FILE, "", error)
+    PackageError::caused_by(PackageCheck::Graph, MODEL_FILE, "", error)
 }
 
 /// Rejects names that contain a NUL: callers name inputs and outputs, and the runtime ends a name
@@ -106,7 +106,7 @@ fn check_names(analysis: &GraphAnalysis) -> Result<(), PackageError> {
     let detail = format!(
         "has an input or output \"{name}\": a name with a NUL can't be served; rename it in the export"
     );
-    Err(PackageError::new("graph", MODEL_FILE, detail))
+    Err(PackageError::new(PackageCheck::Graph, MODEL_FILE, detail))
 }
 
 /// Describes a signature: `NAME TYPE[SHAPE], ... -> NAME TYPE[SHAPE], ...`.

@@ -10,7 +10,7 @@ use crate::{
     error::{counted, text_with_sources},
     graph::{GraphAnalysis, class_labels},
     package::{
-        MODEL_FILE, ModelPackage, PackageError, Parts, Transform,
+        MODEL_FILE, ModelPackage, PackageCheck, PackageError, Parts, Transform,
         label_check::check_labels,
         manifest::{self, Manifest},
         warmup_instance::{self, InstanceOrigin},
@@ -158,7 +158,11 @@ impl OpenedPackage {
         let analysis = factory.about().map_err(graph_error)?;
         check_names(&analysis)?;
         if let Some(time) = &analysis.time_first {
-            return Err(PackageError::new("graph", MODEL_FILE, time.clone()));
+            return Err(PackageError::new(
+                PackageCheck::Graph,
+                MODEL_FILE,
+                time.clone(),
+            ));
         }
         let signature = factory.signature().clone();
         let transform = parts.bind(&signature)?;
@@ -170,7 +174,11 @@ impl OpenedPackage {
         reporter.passed("preprocessing", "fits schema and graph");
 
         let id = manifest.id().ok_or_else(|| {
-            PackageError::new("manifest", manifest::FILE, "has no valid name and version")
+            PackageError::new(
+                PackageCheck::Manifest,
+                manifest::FILE,
+                "has no valid name and version",
+            )
         })?;
         let own_limit = parts.serving.batching.max_batch_size;
         Ok(OpenedPackage {
@@ -245,9 +253,12 @@ impl OpenedPackage {
             }
             Err(WarmUpFailure { fault, .. }) => Err(match (golden.first(), fault) {
                 (Some(row), WarmUpFault::Run(error)) => row.error(describe_failure(&error)),
-                (_, fault) => {
-                    PackageError::caused_by("warm-up", MODEL_FILE, "a run of 1 row failed", fault)
-                }
+                (_, fault) => PackageError::caused_by(
+                    PackageCheck::WarmUp,
+                    MODEL_FILE,
+                    "a run of 1 row failed",
+                    fault,
+                ),
             }),
         }
     }
@@ -272,7 +283,7 @@ impl OpenedPackage {
             // The package makes a statement that its own graph contradicts.
             (Err(Dependence::Shown(because)), _) if self.independent_rows() == Some(true) => {
                 Err(PackageError::new(
-                    "neighbours",
+                    PackageCheck::Neighbours,
                     "serving.json",
                     format!("says that rows are independent, but {because}"),
                 )
@@ -327,10 +338,10 @@ fn run_batch(engine: &mut dyn Engine, row: &Tensors, count: usize) -> Result<(),
     let failed = format!("a run of {count} rows failed");
     let batch = join(&vec![row; count]).ok_or_else(|| {
         let detail = format!("{failed}: its rows don't fit together");
-        PackageError::new("warm-up", MODEL_FILE, detail)
+        PackageError::new(PackageCheck::WarmUp, MODEL_FILE, detail)
     })?;
     engine
         .run(&batch)
         .map(drop)
-        .map_err(|error| PackageError::caused_by("warm-up", MODEL_FILE, &failed, error))
+        .map_err(|error| PackageError::caused_by(PackageCheck::WarmUp, MODEL_FILE, &failed, error))
 }

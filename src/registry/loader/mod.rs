@@ -18,7 +18,7 @@ use crate::{
     id::ModelId,
     metrics::Metrics,
     package::{
-        MODEL_FILE, PackageError, bare as bare_graph,
+        MODEL_FILE, PackageCheck, PackageError, bare as bare_graph,
         manifest::{self, Manifest},
     },
     registry::{
@@ -194,7 +194,7 @@ impl Loader {
 }
 
 fn graph_error(error: EngineError) -> PackageError {
-    PackageError::caused_by("graph", MODEL_FILE, "", error)
+    PackageError::caused_by(PackageCheck::Graph, MODEL_FILE, "", error)
 }
 
 /// Checks that the files did not change between the gate and the load. Otherwise the loaded files
@@ -209,7 +209,7 @@ fn check_digest(
         return Ok(());
     }
     Err(PackageError::new(
-        "hashes",
+        PackageCheck::Hashes,
         file,
         format!("changed while it was being {doing}"),
     ))
@@ -229,9 +229,9 @@ fn make_engines(
     }
     if let Some(warm_up) = warm_up {
         for engine in &mut engines {
-            engine
-                .run(warm_up)
-                .map_err(|error| PackageError::caused_by("warm-up", MODEL_FILE, "", error))?;
+            engine.run(warm_up).map_err(|error| {
+                PackageError::caused_by(PackageCheck::WarmUp, MODEL_FILE, "", error)
+            })?;
         }
     }
     Ok(engines)

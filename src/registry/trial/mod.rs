@@ -18,7 +18,7 @@ pub(crate) use reporter::Reporter;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    package::PackageError,
+    package::{PackageCheck, PackageError},
     registry::{
         gate::{Batching, GateOptions, PassedCheck},
         trial::gate_progress::GateProgress,
@@ -35,7 +35,7 @@ pub(crate) enum TrialMessage {
     Check(PassedCheck),
     Passed(TrialResult),
     Failed {
-        check: String,
+        check: PackageCheck,
         file: String,
         field: String,
         detail: String,
@@ -82,7 +82,7 @@ impl GateTrial {
     ) -> Result<TrialResult, PackageError> {
         let no_child = |error: std::io::Error| {
             PackageError::caused_by(
-                "gate",
+                PackageCheck::Gate,
                 &self.executable.to_string_lossy(),
                 "the gate's process can't be started",
                 error,
@@ -97,7 +97,7 @@ impl GateTrial {
         }
         // Without this call the child would stay in the process table.
         let status = child.wait();
-        outcome.unwrap_or_else(|| Err(crashed(&progress, status.ok())))
+        outcome.unwrap_or_else(|| Err(self.crashed(&progress, status.ok())))
     }
 
     fn start(&self, directory: &Path, options: GateOptions) -> std::io::Result<Child> {
@@ -112,6 +112,9 @@ impl GateTrial {
             .args(["--intra-op-threads", &options.intra_op_threads.to_string()])
             .args(["--parent", &std::process::id().to_string()])
             .args(options.bare.then_some("--bare"))
+            // The allocator would reserve 1 GiB of the address space at once, which would count as
+            // the program's own.
+            .env("MIMALLOC_ARENA_RESERVE", "32MiB")
             // The child reads no input. An inherited terminal could stop it.
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -143,16 +146,34 @@ impl GateTrial {
                     field,
                     detail,
                 }) => {
-                    let error = PackageError::new(known_check(&check), &file, detail);
+                    let error = PackageError::new(check, &file, detail);
                     return Some(Err(error.at(&field)));
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     let detail = progress.timeout_detail(self.timeout);
-                    return Some(Err(PackageError::new("timeout", progress.file(), detail)));
+                    return Some(Err(PackageError::new(
+                        PackageCheck::Timeout,
+                        progress.file(),
+                        detail,
+                    )));
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => return None,
             }
         }
+    }
+
+    /// The error for a child that ended without a result. The runtime library may end the process
+    /// when it gets no memory, so the error names the limit.
+    fn crashed(&self, progress: &GateProgress, status: Option<ExitStatus>) -> PackageError {
+        let status =
+            status.map_or_else(|| "unknown status".to_owned(), |status| status.to_string());
+        let detail = format!(
+            "{} ended the gate's process ({status}), whose limit was {} bytes \
+             (models.gate_memory_bytes)",
+            progress.doing(),
+            self.memory_bytes
+        );
+        PackageError::new(PackageCheck::Crash, progress.file(), detail)
     }
 }
 
@@ -177,38 +198,4 @@ fn read_messages(child: &mut Child) -> std::io::Result<mpsc::Receiver<TrialMessa
             }
         })?;
     Ok(messages)
-}
-
-fn crashed(progress: &GateProgress, status: Option<ExitStatus>) -> PackageError {
-    let status = status.map_or_else(|| "unknown status".to_owned(), |status| status.to_string());
-    let detail = format!("{} ended the gate's process ({status})", progress.doing());
-    PackageError::new("crash", progress.file(), detail)
-}
-
-/// Converts the name of a check to one of a fixed set, because it becomes a label of a metric.
-fn known_check(check: &str) -> &'static str {
-    const KNOWN: [&str; 18] = [
-        "config",
-        "neighbours",
-        "outputs",
-        "rows",
-        "manifest",
-        "files",
-        "hashes",
-        "graph",
-        "schema",
-        "preprocessing",
-        "serving",
-        "warm-up",
-        "golden",
-        "timeout",
-        "memory",
-        "crash",
-        "runtime",
-        "identity",
-    ];
-    KNOWN
-        .into_iter()
-        .find(|known| *known == check)
-        .unwrap_or("gate")
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    package::PackageError,
+    package::{PackageCheck, PackageError},
     registry::{
         gate::PassedCheck,
         trial::{TrialMessage, TrialResult, gate_progress::GateProgress},
@@ -38,7 +38,7 @@ impl Reporter {
                 }
                 let progress = watched.progress().clone();
                 print_message(&TrialMessage::Failed {
-                    check: "timeout".to_owned(),
+                    check: PackageCheck::Timeout,
                     file: progress.file().to_owned(),
                     field: String::new(),
                     detail: progress.timeout_detail(timeout),
@@ -60,7 +60,7 @@ impl Reporter {
         print_message(&match outcome {
             Ok(result) => TrialMessage::Passed(result),
             Err(error) => TrialMessage::Failed {
-                check: error.check.to_owned(),
+                check: error.check,
                 detail: error.full_detail(),
                 file: error.file,
                 field: error.field,

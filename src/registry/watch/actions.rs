@@ -8,7 +8,7 @@ use crate::{
     journal::entry::VersionRef,
     metrics::LoadOutcome,
     package::{
-        PackageError,
+        PackageCheck, PackageError,
         bare::BareGraph,
         manifest::{self, Manifest},
     },
@@ -249,5 +249,9 @@ fn check_same_files(servable: &Servable, found: &FoundDirectory) -> Result<(), P
         manifest.digest,
         servable.digest()
     );
-    Err(PackageError::new("overwritten", manifest::FILE, detail))
+    Err(PackageError::new(
+        PackageCheck::Overwritten,
+        manifest::FILE,
+        detail,
+    ))
 }

@@ -11,7 +11,7 @@ use crate::{
     error::text_with_sources,
     id::{ModelId, ModelName, Version},
     metrics::LoadOutcome,
-    package::{MODEL_FILE, PackageError},
+    package::{MODEL_FILE, PackageCheck, PackageError},
     registry::{
         VersionState,
         commander::{Event, LoadEnded},
@@ -95,7 +95,7 @@ impl RegistryLoop {
                 "{missing}; its files have not changed for {} s: copy it again, or remove it",
                 limit.as_secs_f64()
             );
-            let error = PackageError::new("incomplete", "", detail);
+            let error = PackageError::new(PackageCheck::Incomplete, "", detail);
             self.reject(name, version, error, Duration::ZERO);
             return;
         }
@@ -151,7 +151,7 @@ impl RegistryLoop {
             let load = AssertUnwindSafe(|| loader.load(&found.directory, &load_id).map(Box::new));
             // A panic must not leave the version in the state `Loading` for ever.
             let outcome = catch_unwind(load).unwrap_or_else(|_| {
-                let error = PackageError::new("runtime", "", "the load panicked");
+                let error = PackageError::new(PackageCheck::Runtime, "", "the load panicked");
                 Err(FailedLoad::Refused(error))
             });
             let _ = events.send(Event::LoadEnded(LoadEnded {
@@ -190,7 +190,7 @@ impl RegistryLoop {
         for number in self.loads.late() {
             let limit = self.load_limit();
             let error = PackageError::new(
-                "timeout",
+                PackageCheck::Timeout,
                 MODEL_FILE,
                 format!("the load took longer than {} s", limit.as_secs()),
             );
@@ -274,7 +274,7 @@ impl RegistryLoop {
             .version(id.name.as_str(), id.version.as_str());
         Servable::start(loaded, handles, &self.parts.supervisor).map_err(|error| {
             FailedLoad::Refused(PackageError::caused_by(
-                "runtime",
+                PackageCheck::Runtime,
                 "",
                 "no thread for its workers",
                 error,
@@ -297,8 +297,10 @@ impl RegistryLoop {
             .found
             .as_ref()
             .is_some_and(|found| self.parts.loader.is_bare(&found.directory));
-        let explained = matches!(error.check, "manifest" | "files" | "hashes")
-            || bare && error.check == "graph";
+        let explained = matches!(
+            error.check,
+            PackageCheck::Manifest | PackageCheck::Files | PackageCheck::Hashes
+        ) || bare && error.check == PackageCheck::Graph;
         if !explained || retried_before {
             return false;
         }
@@ -321,7 +323,7 @@ impl RegistryLoop {
     ) {
         log_rejection(name, version, &error);
         let outcome = LoadOutcome::Refused {
-            reason: error.check,
+            reason: error.check.name(),
         };
         self.parts
             .metrics

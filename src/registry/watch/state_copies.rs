@@ -6,7 +6,7 @@ use std::fmt;
 use crate::{
     error::text_with_sources,
     id::{ModelName, Version},
-    package::PackageError,
+    package::{PackageCheck, PackageError},
     registry::{
         VersionState,
         decision::digest_conflict,
@@ -29,7 +29,7 @@ pub(super) fn log_rejection(name: &ModelName, version: &Version, error: &Package
     tracing::error!(
         model = %name,
         version = %version,
-        reason = error.check,
+        reason = error.check.name(),
         error = %text_with_sources(error),
         "refused"
     );
@@ -41,7 +41,7 @@ impl fmt::Display for FilesProblem<'_> {
         match self {
             FilesProblem::Incomplete(detail) => write!(f, "{detail}; {RULE}"),
             // This error already contains the rule.
-            FilesProblem::Rejected(error) if error.check == "journal" => {
+            FilesProblem::Rejected(error) if error.check == PackageCheck::Journal => {
                 f.write_str(&text_with_sources(*error))
             }
             FilesProblem::Rejected(error) => write!(f, "{}; {RULE}", text_with_sources(*error)),

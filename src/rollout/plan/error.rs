@@ -1,6 +1,6 @@
 //! Why a plan is rejected.
 
-use crate::document::DocumentError;
+use crate::document::{DocumentError, TomlError};
 
 /// Why a text is not a plan.
 #[derive(Debug, thiserror::Error)]
@@ -8,7 +8,7 @@ use crate::document::DocumentError;
 pub enum PlanError {
     /// The text is not TOML. The message shows the line.
     #[error(transparent)]
-    Toml(#[from] toml::de::Error),
+    Toml(toml::de::Error),
     #[error("{}", with_key(.0))]
     Document(DocumentError),
     #[error("unknown key `{key}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
@@ -20,6 +20,15 @@ pub enum PlanError {
     NotATable(usize),
     #[error(transparent)]
     Invalid(#[from] PlanFault),
+}
+
+impl From<TomlError> for PlanError {
+    fn from(error: TomlError) -> PlanError {
+        match error {
+            TomlError::Syntax(error) => PlanError::Toml(error),
+            TomlError::Number(error) => PlanError::Document(error),
+        }
+    }
 }
 
 impl From<DocumentError> for PlanError {
@@ -44,8 +53,13 @@ pub enum PlanFault {
     EmptyName,
     #[error("`key`: \"{0}\" is not \"header:NAME\" or \"field:NAME\"")]
     Key(String),
-    #[error("`{key}` must be from {least} to {most}")]
-    OutOfRange { key: String, least: f64, most: f64 },
+    #[error("`{key}` must be from {least} to {most}, not {value}")]
+    OutOfRange {
+        key: String,
+        least: f64,
+        most: f64,
+        value: f64,
+    },
     #[error("`steps`: a plan has at least one step")]
     NoSteps,
     #[error("`{key}` must have one weight for each candidate, and their sum must be below 1")]

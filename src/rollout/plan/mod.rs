@@ -140,6 +140,7 @@ fn check_range(key: &str, value: f64, least: f64, most: f64) -> Result<(), PlanF
             key: key.to_owned(),
             least,
             most,
+            value,
         })
     }
 }

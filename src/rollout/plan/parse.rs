@@ -56,7 +56,7 @@ pub(super) fn step_keys(kind: &str) -> &'static [&'static str] {
 impl RolloutPlan {
     /// Parses a plan in TOML and checks its values.
     pub fn parse(text: &str) -> Result<RolloutPlan, PlanError> {
-        let table: Table = text.parse()?;
+        let table = document::parse_toml(text)?;
         check_keys(&table)?;
         let plan: RolloutPlan = document::read_table(&table)?;
         plan.check()?;

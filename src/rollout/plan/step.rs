@@ -3,14 +3,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rollout::plan::{PlanFault, check_range};
+use crate::rollout::plan::{PlanFault, check_range, parse::step_keys};
 
 /// Minimum weight: one unit in a hundred thousand. With a smaller weight a step would never end.
 const SMALLEST_WEIGHT: f64 = 1e-5;
 
 /// One step of a rollout. Its member `kind` contains its kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "kebab-case", try_from = "StepMembers")]
+#[schemars(!try_from, deny_unknown_fields)]
 pub enum PlanStep {
     /// The candidate answers copies of a share of the requests. Its answers are compared and
     /// discarded.
@@ -63,6 +64,99 @@ pub enum PlanStep {
         #[serde(default)]
         min_requests: u64,
     },
+}
+
+/// The members of a step of any kind. serde's own reader of such an enum forgets the place of a
+/// value, so its error would name the step and not the member.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StepMembers {
+    kind: StepKind,
+    share: Option<f64>,
+    weight: Option<f64>,
+    weights: Option<Vec<f64>>,
+    #[serde(default)]
+    min_seconds: u64,
+    #[serde(default)]
+    min_requests: u64,
+    hold: Option<bool>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum StepKind {
+    Shadow,
+    Canary,
+    Ab,
+    BlueGreen,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum StepFault {
+    #[error("the member \"{0}\" is missing")]
+    Missing(&'static str),
+    #[error("a step of kind \"{kind}\" has no member \"{member}\"")]
+    Foreign {
+        kind: &'static str,
+        member: &'static str,
+    },
+}
+
+impl TryFrom<StepMembers> for PlanStep {
+    type Error = StepFault;
+
+    fn try_from(members: StepMembers) -> Result<PlanStep, StepFault> {
+        let StepMembers {
+            kind,
+            share,
+            weight,
+            weights,
+            min_seconds,
+            min_requests,
+            hold,
+        } = members;
+        let given = [
+            ("share", share.is_some()),
+            ("weight", weight.is_some()),
+            ("weights", weights.is_some()),
+            ("hold", hold.is_some()),
+        ];
+        let hold = hold.unwrap_or_default();
+        let step = match kind {
+            StepKind::Shadow => PlanStep::Shadow {
+                share: share.ok_or(StepFault::Missing("share"))?,
+                min_seconds,
+                min_requests,
+                hold,
+            },
+            StepKind::Canary => PlanStep::Canary {
+                weight: weight.ok_or(StepFault::Missing("weight"))?,
+                min_seconds,
+                min_requests,
+                hold,
+            },
+            StepKind::Ab => PlanStep::Ab {
+                weights,
+                min_seconds,
+                min_requests,
+            },
+            StepKind::BlueGreen => PlanStep::BlueGreen {
+                min_seconds,
+                min_requests,
+            },
+        };
+        let own = step_keys(step.kind());
+        let foreign = given
+            .into_iter()
+            .find(|(member, is_given)| *is_given && !own.contains(member));
+        match foreign {
+            Some((member, _)) => Err(StepFault::Foreign {
+                kind: step.kind(),
+                member,
+            }),
+            None => Ok(step),
+        }
+    }
 }
 
 impl PlanStep {

@@ -71,7 +71,7 @@ impl InputCompiler<'_> {
                     .map_err(|error| error.below(&format!("{}{below}", self.pointer)))?,
             ),
             PreprocessStep::Hash { n_features: 0, .. } => {
-                return self.fail(below, "n_features must be at least 1");
+                return self.fail(below, "n_features must be at least 1, not 0");
             }
             PreprocessStep::Hash {
                 n_features,

@@ -179,7 +179,7 @@ fn compile_step(
         PostprocessStep::TopK { k, labels } => {
             let labels = json_labels(&labels, width)?;
             if k == 0 || k > labels.len() {
-                return fail("/k", format!("must be from 1 to {}", labels.len()));
+                return fail("/k", format!("must be from 1 to {}, not {k}", labels.len()));
             }
             CompiledStep::TopK { k, labels }
         }
@@ -192,7 +192,12 @@ fn compile_step(
         PostprocessStep::Round { decimals } if (-15..=15).contains(&decimals) => {
             CompiledStep::Round(decimals)
         }
-        PostprocessStep::Round { .. } => return fail("/decimals", "must be from -15 to 15"),
+        PostprocessStep::Round { decimals } => {
+            return fail(
+                "/decimals",
+                format!("must be from -15 to 15, not {decimals}"),
+            );
+        }
         PostprocessStep::InverseScale { std: 0.0, .. } => return fail("/std", "must not be 0"),
         PostprocessStep::InverseScale { mean, std } => CompiledStep::InverseScale { mean, std },
         PostprocessStep::Take { .. } | PostprocessStep::Transpose { .. } => {

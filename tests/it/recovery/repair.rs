@@ -264,3 +264,96 @@ fn a_journal_without_a_valid_entry_gets_a_new_first_choice() {
         server.actions("churn") == ["repair", "adopt"]
     });
 }
+
+#[test]
+fn a_repair_finds_damage_in_an_old_entry_at_once() {
+    let deployment = deployment_with_two_promotions();
+    let server = deployment.start();
+    let text = fs_err::read_to_string(deployment.entry(2)).unwrap();
+    let altered = text.replace("\"1.1.0\"", "\"1.1.9\"");
+    assert_ne!(altered, text);
+    fs_err::write(deployment.entry(2), altered).unwrap();
+    // The server reads old entries again only once a minute, but both commands read them now.
+    let failure = "FAILED: entry 2: the entry was altered: its content does not match its hash";
+    let next = "next: predictd history churn --repair --reason TEXT";
+    assert_contains(
+        &server.command_output(&["history", "churn"]),
+        &["1.1.9", failure, next],
+    );
+    assert_contains(
+        &server.command_failure(&["history", "churn", "--verify"]),
+        &[failure, "before it: 1 entry valid", next],
+    );
+    let list: Value =
+        serde_json::from_str(&server.command_output(&["history", "churn", "--json"])).unwrap();
+    assert_eq!(list["bad"]["seq"], 2, "{list}");
+    server.repair("churn", "a bit flipped");
+    // The version that answered before the repair keeps answering.
+    assert_eq!(server.actions("churn"), ["adopt", "repair", "rollback"]);
+    assert_eq!(server.answering_version(CHURN, &customer()), "1.2.0");
+    let list: Value =
+        serde_json::from_str(&server.command_output(&["history", "churn", "--json"])).unwrap();
+    assert_eq!(list.get("bad"), None, "{list}");
+}
+
+#[test]
+fn a_running_server_begins_a_new_journal_if_only_the_journal_vanished() {
+    let deployment = deployment_with_two_promotions();
+    let server = deployment.start();
+    deployment.wait_for_copies("churn", 2);
+    fs_err::remove_dir_all(deployment.state().join("journal")).unwrap();
+    server.wait_for_readiness("the journal vanished from the state directory: entry 5 of churn");
+    let status = server.command_output(&["rollout", "status", "churn"]);
+    assert_contains(
+        &status,
+        &["TROUBLE   only a rollback or an abort is possible: the journal vanished"],
+    );
+    assert_contains(
+        &status,
+        &["next      predictd history churn --repair --reason TEXT"],
+    );
+    // The rollback takes effect now, and is written after the repair.
+    server.command_output(&["rollback", "churn", "--reason", "3 a.m."]);
+    assert_eq!(server.answering_version(CHURN, &customer()), "1.1.0");
+    assert_contains(
+        &server.command_output(&["history", "churn", "--repair", "--reason", "a wrong rm"]),
+        &["repaired (entry "],
+    );
+    assert_eq!(server.answering_version(CHURN, &customer()), "1.1.0");
+    server.wait_until_ready();
+    server.command_output(&["history", "churn", "--verify"]);
+    let history = server.history("churn");
+    assert_eq!(history[0]["action"], "repair", "{history:?}");
+    assert_eq!(history[0]["details"]["set_aside"], json!([]));
+    let last = history.last().unwrap();
+    assert_eq!(
+        (&last["action"], &last["to"]["version"]),
+        (&json!("rollback"), &json!("1.1.0"))
+    );
+    // A restart reads the same decisions.
+    drop(server);
+    let server = deployment.start();
+    assert_eq!(server.answering_version(CHURN, &customer()), "1.1.0");
+}
+
+#[test]
+fn a_state_directory_that_vanished_as_a_whole_is_not_repaired() {
+    let deployment = deployment_with_two_promotions();
+    let server = deployment.start();
+    deployment.wait_for_copies("churn", 2);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let aside = elsewhere.path().join("unmounted");
+    fs_err::rename(deployment.state(), &aside).unwrap();
+    fs_err::create_dir(deployment.state()).unwrap();
+    server.wait_for_readiness("the journal vanished from the state directory: entry 5 of churn");
+    let (status, detail) =
+        server.refused_decision("churn/history/repair", &json!({"reason": "lost"}));
+    assert!(status == 503 && detail.contains("vanished"), "{detail}");
+    // The server may write new copies of packages between the two calls.
+    wait_until("the directory is back", || {
+        fs_err::remove_dir_all(deployment.state()).is_ok()
+            && fs_err::rename(&aside, deployment.state()).is_ok()
+    });
+    server.wait_until_ready();
+    server.command_output(&["history", "churn", "--verify"]);
+}

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     package::{
-        PackageError,
+        PackageCheck, PackageError,
         import::mlmodel::{self, ColumnType, DeclaredTensor, MlModelColumn},
     },
     tensor::{
@@ -104,7 +104,7 @@ pub(super) fn check_tensors(
     signature: &Signature,
 ) -> Result<(), PackageError> {
     let fault = |detail: String| {
-        Err(PackageError::new("mlflow", mlmodel::FILE, detail).at("/signature/inputs"))
+        Err(PackageError::new(PackageCheck::Mlflow, mlmodel::FILE, detail).at("/signature/inputs"))
     };
     let names = || {
         signature
@@ -167,7 +167,7 @@ pub(super) fn preprocessing(
     signature: &Signature,
 ) -> Result<Option<Value>, PackageError> {
     let fault = |detail: String| {
-        Err(PackageError::new("mlflow", mlmodel::FILE, detail).at("/signature/inputs"))
+        Err(PackageError::new(PackageCheck::Mlflow, mlmodel::FILE, detail).at("/signature/inputs"))
     };
     let has = |spec: &TensorSpec| columns.iter().any(|(name, _)| **name == *spec.name);
     // A single column of the input's own name is mapped by name, even if the graph has one input.

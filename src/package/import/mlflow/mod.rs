@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     id::{ModelId, ModelName},
     package::{
-        MODEL_FILE, PackageError,
+        MODEL_FILE, PackageCheck, PackageError,
         draft::{DraftSources, draft},
         import::{
             Imported, card,
@@ -39,7 +39,7 @@ pub(crate) fn flavor(model: &MlModel) -> Result<&OnnxFlavor, PackageError> {
         let advice = "convert it (skl2onnx.to_onnx, torch.onnx.export, onnxmltools) and log the \
                       result with mlflow.onnx.log_model";
         PackageError::new(
-            "mlflow",
+            PackageCheck::Mlflow,
             mlmodel::FILE,
             format!("expected the flavor onnx, found {names}; {advice}"),
         )
@@ -98,7 +98,7 @@ pub(crate) fn import(
     let mut notes = Vec::new();
     let columns = signature_columns(model, signature, &mut notes)?;
     let mut drafted = draft(signature, &DraftSources::default())
-        .map_err(|error| PackageError::caused_by("schema", MODEL_FILE, "", error))?;
+        .map_err(|error| PackageError::caused_by(PackageCheck::Schema, MODEL_FILE, "", error))?;
     let mut rows = example
         .map(|example| input_example::rows(example, columns.as_deref(), signature))
         .unwrap_or_default();

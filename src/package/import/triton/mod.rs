@@ -16,7 +16,7 @@ pub(crate) use repository::{RepositoryVersion, find_versions};
 
 use crate::{
     package::{
-        MODEL_FILE, PackageError,
+        MODEL_FILE, PackageCheck, PackageError,
         bare::{BareGraph, CONFIG_FILE, NoBatches},
         draft::{DraftSources, draft},
         import::{Imported, card, resolve_inside},
@@ -63,7 +63,7 @@ pub(crate) fn import(
         outputs: refine(&signature.outputs, &config.outputs, config.max_batch_size),
     };
     let mut drafted = draft(&known, &DraftSources::default())
-        .map_err(|error| PackageError::caused_by("schema", MODEL_FILE, "", error))?;
+        .map_err(|error| PackageError::caused_by(PackageCheck::Schema, MODEL_FILE, "", error))?;
     drafted.schema["input"]["title"] = json!(format!("Input of {}", source.id.name));
 
     let mut report = ImportReport::default();

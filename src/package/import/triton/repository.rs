@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::{
     id::{ModelId, ModelName, Version},
     package::{
-        MODEL_FILE, PackageError,
+        MODEL_FILE, PackageCheck, PackageError,
         bare::{self, CONFIG_FILE},
         import::resolve_inside,
     },
@@ -82,7 +82,7 @@ fn versions(text: &str, directory: &Path, root: &Path) -> Result<Vec<FoundVersio
     let fails = |error: PackageError| Ok(vec![(text.to_owned(), Err(error))]);
     let Some(name) = ModelName::parse(text) else {
         return fails(PackageError::new(
-            "files",
+            PackageCheck::Files,
             text,
             "is not a model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128)",
         ));
@@ -117,7 +117,7 @@ fn versions(text: &str, directory: &Path, root: &Path) -> Result<Vec<FoundVersio
     }
     if found.is_empty() {
         return fails(PackageError::new(
-            "files",
+            PackageCheck::Files,
             text,
             "contains no version; a directory named by a whole number was expected",
         ));
@@ -151,5 +151,5 @@ fn find_graph(version: &Path) -> Result<PathBuf, PackageError> {
             others.join(", ")
         ),
     };
-    Err(PackageError::new("files", MODEL_FILE, detail))
+    Err(PackageError::new(PackageCheck::Files, MODEL_FILE, detail))
 }
