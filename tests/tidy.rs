@@ -201,7 +201,6 @@ const LAYERS: [(&str, &[&str]); 30] = [
             "registry",
             "rollout",
             "schema",
-            "telemetry",
             "tensor",
         ],
     ),

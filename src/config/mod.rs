@@ -42,7 +42,10 @@ pub(crate) use telemetry::{LogFormat, RequestLog, TelemetryConfig};
 pub(crate) use webhook_url::WebhookUrl;
 
 use crate::{
-    config::{keys::check_key, platform::apply_platform},
+    config::{
+        keys::{KEYS, check_key},
+        platform::apply_platform,
+    },
     document::{TomlError, parse_toml},
 };
 
@@ -84,8 +87,9 @@ impl Config {
         }
         let environment: Vec<(String, String)> = environment.collect();
         for (name, text) in &environment {
-            if let Some((section, key)) = variable(name) {
-                apply_variable(name, text, (section, key), &mut table)?;
+            match variable(name) {
+                Some((section, key)) => apply_variable(name, text, (section, key), &mut table)?,
+                None => check_underscores(name)?,
             }
         }
         // The platform decides which port the container uses, so its variables override those of
@@ -201,6 +205,29 @@ fn parse(text: &str, origin: &str) -> Result<Table, ConfigError> {
 fn variable(name: &str) -> Option<(String, String)> {
     let (section, key) = name.strip_prefix("PREDICTD_")?.split_once("__")?;
     Some((section.to_lowercase(), key.to_lowercase()))
+}
+
+/// Rejects `PREDICTD_SERVER_LISTEN`, which would be ignored because it lacks an underscore. Other
+/// variables may begin with `PREDICTD_`: Kubernetes sets some for a service of that name.
+fn check_underscores(name: &str) -> Result<(), ConfigError> {
+    let Some(word) = name.strip_prefix("PREDICTD_").map(str::to_lowercase) else {
+        return Ok(());
+    };
+    let meant = KEYS
+        .iter()
+        .filter(|key| !key.path.starts_with("model."))
+        .find(|key| key.path.replacen('.', "_", 1) == word);
+    match meant {
+        None => Ok(()),
+        Some(key) => {
+            let variable = key.path.replacen('.', "__", 1).to_uppercase();
+            Err(ConfigError::UnknownKey {
+                origin: name.to_owned(),
+                key: word,
+                nearest: Some(format!("PREDICTD_{variable}")),
+            })
+        }
+    }
 }
 
 fn apply_variable(
@@ -326,6 +353,8 @@ mod tests {
             ("PREDICTD_MODELS__REQUIRED", "churn, digits"),
             ("PREDICTD_MODELS__PROMOTE", "newest"),
             ("PREDICTD_PORT", "tcp://10.0.0.1:80"),
+            ("PREDICTD_SERVER", "http://127.0.0.1:1"),
+            ("PREDICTD_SERVER_SERVICE_HOST", "10.0.0.1"),
             ("PREDICTD_TELEMETRY__REQUEST_LOG", "0.5"),
         ];
         let config = load(
@@ -354,6 +383,23 @@ mod tests {
             ),
             (5, 0)
         );
+    }
+
+    #[test]
+    fn a_variable_that_lacks_an_underscore_is_refused() {
+        for (name, near) in [
+            ("PREDICTD_SERVER_LISTEN", "PREDICTD_SERVER__LISTEN"),
+            (
+                "PREDICTD_MODELS_KEEP_VERSIONS",
+                "PREDICTD_MODELS__KEEP_VERSIONS",
+            ),
+        ] {
+            let error = load("", &[(name, "1")]).unwrap_err();
+            assert!(
+                error.starts_with(name) && error.ends_with(&format!("did you mean `{near}`?")),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! `Retention`: decides when an engine returns the memory of its runs to the system. Pure.
+//! `Retention`: decides when an engine returns the memory of its runs to the system. It only
+//! decides: it calls neither the engine nor the system.
 //!
-//! An arena keeps the memory of its largest run for the next one. This is useful if runs of that
-//! size are common. Otherwise the memory would never be returned.
+//! ONNX Runtime's arena keeps the memory of the largest run. Runs of the usual size use it again. The
+//! memory of one unusually large run would be kept for ever, so it is returned.
 
 use std::time::{Duration, Instant};
 

@@ -226,8 +226,7 @@ impl Journal {
             return Ok(());
         }
         match self.text(model, head.seq)? {
-            // Without its predecessor, the new entry would be in the middle of a chain without a
-            // beginning.
+            // A new entry after a missing one would make the rest of the chain invalid.
             None => Err(JournalError::MissingPredecessor {
                 model: model.to_owned(),
                 seq: head.seq,

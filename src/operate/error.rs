@@ -183,8 +183,8 @@ fn no_other_version(withdrawn: &[String]) -> String {
             .to_owned();
     }
     format!(
-        "; the other loaded versions were rolled back or aborted ({}), so only an order that names \
-         one of them returns to it",
+        "; the other loaded versions were rolled back or aborted ({}); to return to one of them, \
+         name it in the rollback",
         withdrawn.join(", ")
     )
 }

@@ -585,7 +585,8 @@ fn a_full_table_of_keys_is_inconclusive() {
 
 #[test]
 fn the_error_probability_is_split_among_all_tests() {
-    // The shadow step has 8 tests (no p99), canary 9, and the step with all units 2 (the ceilings).
+    // Number of tests: 8 in the shadow step (all guards but p99), 9 in the canary step, and 2 in the
+    // step in which the candidate gets all units (the two ceilings).
     assert!((limit(&plan(), 1) - 19.0 / 0.01).abs() < 1e-9);
     for name in RolloutPlan::BUILTIN {
         let plan = RolloutPlan::builtin(name).unwrap();
