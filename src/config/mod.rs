@@ -123,13 +123,8 @@ impl Config {
 
     /// Checks the rules that the types can't express.
     pub(crate) fn check(&self) -> Result<(), InvalidKey> {
-        self.server.check()?;
+        self.check_sections()?;
         self.check_addresses()?;
-        self.models.check()?;
-        self.batching.check()?;
-        self.cost.check()?;
-        self.state.check()?;
-        self.telemetry.check()?;
         for (name, model) in &self.model {
             model.check(name)?;
         }
@@ -141,6 +136,16 @@ impl Config {
             }));
         }
         Ok(())
+    }
+
+    /// Checks the rules about one section.
+    fn check_sections(&self) -> Result<(), InvalidKey> {
+        self.server.check()?;
+        self.models.check()?;
+        self.batching.check()?;
+        self.cost.check()?;
+        self.state.check()?;
+        self.telemetry.check()
     }
 
     /// Checks that no two listeners have the same address. The system would report that another
@@ -200,8 +205,8 @@ fn parse(text: &str, origin: &str) -> Result<Table, ConfigError> {
     })
 }
 
-/// Returns the key for an environment variable: `PREDICTD_SERVER__LISTEN` is `server.listen`. A
-/// variable without two underscores is ignored.
+/// Returns the key for an environment variable: `PREDICTD_SERVER__LISTEN` is `server.listen`.
+/// `None` for a variable without two underscores.
 fn variable(name: &str) -> Option<(String, String)> {
     let (section, key) = name.strip_prefix("PREDICTD_")?.split_once("__")?;
     Some((section.to_lowercase(), key.to_lowercase()))
@@ -238,9 +243,15 @@ fn apply_variable(
 ) -> Result<(), ConfigError> {
     let path = format!("{section}.{key}");
     check_key(name, &[&section, &key])?;
-    let value = typed(text, &path);
-    // Each variable is parsed alone, so that an error names the variable and not the file.
-    deserialize(&one_key(&section, &key, value.clone())).map_err(|error| ConfigError::Invalid {
+    // Each variable is parsed and checked alone, so that an error names the variable and not the
+    // file.
+    let check = || {
+        let value = typed(text, &path)?;
+        let config = deserialize(&one_key(&section, &key, value.clone()))?;
+        config.check_sections()?;
+        Ok(value)
+    };
+    let value = check().map_err(|error| ConfigError::Invalid {
         origin: name.to_owned(),
         error,
     })?;
@@ -259,12 +270,12 @@ fn one_key(section: &str, key: &str, value: Value) -> Table {
 }
 
 /// Converts the value of a variable to the type of the key's default.
-fn typed(text: &str, path: &str) -> Value {
+fn typed(text: &str, path: &str) -> Result<Value, InvalidKey> {
     let default = Table::try_from(Config::default()).unwrap_or_default();
     let like = path
         .split_once('.')
         .and_then(|(section, key)| default.get(section)?.get(key));
-    match like {
+    Ok(match like {
         Some(Value::String(_)) => Value::String(text.to_owned()),
         Some(Value::Array(_)) if !text.trim_start().starts_with('[') => Value::Array(
             text.split(',')
@@ -273,12 +284,13 @@ fn typed(text: &str, path: &str) -> Value {
                 .map(|item| Value::String(item.to_owned()))
                 .collect(),
         ),
-        _ => format!("value = {text}")
-            .parse::<Table>()
-            .ok()
-            .and_then(|mut table| table.remove("value"))
-            .unwrap_or_else(|| Value::String(text.to_owned())),
-    }
+        _ => match parse_toml(&format!("value = {text}")) {
+            Ok(mut table) => table.remove("value").unwrap_or_else(|| text.into()),
+            Err(TomlError::Number(error)) => return Err(InvalidKey::new(path, error.problem)),
+            // The error about a text says which type the key has.
+            Err(TomlError::Syntax(_)) => text.into(),
+        },
+    })
 }
 
 /// Collects the paths of all keys. A path has one element for each table and one for the key.
@@ -383,6 +395,37 @@ mod tests {
             ),
             (5, 0)
         );
+    }
+
+    #[test]
+    fn an_error_in_a_variable_names_the_variable() {
+        for (name, value, expected) in [
+            (
+                "PREDICTD_SERVER__MAX_INFLIGHT",
+                "18446744073709551615",
+                "`server.max_inflight`: expected a whole number from -9223372036854775808 to \
+                 9223372036854775807, found 18446744073709551615",
+            ),
+            (
+                "PREDICTD_SERVER__MAX_INFLIGHT",
+                "many",
+                "`server.max_inflight`: expected a whole number that is not negative, found \"many\"",
+            ),
+            (
+                "PREDICTD_SERVER__MAX_INFLIGHT",
+                "0",
+                "`server.max_inflight` must be at least 1, not 0",
+            ),
+            (
+                "PREDICTD_TELEMETRY__LOG_LEVEL",
+                "loud",
+                "`telemetry.log_level`: \"loud\" is not a level; use off, error, warn, info, debug \
+                 or trace, or directives such as \"info,predictd=debug\"",
+            ),
+        ] {
+            let error = load("", &[(name, value)]).unwrap_err();
+            assert_eq!(error, format!("{name}: {expected}"));
+        }
     }
 
     #[test]

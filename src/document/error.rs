@@ -251,7 +251,7 @@ fn shown_string(text: &str) -> String {
     format!("\"{}\"", shortened(text))
 }
 
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     let mut shown: String = text.chars().take(MAX_SHOWN).collect();
     if shown.len() < text.len() {
         shown.push('…');

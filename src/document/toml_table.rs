@@ -5,7 +5,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::document::error::{DocumentError, DocumentProblem, Segment};
+use crate::document::error::{DocumentError, DocumentProblem, Segment, shortened};
 
 /// A text that is not TOML, or that contains a number without a type.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -77,7 +77,7 @@ fn value(parsed: &DeValue<'_>) -> Result<Value, DocumentError> {
 fn out_of_range(found: String, expected: &str) -> DocumentError {
     DocumentError::at_root(DocumentProblem::WrongValue {
         expected: expected.to_owned(),
-        found,
+        found: shortened(&found),
     })
 }
 
@@ -89,9 +89,8 @@ mod tests {
 
     #[test]
     fn a_text_becomes_the_same_table_as_by_the_crate() {
-        let text = "a = 1\nb = -0x0\nc = 0xfF\nd = 1_000.5e3\ne = inf\nf = [1, \"x\", {y = true}]\n\
-                    date = 2026-01-01\n[s.\"t.u\"]\nv.w = '''q'''\n[[steps]]\nx = 1\n[[steps]]\n";
-        assert_eq!(parse_toml(text).ok(), text.parse::<Table>().ok());
+        // A sign before a hexadecimal number is not TOML.
+        assert!(parse_toml("b = -0x0").is_err() && "b = -0x0".parse::<Table>().is_err());
         let text = "a = 0xff\nb = 0o17\nc = 0b1\nd = 1_000.5e3\ne = -inf\nf = [1, \"x\", {y = true}]\n\
                     date = 2026-01-01\n[s.\"t.u\"]\nv.w = '''q'''\n[[steps]]\nx = 1\n[[steps]]\n";
         assert_eq!(parse_toml(text).unwrap(), text.parse::<Table>().unwrap());
@@ -114,7 +113,7 @@ mod tests {
             ),
             (
                 "[[steps]]\nx = 99999999999999999999999999999999999999999999",
-                format!("/steps/0/x: {range}, found 99999999999999999999999999999999999999999999"),
+                format!("/steps/0/x: {range}, found 9999999999999999999999999999999999999999…"),
             ),
             (
                 "x = -1e999",

@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use object_store::{
@@ -108,12 +108,14 @@ struct OpenDirectory {
     identity: DirectoryIdentity,
 }
 
-/// The device and the inode of a directory. Another directory that is mounted in the same place has
-/// another identity.
+/// The device, the inode and the time of creation of a directory. Another directory in the same
+/// place has another identity. A file system may use an inode again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct DirectoryIdentity {
     device: u64,
     inode: u64,
+    /// `None` if the file system does not keep the time.
+    created: Option<SystemTime>,
 }
 
 impl DirectoryIdentity {
@@ -122,6 +124,7 @@ impl DirectoryIdentity {
         Ok(DirectoryIdentity {
             device: metadata.dev(),
             inode: metadata.ino(),
+            created: metadata.created().ok(),
         })
     }
 }

@@ -72,17 +72,14 @@ impl Operator {
         model: &mut ModelControl,
         entry: &Entry,
     ) -> Result<(ChainHead, Entry), JournalError> {
-        // Pending decisions can't be written before the repair, because they wait for it.
-        if entry.action != Action::Repair {
-            self.flush(model)?;
-        }
+        self.flush(model)?;
         let mut head = model.head.clone();
         let entry = self.journal.append(&mut head, entry.clone())?;
         Ok((head, entry))
     }
 
     /// Handles the case that another replica wrote an entry under the number of this decision.
-    fn superseded(&self, model: &mut ModelControl) -> OperateError {
+    pub(super) fn superseded(&self, model: &mut ModelControl) -> OperateError {
         self.adopt_repair(model);
         self.follow(model);
         OperateError::Superseded {
@@ -101,7 +98,7 @@ impl Operator {
         Ok(entry)
     }
 
-    fn report_decided(&self, entry: &Entry) {
+    pub(super) fn report_decided(&self, entry: &Entry) {
         self.report(entry, "decided");
         if let Some(webhook) = &self.webhook {
             webhook.notify(entry);

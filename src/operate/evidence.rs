@@ -101,9 +101,10 @@ impl Operator {
                     running.others.insert(file, share);
                 }
                 Err(error) => {
-                    self.metrics.models.source_errors.inc();
-                    // One line for each object, not one for each reading.
+                    running.others.remove(&file);
+                    // Once for each object, not once for each reading.
                     if running.unreadable.insert(file) {
+                        self.metrics.models.source_errors.inc();
                         tracing::warn!(
                             model = %name,
                             path,

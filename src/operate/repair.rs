@@ -12,7 +12,7 @@ use crate::{
     error::text_with_sources,
     id::ModelName,
     journal::{
-        DecisionDraft, Journal, JournalError, LOST_BEGINNING,
+        DecisionDraft, Journal, JournalError,
         chain::ChainHead,
         entry::{Action, VersionRef},
         store::StoreError,
@@ -21,10 +21,10 @@ use crate::{
         OperateError, Operator,
         decide::draft,
         is_due, lock,
-        model::ModelControl,
+        model::{ModelControl, Pending},
         trouble::{Damage, Trouble},
     },
-    rollout::state::{ModelState, RepairDetails},
+    rollout::state::{ModelState, Places, RepairDetails},
 };
 
 /// The interval at which a process checks whether another process repaired the journal.
@@ -38,6 +38,37 @@ const REREAD_INTERVAL: Duration = Duration::from_secs(60);
 struct KeptVersion {
     version: VersionRef,
     why: &'static str,
+}
+
+/// A repair whose damaged entries are moved aside.
+struct RepairOrder<'a> {
+    details: RepairDetails,
+    /// `None` if it is not known which version was stable.
+    kept: Option<KeptVersion>,
+    reason: String,
+    actor: &'a Actor,
+}
+
+impl RepairOrder<'_> {
+    /// The entry about the repair. `written`: the state after the entries that remain.
+    fn repair(&self, written: &ModelState) -> DecisionDraft {
+        DecisionDraft {
+            from: written.stable.clone(),
+            reason: Some(self.reason.clone()),
+            details: serde_json::to_value(&self.details).ok(),
+            ..draft(Action::Repair, self.actor.clone(), written.stable.clone())
+        }
+    }
+
+    /// The decision that the kept version is stable. `None` if it is stable already.
+    fn rollback(&self, written: &ModelState) -> Option<DecisionDraft> {
+        let KeptVersion { version, why } = self.kept.as_ref()?;
+        (written.stable.as_ref() != Some(version)).then(|| DecisionDraft {
+            from: written.stable.clone(),
+            reason: Some(format!("{why}: {}", self.reason)),
+            ..draft(Action::Rollback, self.actor.clone(), Some(version.clone()))
+        })
+    }
 }
 
 impl Operator {
@@ -54,64 +85,154 @@ impl Operator {
             .filter(|reason| !reason.is_empty())
             .ok_or(OperateError::ReasonRequired("the repair of a journal"))?;
         let controlled = self.controlled(&name);
+        // No lock is held while the whole journal is read, because a rollback must not wait for it.
+        let head = lock(&controlled).head.clone();
+        let found = self.overwritten(&name, &head);
         let mut model = lock(&controlled);
         self.follow(&mut model);
-        self.look_for_damage(&mut model);
+        self.note_damage(&mut model, &head, found);
         let (seq, detail) = damage(&model)?;
-        let answering = model.state.stable.clone().map(|version| KeptVersion {
-            version,
-            why: "the version that answered before the repair keeps answering",
-        });
-        let answering = answering.or_else(|| self.only_copy(&name));
+        let kept = self.kept_version(&model);
         let places = self
             .move_aside(&model, seq)
             .map_err(OperateError::JournalUnreadable)?;
-        tracing::warn!(
-            model = %name,
-            seq,
-            detail,
-            place = ?places,
-            actor = %actor,
-            "the damaged end of the journal is moved aside"
-        );
-        model.trouble = None;
-        if model.head.seq >= seq {
-            self.read_again(&mut model);
+        if !places.is_empty() {
+            tracing::warn!(
+                model = %name,
+                seq,
+                detail,
+                place = ?places,
+                actor = %actor,
+                "the damaged end of the journal is moved aside"
+            );
         }
         let details = RepairDetails {
             damaged: seq,
             detail,
             set_aside: places.into(),
         };
-        let repaired = DecisionDraft {
-            from: model.written.stable.clone(),
-            reason: Some(reason.clone()),
-            details: serde_json::to_value(details).ok(),
-            ..draft(Action::Repair, actor.clone(), model.written.stable.clone())
+        let order = RepairOrder {
+            details,
+            kept,
+            reason,
+            actor,
         };
-        if let Err(error) = self.append(&mut model, repaired) {
-            // Without this entry, no reader would know that the journal was longer.
-            model.trouble = Some(Trouble::Damaged {
-                seq,
-                damage: Arc::new(Damage::Unlisted),
-                further: true,
-            });
-            self.enforce(&mut model);
-            return Err(error);
-        }
-        self.keep_answering(&mut model, answering, &reason, actor)?;
+        self.write_repair(&mut model, order)?;
+        // A failure sets `model.trouble`, which is logged. The next tick tries again.
+        let _ = self.flush(&mut model);
         Ok(self.status_of(&model))
     }
 
-    /// Reads the whole journal again. Without an order, this is done once a minute only.
-    fn look_for_damage(&self, model: &mut ModelControl) {
-        if model.trouble.is_some() {
+    /// Notes a problem that was found in the entries up to `head`, unless a problem before it is
+    /// known.
+    fn note_damage(
+        &self,
+        model: &mut ModelControl,
+        head: &ChainHead,
+        found: Result<Option<Trouble>, JournalError>,
+    ) {
+        let Some(trouble) = found.unwrap_or_else(|error| Some(error.into())) else {
             return;
-        }
-        let found = self.overwritten(&model.name, &model.head);
-        if let Some(trouble) = found.unwrap_or_else(|error| Some(error.into())) {
+        };
+        // The entries were read before the lock was taken.
+        let is_current = model.head == *head;
+        let is_first = match (&model.trouble, &trouble) {
+            (None, _) => true,
+            (Some(Trouble::Damaged { seq: known, .. }), Trouble::Overwritten { seq, .. }) => {
+                seq < known
+            }
+            _ => false,
+        };
+        if is_current && is_first {
             self.set_trouble(model, trouble);
         }
+    }
+
+    /// The version that is stable after a repair. Pending decisions apply after it, so it is the
+    /// version that they change.
+    fn kept_version(&self, model: &ModelControl) -> Option<KeptVersion> {
+        let state = if model.pending.is_empty() {
+            &model.state
+        } else {
+            &model.written
+        };
+        let kept = state.stable.clone().map(|version| KeptVersion {
+            version,
+            why: "the version that was stable before the repair stays stable",
+        });
+        kept.or_else(|| self.only_copy(&model.name))
+    }
+
+    /// Writes the repair, and the decision that keeps the stable version: the original decision may
+    /// be among the damaged entries. Both take effect together, so that no request is answered by
+    /// another version in between.
+    fn write_repair(
+        &self,
+        model: &mut ModelControl,
+        order: RepairOrder<'_>,
+    ) -> Result<(), OperateError> {
+        let name = model.name.clone();
+        let seq = order.details.damaged;
+        let has_moved = order.details.set_aside != Places::default();
+        let (mut head, mut written) = if model.head.seq >= seq {
+            let (head, state, _) = ModelState::fold(&self.journal, name.as_str(), |_| ());
+            (head, state)
+        } else {
+            (model.head.clone(), model.written.clone())
+        };
+        let repair = order.repair(&written).into_entry(name.as_str());
+        let mut entries = Vec::new();
+        match self.journal.append(&mut head, repair) {
+            Ok(entry) => {
+                written.apply(&entry)?;
+                entries.push(entry);
+            }
+            Err(error) => {
+                if has_moved {
+                    // Without its entry, no reader would know that the journal was longer.
+                    (model.head, model.written) = (head, written);
+                    model.trouble = Some(Trouble::Damaged {
+                        seq,
+                        damage: Arc::new(Damage::Unlisted),
+                        further: true,
+                    });
+                    self.settle_and_enforce(model);
+                }
+                self.metrics.models.source_errors.inc();
+                return Err(match error {
+                    JournalError::Lost => self.superseded(model),
+                    error => OperateError::NotWritten(error),
+                });
+            }
+        }
+        if let Some(rollback) = order.rollback(&written) {
+            let rollback = rollback.into_entry(name.as_str());
+            match self.journal.append(&mut head, rollback.clone()) {
+                Ok(entry) => {
+                    written.apply(&entry)?;
+                    entries.push(entry);
+                }
+                // It applies before the other pending decisions, and is written with them.
+                Err(_) => model.pending.insert(
+                    0,
+                    Pending {
+                        entry: rollback,
+                        rollout: None,
+                    },
+                ),
+            }
+        }
+        model.trouble = None;
+        (model.head, model.written) = (head, written);
+        self.settle_and_enforce(model);
+        entries.iter().for_each(|entry| self.report_decided(entry));
+        Ok(())
+    }
+
+    fn settle_and_enforce(&self, model: &mut ModelControl) {
+        let dropped = model.settle();
+        self.report_dropped(&model.name, &dropped);
+        self.enforce(model);
     }
 
     /// Moves entry `seq` and all later entries to a new directory. Returns this directory, and the
@@ -134,37 +255,6 @@ impl Operator {
             version: self.kept.only_version(name)?,
             why: "the state directory has only a copy of this version",
         })
-    }
-
-    /// Decides again that the version that answered before the repair is stable. The original
-    /// decision may be among the damaged entries, and a repair must not change any answers.
-    fn keep_answering(
-        &self,
-        model: &mut ModelControl,
-        answering: Option<KeptVersion>,
-        reason: &str,
-        actor: &Actor,
-    ) -> Result<(), OperateError> {
-        let Some(KeptVersion { version, why }) = answering else {
-            return Ok(());
-        };
-        if model.state.stable.as_ref() == Some(&version) {
-            return Ok(());
-        }
-        let rollback = DecisionDraft {
-            from: model.state.stable.clone(),
-            reason: Some(format!("{why}: {reason}")),
-            ..draft(Action::Rollback, actor.clone(), Some(version))
-        };
-        self.append(model, rollback).map(|_| ())
-    }
-
-    /// Discards all entries that were read, and reads the journal again.
-    fn read_again(&self, model: &mut ModelControl) {
-        (model.head, model.written, _) =
-            ModelState::fold(&self.journal, model.name.as_str(), |_| ());
-        let dropped = model.settle();
-        self.report_dropped(&model.name, &dropped);
     }
 
     /// The directories of entries that a repair moved aside, but that no `Repair` entry lists.
@@ -286,10 +376,12 @@ fn damage(model: &ModelControl) -> Result<(u64, String), OperateError> {
             Ok((*seq, text_with_sources(damage)))
         }
         // Only the journal is gone, so a new one begins.
-        Some(Trouble::Vanished {
-            directory_remains: true,
-            ..
-        }) => Ok((1, LOST_BEGINNING.to_owned())),
+        Some(
+            trouble @ Trouble::Vanished {
+                directory_remains: true,
+                ..
+            },
+        ) => Ok((1, trouble.describe())),
         Some(trouble @ (Trouble::Unreadable(_) | Trouble::Vanished { .. })) => {
             Err(model.trouble_error(trouble))
         }

@@ -70,9 +70,16 @@ pub(crate) enum Damage {
 /// compared.
 impl PartialEq for Trouble {
     fn eq(&self, other: &Trouble) -> bool {
-        let further = |trouble: &Trouble| matches!(trouble, Trouble::Damaged { further: true, .. });
+        // The members that no text shows, but that decide what an operator can do.
+        let hidden = |trouble: &Trouble| match trouble {
+            Trouble::Damaged { further, .. } => *further,
+            Trouble::Vanished {
+                directory_remains, ..
+            } => *directory_remains,
+            Trouble::Unreadable(_) | Trouble::Overwritten { .. } => false,
+        };
         std::mem::discriminant(self) == std::mem::discriminant(other)
-            && further(self) == further(other)
+            && hidden(self) == hidden(other)
             && self.describe() == other.describe()
     }
 }
@@ -141,6 +148,9 @@ impl Trouble {
     /// that could add it.
     pub(super) fn log_line(&self, model: &ModelName, known: bool) -> String {
         let advice = match self.suggestion(known) {
+            Some(Suggestion::RepairJournal) if self.is_unreadable() => {
+                format!("; `predictd history {model} --repair --reason TEXT` begins a new journal")
+            }
             Some(Suggestion::RepairJournal) => format!(
                 "; `predictd history {model} --repair --reason TEXT` moves the damaged end aside"
             ),

@@ -86,3 +86,24 @@ impl std::fmt::Display for PackageCheck {
         f.pad(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::{document, package::PackageCheck};
+
+    #[test]
+    fn a_check_has_one_name_in_documents_and_in_metrics() {
+        for check in [
+            PackageCheck::Config,
+            PackageCheck::Mlflow,
+            PackageCheck::Neighbours,
+            PackageCheck::WarmUp,
+        ] {
+            assert_eq!(json!(check), json!(check.name()));
+            let read: PackageCheck = document::read(&json!(check.name())).unwrap();
+            assert_eq!(read, check);
+        }
+    }
+}

@@ -66,6 +66,17 @@ fn a_package_is_not_packed_under_another_version_than_its_directory() {
 }
 
 #[test]
+fn an_unreadable_manifest_is_replaced_with_a_warning() {
+    let models = models_with(&[("churn", "1.0.0")]);
+    let package = models.path().join("churn/1.0.0");
+    fs_err::write(package.join("manifest.json"), "{\"name\": 3}").unwrap();
+    let (code, output, error) = run_predictd(&["pack", package.to_str().unwrap()], "", &[]);
+    let expected = "warning manifest.json can't be read and is replaced, without its provenance: \
+                    /name: expected a string, found 3";
+    assert!(code == 0 && output.contains(expected), "{output}{error}");
+}
+
+#[test]
 fn numbers_of_options_are_whole_and_positive() {
     for (arguments, text) in [
         (["history", "churn", "--limit"], "0"),

@@ -91,7 +91,7 @@ fn list(args: &Args, stored: &StoredJournal, verified: &Result<ChainHead, Invali
     let mut text = stored.list(args.limit, paint);
     if let Err(invalid) = verified {
         text.push_str(&paint.paint(Style::Bad, &verify::failure(invalid)));
-        text.push_str(&verify::next_command(&args.model, invalid));
+        text.push_str(&verify::next_command(&args.model, stored));
     } else if text.is_empty() {
         "there are no decisions about this model yet".clone_into(&mut text);
     }

@@ -96,7 +96,7 @@ pub(super) fn report(
                     entries(stored.last() - seq)
                 );
             }
-            text.push_str(&next_command(model, invalid));
+            text.push_str(&next_command(model, stored));
             (CommandOutcome::Failed, document, text)
         }
     };
@@ -116,10 +116,11 @@ pub(super) fn failure(invalid: &InvalidEntry) -> String {
 }
 
 /// The line with the command that helps. Empty if there is none.
-pub(super) fn next_command(model: &ModelName, invalid: &InvalidEntry) -> String {
-    let suggestion = match &invalid.fault {
-        EntryFault::Reported(trouble) => trouble.suggestion.as_ref(),
-        _ => Some(&Suggestion::RepairJournal),
+pub(super) fn next_command(model: &ModelName, stored: &StoredJournal) -> String {
+    // The server knows whether a repair is possible now.
+    let suggestion = match &stored.trouble {
+        Some(trouble) => trouble.suggestion.as_ref(),
+        None => Some(&Suggestion::RepairJournal),
     };
     let next = suggestion.and_then(|suggestion| command(suggestion, model.as_str()));
     next.map_or_else(String::new, |next| format!("\n  next: {next}"))

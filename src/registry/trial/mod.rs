@@ -68,7 +68,7 @@ pub(crate) struct GateTrial {
     /// The path of the ONNX Runtime library.
     pub library: PathBuf,
     pub timeout: Duration,
-    /// The limit of the child's address space, in bytes.
+    /// The address space that the child may take in addition to its program, in bytes.
     pub memory_bytes: u64,
 }
 
@@ -168,7 +168,7 @@ impl GateTrial {
         let status =
             status.map_or_else(|| "unknown status".to_owned(), |status| status.to_string());
         let detail = format!(
-            "{} ended the gate's process ({status}), whose limit was {} bytes \
+            "{} ended the gate's process ({status}), whose memory limit was {} bytes \
              (models.gate_memory_bytes)",
             progress.doing(),
             self.memory_bytes

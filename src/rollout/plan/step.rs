@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rollout::plan::{PlanFault, check_range, parse::step_keys};
+use crate::{
+    document::DocumentProblem,
+    rollout::plan::{PlanFault, check_range, parse::step_keys},
+};
 
 /// Minimum weight: one unit in a hundred thousand. With a smaller weight a step would never end.
 const SMALLEST_WEIGHT: f64 = 1e-5;
@@ -93,13 +96,17 @@ enum StepKind {
 
 #[derive(Debug, thiserror::Error)]
 enum StepFault {
-    #[error("the member \"{0}\" is missing")]
-    Missing(&'static str),
+    #[error(transparent)]
+    Missing(DocumentProblem),
     #[error("a step of kind \"{kind}\" has no member \"{member}\"")]
     Foreign {
         kind: &'static str,
         member: &'static str,
     },
+}
+
+fn missing(member: &'static str) -> StepFault {
+    StepFault::Missing(DocumentProblem::MissingMember(member))
 }
 
 impl TryFrom<StepMembers> for PlanStep {
@@ -124,13 +131,13 @@ impl TryFrom<StepMembers> for PlanStep {
         let hold = hold.unwrap_or_default();
         let step = match kind {
             StepKind::Shadow => PlanStep::Shadow {
-                share: share.ok_or(StepFault::Missing("share"))?,
+                share: share.ok_or(missing("share"))?,
                 min_seconds,
                 min_requests,
                 hold,
             },
             StepKind::Canary => PlanStep::Canary {
-                weight: weight.ok_or(StepFault::Missing("weight"))?,
+                weight: weight.ok_or(missing("weight"))?,
                 min_seconds,
                 min_requests,
                 hold,
@@ -236,5 +243,40 @@ impl PlanStep {
             }
             PlanStep::Ab { weights: None, .. } | PlanStep::BlueGreen { .. } => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::{document, rollout::plan::PlanStep};
+
+    #[test]
+    fn a_step_has_the_members_of_its_kind() {
+        for (step, expected) in [
+            (
+                json!({"kind": "shadow", "share": 0.5, "weight": 0.5}),
+                "a step of kind \"shadow\" has no member \"weight\"",
+            ),
+            (
+                json!({"kind": "ab", "hold": true}),
+                "a step of kind \"ab\" has no member \"hold\"",
+            ),
+            (
+                json!({"kind": "canary"}),
+                "the member \"weight\" is missing",
+            ),
+            (
+                json!({"kind": "canary", "weight": "half"}),
+                "/weight: expected a number, found \"half\"",
+            ),
+        ] {
+            let error = document::read::<PlanStep>(&step).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+        let step = json!({"kind": "blue-green"});
+        let read: PlanStep = document::read(&step).unwrap();
+        assert_eq!(read.kind(), "blue-green");
     }
 }

@@ -7,7 +7,9 @@ mod rollout_state;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(crate) use details::{PauseDetails, RepairDetails, StartDetails, StepDetails, Thresholds};
+pub(crate) use details::{
+    PauseDetails, Places, RepairDetails, StartDetails, StepDetails, Thresholds,
+};
 pub(crate) use error::{Contradiction, EntryProblem, FoldError};
 pub(crate) use rollout_state::{PhaseState, RolloutState};
 

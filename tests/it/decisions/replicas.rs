@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::{PLAN, Reference, VERSIONS, deployment, entries};
 use crate::harness::{
-    CHURN, PATIENCE, Server, ServerClient, customer, install_package, models_with, wait_for,
-    wait_until,
+    CANARY_HELD, CHURN, Deployment, PATIENCE, Server, ServerClient, customer, install_package,
+    models_with, wait_for, wait_until,
 };
 
 /// The plan, with a first step that lasts until an operator decides.
@@ -174,4 +174,30 @@ fn start_rollout_of_another_version(replicas: &[Server; 3], round: usize) {
         (code == 200).then_some(())
     });
     wait_for_rollout(replicas);
+}
+
+#[test]
+fn unreadable_evidence_of_another_replica_is_reported_once() {
+    let deployment = Deployment::churn();
+    let server = deployment.start_and_add_candidate();
+    server.start_rollout("churn", "1.1.0", CANARY_HELD);
+    let evidence = deployment.state().join("evidence/churn/00000002");
+    wait_until("the server has written its evidence", || evidence.is_dir());
+    fs_err::write(evidence.join("other-1.json"), "{").unwrap();
+    let message = "the evidence of another replica can't be read and is left out";
+    wait_until("the server has read the directory", || {
+        !server.logged(message).is_empty()
+    });
+    fs_err::write(evidence.join("other-2.json"), "[]").unwrap();
+    // The second object shows that the first one was read again.
+    wait_until("the server has read the directory again", || {
+        server.logged(message).len() > 1
+    });
+    let paths: Vec<Value> = server
+        .logged(message)
+        .iter()
+        .map(|line| line["path"].clone())
+        .collect();
+    let path = |name: &str| json!(format!("evidence/churn/00000002/{name}"));
+    assert_eq!(paths, [path("other-1.json"), path("other-2.json")]);
 }

@@ -287,6 +287,9 @@ fn a_repair_finds_damage_in_an_old_entry_at_once() {
     let list: Value =
         serde_json::from_str(&server.command_output(&["history", "churn", "--json"])).unwrap();
     assert_eq!(list["bad"]["seq"], 2, "{list}");
+    // The repair begins at the first damage, even if the server has noticed only a later one.
+    fs_err::write(deployment.entry(6), "").unwrap();
+    server.wait_for_readiness("journal damaged at entry 6: the entry can't be read");
     server.repair("churn", "a bit flipped");
     // The version that answered before the repair keeps answering.
     assert_eq!(server.actions("churn"), ["adopt", "repair", "rollback"]);
@@ -298,7 +301,8 @@ fn a_repair_finds_damage_in_an_old_entry_at_once() {
 
 #[test]
 fn a_running_server_begins_a_new_journal_if_only_the_journal_vanished() {
-    let deployment = deployment_with_two_promotions();
+    // The newest version is not promoted again after its rollback.
+    let deployment = deployment_with_two_promotions().with("models.promote", "newest");
     let server = deployment.start();
     deployment.wait_for_copies("churn", 2);
     fs_err::remove_dir_all(deployment.state().join("journal")).unwrap();
@@ -325,10 +329,16 @@ fn a_running_server_begins_a_new_journal_if_only_the_journal_vanished() {
     let history = server.history("churn");
     assert_eq!(history[0]["action"], "repair", "{history:?}");
     assert_eq!(history[0]["details"]["set_aside"], json!([]));
-    let last = history.last().unwrap();
+    let version = |entry: &Value, member: &str| entry[member]["version"].clone();
+    assert_eq!(server.actions("churn"), ["repair", "rollback", "rollback"]);
+    assert_eq!(version(&history[1], "to"), "1.2.0");
     assert_eq!(
-        (&last["action"], &last["to"]["version"]),
-        (&json!("rollback"), &json!("1.1.0"))
+        (
+            version(&history[2], "from"),
+            version(&history[2], "to"),
+            &history[2]["reason"]
+        ),
+        (json!("1.2.0"), json!("1.1.0"), &json!("3 a.m."))
     );
     // A restart reads the same decisions.
     drop(server);
@@ -344,11 +354,17 @@ fn a_state_directory_that_vanished_as_a_whole_is_not_repaired() {
     let elsewhere = tempfile::tempdir().unwrap();
     let aside = elsewhere.path().join("unmounted");
     fs_err::rename(deployment.state(), &aside).unwrap();
-    fs_err::create_dir(deployment.state()).unwrap();
+    // The server may create it first.
+    fs_err::create_dir_all(deployment.state()).unwrap();
     server.wait_for_readiness("the journal vanished from the state directory: entry 5 of churn");
     let (status, detail) =
         server.refused_decision("churn/history/repair", &json!({"reason": "lost"}));
     assert!(status == 503 && detail.contains("vanished"), "{detail}");
+    let history = server.command_output(&["history", "churn"]);
+    assert!(
+        history.contains("FAILED: entry 1: the entry is missing") && !history.contains("--repair"),
+        "{history}"
+    );
     // The server may write new copies of packages between the two calls.
     wait_until("the directory is back", || {
         fs_err::remove_dir_all(deployment.state()).is_ok()
