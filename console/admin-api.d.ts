@@ -41,6 +41,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/admin/models/{name}/drift": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The name of the model. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        /** How far the inputs and predictions of a version moved from its reference. */
+        get: operations["getDrift"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/admin/models/{name}/history": {
         parameters: {
             query?: never;
@@ -474,6 +494,95 @@ export interface components {
             detail: string;
             /** @description Whether a person accepted this unproved difference. */
             overridden: boolean;
+        };
+        DriftBin: {
+            /** @description The category, or the range of numbers. */
+            name: string;
+            /** Format: double */
+            reference: number;
+            /** Format: double */
+            observed: number;
+        };
+        /** @description The drift of one version, on this server. */
+        DriftReport: {
+            /** @description The name of the model. */
+            model: string;
+            version: string;
+            /** @description SHA-256 of the package, as `sha256:` and 64 hex digits. */
+            digest: string;
+            /** @description The windows, the shortest one first. Each ends now. */
+            windows: components["schemas"]["DriftWindow"][];
+        };
+        DriftWindow: {
+            /**
+             * Format: uint64
+             * @description The length of the window in seconds.
+             */
+            seconds: number;
+            /**
+             * Format: double
+             * @description The time in seconds that the figures cover. Shorter than the window after a start, and longer
+             *     by up to a tenth of it otherwise.
+             */
+            covered_seconds: number;
+            /**
+             * Format: uint64
+             * @description The number of rows whose inputs were counted.
+             */
+            rows: number;
+            /**
+             * Format: uint64
+             * @description The number of rows whose predictions were counted.
+             */
+            predictions: number;
+            /** @description The features, then the predictions, each in the order of the profile. */
+            features: components["schemas"]["DriftedFeature"][];
+        };
+        /** @description One input field or prediction in a window, against the reference. Shares are from 0 to 1. */
+        DriftedFeature: {
+            name: string;
+            /** @description The section of the profile: `features` or `predictions`. */
+            section: string;
+            /**
+             * Format: uint64
+             * @description The number of values in the window, missing ones included.
+             */
+            count: number;
+            /**
+             * Format: double
+             * @description The population stability index. null without values.
+             */
+            psi: number | null;
+            /**
+             * Format: double
+             * @description The Jensen-Shannon distance in nats, from 0 to 0.8326. null without values.
+             */
+            js: number | null;
+            /**
+             * Format: double
+             * @description The Kolmogorov-Smirnov statistic over the bins of a numeric feature, from 0 to 1. null without
+             *     values, and for any other feature.
+             */
+            ks: number | null;
+            /**
+             * Format: double
+             * @description The share of missing values.
+             */
+            missing: number;
+            /** Format: double */
+            reference_missing: number;
+            /**
+             * Format: double
+             * @description The share of values in categories that the reference does not have.
+             */
+            unseen: number;
+            /**
+             * Format: double
+             * @description The share of numbers outside of the reference's range.
+             */
+            outside: number;
+            /** @description The shares of the bins among the values that are not missing. */
+            bins: components["schemas"]["DriftBin"][];
         };
         /** @description The answer to `POST /admin/models/{name}/rollout/start` with `dry_run`. */
         DryRun: {
@@ -1312,6 +1421,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ModelStatus"];
+                };
+            };
+            /** @description The request was refused. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorDocument"];
+                };
+            };
+        };
+    };
+    getDrift: {
+        parameters: {
+            query?: {
+                /** @description The version. Absent: the version that answers. */
+                version?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The name of the model. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How far the inputs and predictions of a version moved from its reference. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DriftReport"];
                 };
             };
             /** @description The request was refused. */

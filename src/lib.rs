@@ -25,7 +25,7 @@
 //! assigned to an arm. `predict::fallback` finds another answer if the assigned version fails.
 //!
 //! After postprocessing, or after a failure, [`predict::event`] passes one value that describes the
-//! outcome to the observers: rollout evidence, samples for rehearsals, shadow copies. A new observer
+//! outcome to the observers: rollout evidence, samples for rehearsals, shadow copies, monitors. A new observer
 //! requires no change on the path. A request that fails before it is routed has no event.
 //!
 //! `api::call_frame` does the work around the path for every protocol: deadline, threads, timing.
@@ -72,7 +72,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | names, identities, time, digests, documents, settings, metrics | [`id`], [`actor`], [`suggestion`], [`load_state`], [`error`], [`clock`], [`digest`], [`pointer`](mod@pointer), [`document`], [`config`], [`metrics`] |
+//! | names, identities, time, digests, documents, settings, metrics | [`id`], [`actor`], [`suggestion`], [`load_state`], [`error`], [`clock`], [`digest`], [`distance`](mod@distance), [`pointer`](mod@pointer), [`document`], [`config`], [`metrics`] |
 //! | values, and the signature of a graph | [`tensor`] |
 //! | the ONNX file, read without the runtime: whether its graph keeps rows apart | [`graph`] |
 //! | the contract with callers | [`schema`] |
@@ -83,7 +83,7 @@
 //! | authentication | [`security`] |
 //! | decisions, and the documents about them | [`journal`], [`rollout`], [`admin`] |
 //! | tensors in, tensors out | [`engine`] |
-//! | the versions that are loaded | [`registry`] |
+//! | drift, and the versions that are loaded | [`monitor`], [`registry`] |
 //! | the data plane | [`predict`] |
 //! | the control plane | [`operate`] |
 //! | transports | [`api`] |
@@ -141,6 +141,7 @@ pub mod compat;
 pub mod config;
 pub mod decode;
 mod digest;
+mod distance;
 pub mod document;
 pub mod engine;
 mod error;
@@ -149,6 +150,7 @@ pub mod id;
 mod journal;
 mod load_state;
 mod metrics;
+mod monitor;
 mod operate;
 pub mod package;
 mod pointer;

@@ -14,7 +14,7 @@ use std::{
 };
 
 /// (module, the modules that it may import).
-const LAYERS: [(&str, &[&str]); 30] = [
+const LAYERS: [(&str, &[&str]); 32] = [
     ("actor", &[]),
     ("id", &[]),
     ("suggestion", &[]),
@@ -22,6 +22,7 @@ const LAYERS: [(&str, &[&str]); 30] = [
     ("error", &[]),
     ("clock", &[]),
     ("digest", &[]),
+    ("distance", &[]),
     ("pointer", &[]),
     ("document", &["pointer"]),
     ("config", &["document", "id"]),
@@ -53,6 +54,7 @@ const LAYERS: [(&str, &[&str]); 30] = [
     (
         "compat",
         &[
+            "distance",
             "error",
             "package",
             "schema",
@@ -75,9 +77,11 @@ const LAYERS: [(&str, &[&str]); 30] = [
         ],
     ),
     ("engine", &["error", "graph", "metrics", "tensor"]),
+    ("monitor", &["distance", "schema", "transform", "package"]),
     (
         "registry",
         &[
+            "monitor",
             "error",
             "suggestion",
             "load_state",
@@ -118,6 +122,7 @@ const LAYERS: [(&str, &[&str]); 30] = [
     (
         "operate",
         &[
+            "monitor",
             "actor",
             "admin",
             "document",

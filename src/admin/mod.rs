@@ -4,6 +4,7 @@
 //! A reader ignores unknown members, so that a newer server can add some. A missing member is an
 //! error, even if its value may be null: otherwise a renamed member would be read as null.
 
+pub(crate) mod drift;
 pub(crate) mod error_document;
 pub(crate) mod history;
 pub(crate) mod readiness;

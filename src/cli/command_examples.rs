@@ -207,6 +207,16 @@ const EXAMPLES: &[Example] = &[
         "restore a version by its name",
     ),
     (
+        "drift",
+        "predictd drift churn",
+        "the features that moved most in the last hour, first",
+    ),
+    (
+        "drift",
+        "predictd drift churn --version 1.1.0 --window 10m",
+        "the last 10 minutes of a candidate",
+    ),
+    (
         "history",
         "predictd history churn",
         "show who changed what, when and why",

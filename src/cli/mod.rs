@@ -13,6 +13,7 @@ mod client;
 mod command_examples;
 mod compat;
 mod completions;
+mod drift;
 mod gate;
 mod health;
 mod history;
@@ -139,6 +140,8 @@ enum Command {
     Rollback(rollback::Args),
     /// Show the journal: who decided what, when and why
     History(history::Args),
+    /// Show how far the inputs and predictions of a version moved from its reference
+    Drift(drift::Args),
     /// Check whether the local server is ready; exit 0 or 1
     Health(health::Args),
     /// Print a shell completion script
@@ -210,6 +213,7 @@ pub fn run() -> ExitCode {
         Command::Rollout(args) => rollout::run(&args),
         Command::Rollback(args) => rollback::run(&args),
         Command::History(args) => history::run(&args),
+        Command::Drift(args) => drift::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Completions(args) => completions::run(&args),

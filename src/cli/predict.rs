@@ -120,6 +120,7 @@ fn predictor(
             batching: Batching::Rows,
             policy,
             without_rows: Default::default(),
+            windows: Vec::new(),
         },
         metrics.version(id.name.as_str(), id.version.as_str()),
         &Arc::new(Supervisor::start()?),

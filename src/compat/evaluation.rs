@@ -5,10 +5,13 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::package::{
-    Evaluation, Profile,
-    evaluation::Metrics,
-    profile::{FieldProfile, Histogram, ProfileKind},
+use crate::{
+    distance::psi,
+    package::{
+        Evaluation, Profile,
+        evaluation::Metrics,
+        profile::{FieldProfile, Histogram, ProfileKind},
+    },
 };
 
 /// One metric of both versions.
@@ -135,11 +138,7 @@ impl FeatureSummary {
     }
 }
 
-/// The share that an empty bin gets. A share of 0 would make the index infinite.
-const MIN_SHARE: f64 = 1e-4;
-
-/// The population stability index: the sum of (b - a) ln(b / a) over all bins. `a` is the share of
-/// a bin in the old profile, and `b` in the new one. The missing values have their own bin.
+/// The population stability index. The missing values have their own bin.
 fn stability_index(old: &FieldProfile, new: &FieldProfile) -> Option<f64> {
     let bins: Vec<(f64, f64)> = match (&old.categories, &new.categories) {
         // A category that is missing in a profile counts 0 rows.
@@ -162,20 +161,7 @@ fn stability_index(old: &FieldProfile, new: &FieldProfile) -> Option<f64> {
         .into_iter()
         .chain((missing.0 + missing.1 > 0.0).then_some(missing))
         .collect();
-    let (all_old, all_new) = bins
-        .iter()
-        .fold((0.0, 0.0), |(a, b), bin| (a + bin.0, b + bin.1));
-    // An empty profile has no shares.
-    if all_old <= 0.0 || all_new <= 0.0 {
-        return None;
-    }
-    let share = |count: f64, all: f64| (count / all).max(MIN_SHARE);
-    Some(
-        bins.iter()
-            .map(|bin| (share(bin.0, all_old), share(bin.1, all_new)))
-            .map(|(a, b)| (b - a) * (b / a).ln())
-            .sum(),
-    )
+    psi(&bins)
 }
 
 /// The counts of both profiles in the old profile's bins. If the bins differ, the new profile's

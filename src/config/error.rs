@@ -1,6 +1,6 @@
 //! Errors of a configuration. Each error names the file or variable, and the key.
 
-use crate::document::DocumentProblem;
+use crate::{config::WindowLength, document::DocumentProblem};
 
 /// A configuration that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +73,10 @@ pub enum KeyFault {
     DelayTooLong { limit: u64, value: u64 },
     #[error(" must be at least {least}, not {value}: the gate needs memory itself")]
     GateMemory { least: u64, value: u64 },
+    #[error(": a window must be from 10s to 744h, not {0}")]
+    WindowLength(WindowLength),
+    #[error(" may have at most {limit} windows")]
+    TooManyWindows { limit: usize },
     #[error(" and `{other}` are both {listen}; each needs its own port")]
     SameAddress {
         other: &'static str,

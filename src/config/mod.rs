@@ -13,6 +13,7 @@ mod listen;
 mod model;
 mod model_settings;
 mod models;
+mod monitor;
 mod platform;
 mod runtime;
 mod server;
@@ -34,6 +35,8 @@ pub(crate) use listen::{AddressError, Listen, OptionalListen};
 pub(crate) use model::{ModelConfig, Oip};
 pub(crate) use model_settings::ModelSettings;
 pub(crate) use models::{ModelsConfig, PromotePolicy};
+pub(crate) use monitor::MonitorConfig;
+pub use monitor::WindowLength;
 pub(crate) use platform::Platform;
 pub(crate) use runtime::{BatchingConfig, CostConfig, MAX_THREADS, RuntimeConfig};
 pub(crate) use server::ServerConfig;
@@ -59,6 +62,7 @@ pub struct Config {
     pub(crate) batching: BatchingConfig,
     pub(crate) state: StateConfig,
     pub(crate) telemetry: TelemetryConfig,
+    pub(crate) monitor: MonitorConfig,
     pub(crate) cost: CostConfig,
     pub(crate) admin: AdminConfig,
     pub(crate) model: BTreeMap<String, ModelConfig>,
@@ -145,7 +149,8 @@ impl Config {
         self.batching.check()?;
         self.cost.check()?;
         self.state.check()?;
-        self.telemetry.check()
+        self.telemetry.check()?;
+        self.monitor.check()
     }
 
     /// Checks that no two listeners have the same address. The system would report that another
@@ -178,6 +183,7 @@ impl Config {
     pub(crate) fn model_settings(&self) -> ModelSettings {
         ModelSettings {
             runtime: self.runtime.clone(),
+            monitor: self.monitor.clone(),
             batching: self.batching.clone(),
             model: self.model.clone(),
         }

@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use crate::config::{
     fallback::FallbackConfig,
     model::{ModelConfig, Oip},
+    monitor::MonitorConfig,
     runtime::{BatchingConfig, RuntimeConfig},
 };
 
-/// The sections `[runtime]`, `[batching]` and every `[model.NAME]`. A model's own table overrides
+/// The sections `[runtime]`, `[batching]`, `[monitor]` and every `[model.NAME]`. A model's own table overrides
 /// the general sections. The parts that load models use this type instead of the whole
 /// configuration.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ModelSettings {
     pub runtime: RuntimeConfig,
     pub batching: BatchingConfig,
+    pub monitor: MonitorConfig,
     pub model: BTreeMap<String, ModelConfig>,
 }
 

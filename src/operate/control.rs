@@ -26,6 +26,7 @@ impl Operator {
     pub(crate) fn tick(&self) {
         self.check_reserve();
         self.reread();
+        self.tick_monitors();
         for name in self.names() {
             let controlled = self.controlled(&name);
             let mut model = lock(&controlled);

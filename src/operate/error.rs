@@ -100,6 +100,8 @@ pub(crate) enum OperateError {
     },
     #[error("{0} is not loaded")]
     NotLoaded(String),
+    #[error("{0} is not monitored: its package has no profile.json, or `monitor.windows` is empty")]
+    NotMonitored(String),
     #[error("the stable version {0} is not loaded")]
     StableNotLoaded(String),
     #[error("there is no stable version to roll out from")]

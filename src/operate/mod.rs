@@ -8,6 +8,7 @@ mod compatibility;
 mod control;
 mod copies;
 mod decide;
+mod drift;
 mod enforce;
 mod error;
 mod evidence;

@@ -13,6 +13,7 @@ mod graph_tensors;
 mod input;
 mod intake;
 mod locate;
+mod monitoring;
 mod offload;
 mod predict_request;
 mod prediction;
@@ -47,6 +48,7 @@ use crate::{
         event::{Observer, Observers, PendingEvent},
         fallback::{CompatibilityCache, Unanswered, fallback_reason, own_deadline},
         intake::Intake,
+        monitoring::Monitoring,
         offload::{Offload, run_with},
         prepared::Prepared,
         rehearsal_samples::RehearsalSamples,
@@ -90,6 +92,7 @@ impl Predictor {
         let mut all: Vec<Box<dyn Observer>> = vec![
             Box::new(RolloutEvidence),
             Box::new(RehearsalSamples),
+            Box::new(Monitoring),
             Box::new(Shadow::start()?),
         ];
         all.extend(observers);

@@ -1,6 +1,6 @@
 //! `Servable`: a loaded version that answers requests.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -14,6 +14,7 @@ use crate::{
     },
     id::ModelId,
     metrics::{EngineMetrics, VersionMetrics},
+    monitor::VersionMonitor,
     package::{ModelPackage, Transform, bare::BareGraph, manifest::Manifest},
     registry::gate::Batching,
     tensor::signature::{Signature, Symbols, TensorSpec},
@@ -39,6 +40,8 @@ pub(crate) struct Servable {
     pub workers: usize,
     pub intra_op_threads: usize,
     pub metrics: VersionMetrics,
+    /// `None` if the package has no profile, or nothing is monitored.
+    pub monitor: Option<VersionMonitor>,
 }
 
 /// The package or bare graph of a version.
@@ -87,6 +90,17 @@ impl Contents {
     pub(crate) fn is_verified(&self) -> bool {
         matches!(self, Contents::Package(_))
     }
+
+    /// A new monitor of the inputs and predictions. `None` without a profile or without windows.
+    fn monitor(&self, windows: &[Duration]) -> Option<VersionMonitor> {
+        match self {
+            Contents::Package(packaged) => {
+                let parts = &packaged.package.parts;
+                VersionMonitor::new(parts.profile.as_ref()?, &parts.input, windows)
+            }
+            Contents::Bare(_) => None,
+        }
+    }
 }
 
 /// The names in every response. The bytes are shared, not copied.
@@ -105,6 +119,8 @@ pub(crate) struct LoadedVersion {
     pub policy: BatchPolicy,
     pub batching: Batching,
     pub without_rows: BTreeMap<String, String>,
+    /// The windows of the monitor. Empty: the version is not monitored.
+    pub windows: Vec<Duration>,
 }
 
 impl Servable {
@@ -123,6 +139,7 @@ impl Servable {
             policy,
             batching,
             without_rows,
+            windows,
         } = loaded;
         let workers = engines.len();
         let intra_op_threads = factory.intra_op_threads();
@@ -154,6 +171,7 @@ impl Servable {
             version: shared(id.version.as_str()),
             digest: shared(&contents.manifest().digest),
         };
+        let monitor = contents.monitor(&windows);
         Ok(Servable {
             contents,
             graph,
@@ -167,6 +185,7 @@ impl Servable {
             workers,
             intra_op_threads,
             metrics,
+            monitor,
         })
     }
 

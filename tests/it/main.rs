@@ -18,6 +18,7 @@ mod control;
 mod decisions;
 mod dialects;
 mod drain;
+mod drift;
 mod engine;
 mod errors;
 mod fallback;

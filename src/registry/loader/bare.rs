@@ -46,6 +46,7 @@ impl Loader {
             contents: Contents::Bare(Box::new(bare)),
             // A bare graph has no fields to expose.
             oip: Oip::Graph,
+            windows: Vec::new(),
             engines,
             factory: Arc::new(factory),
             policy,

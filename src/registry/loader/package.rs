@@ -66,6 +66,7 @@ impl Loader {
         Ok(LoadedVersion {
             contents: Contents::Package(Box::new(packaged)),
             oip: self.settings.oip(model),
+            windows: self.settings.monitor.lengths(),
             engines,
             factory: Arc::new(factory),
             policy,

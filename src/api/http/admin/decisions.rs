@@ -29,6 +29,7 @@ pub(super) fn routes() -> Router<Arc<Admin>> {
     Router::new()
         .route("/admin/models", get(statuses))
         .route("/admin/models/{name}", get(status))
+        .route("/admin/models/{name}/drift", get(drift))
         .route("/admin/models/{name}/history", get(history))
         .route("/admin/models/{name}/history/repair", post(repair))
         .route("/admin/models/{name}/rollback", post(rollback))
@@ -56,6 +57,19 @@ async fn history(State(admin): State<Arc<Admin>>, path: NamePath, request: Reque
     };
     answer(&admin, request, move |operator, _| {
         operator.history(&name, first)
+    })
+    .await
+}
+
+async fn drift(State(admin): State<Arc<Admin>>, path: NamePath, request: Request) -> Response {
+    let name = model_name(path);
+    let query = request.uri().query().unwrap_or_default();
+    let version = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("version="));
+    let version = version.map(str::to_owned);
+    answer(&admin, request, move |operator, _| {
+        operator.drift(&name, version.as_deref())
     })
     .await
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     admin::{
+        drift::DriftReport,
         error_document::ErrorDocument,
         history::History,
         readiness::{Liveness, Readiness},
@@ -147,6 +148,7 @@ fn reads(schemas: &mut Schemas) -> Vec<(&'static str, Value)> {
             "/admin/models/{name}",
             schemas.get::<ModelStatus>("getModel", "The status of a model."),
         ),
+        ("/admin/models/{name}/drift", drift(schemas)),
         ("/admin/models/{name}/history", history(schemas)),
     ]
 }
@@ -193,6 +195,19 @@ fn orders(schemas: &mut Schemas) -> Vec<(&'static str, Value)> {
             ),
         ),
     ]
+}
+
+fn drift(schemas: &mut Schemas) -> Value {
+    let summary = "How far the inputs and predictions of a version moved from its reference.";
+    let mut item = schemas.get::<DriftReport>("getDrift", summary);
+    if let Some(get) = item.get_mut("get").and_then(Value::as_object_mut) {
+        let version = json!([{
+            "name": "version", "in": "query", "schema": {"type": "string"},
+            "description": "The version. Absent: the version that answers.",
+        }]);
+        get.insert("parameters".to_owned(), version);
+    }
+    item
 }
 
 fn history(schemas: &mut Schemas) -> Value {
