@@ -22,7 +22,7 @@ pub(super) struct Args {
     /// Version [default: the stable version]
     #[arg(long, value_name = "VERSION", value_parser = client::version)]
     version: Option<String>,
-    /// One of the server's windows, by default 10m, 1h and 24h
+    /// One of the windows in the server's monitor.windows
     #[arg(long, value_name = "WINDOW", default_value = "1h")]
     window: WindowLength,
     /// Print the server's JSON document, for programs

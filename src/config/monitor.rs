@@ -14,21 +14,12 @@ const LENGTHS: std::ops::RangeInclusive<Duration> =
 /// Maximum number of windows. Each keeps eleven copies of all counters.
 const MAX_WINDOWS: usize = 8;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct MonitorConfig {
-    /// Windows in which inputs and predictions are compared with the reference: whole numbers with
-    /// s, m or h, from 10s to 744h. Empty: nothing is monitored.
+    /// Windows in which inputs and predictions are compared with the reference, such as ["10m",
+    /// "1h", "24h"]: whole numbers with s, m or h, from 10s to 744h. Empty: nothing is monitored.
     pub windows: Vec<WindowLength>,
-}
-
-impl Default for MonitorConfig {
-    fn default() -> MonitorConfig {
-        let seconds = [600, 3600, 24 * 3600];
-        MonitorConfig {
-            windows: seconds.map(Duration::from_secs).map(WindowLength).to_vec(),
-        }
-    }
 }
 
 impl MonitorConfig {

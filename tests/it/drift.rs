@@ -10,6 +10,8 @@ use crate::harness::{
     models_with, root, wait_until,
 };
 
+const WINDOWS: (&str, &str) = ("monitor.windows", "10m,1h,24h");
+
 /// Rows of churn 1.0.0 that drifted from its training data, or did not.
 fn rows(name: &str) -> Vec<Value> {
     let path = root().join(format!("tests/fixtures/drift/{name}.jsonl.gz"));
@@ -49,7 +51,7 @@ fn the_stability_index_is_that_of_the_training_scripts() {
     let expected: Value = serde_json::from_str(&expected).unwrap();
     for name in ["nodrift", "units", "missing"] {
         let models = models_with(&[("churn", "1.0.0")]);
-        let server = InProcessServer::start(models.path(), &[]);
+        let server = InProcessServer::start(models.path(), &[WINDOWS]);
         send(&server, &rows(name));
         let report = drift(&server, "");
         assert_eq!(
@@ -83,7 +85,7 @@ fn the_stability_index_is_that_of_the_training_scripts() {
 #[test]
 fn the_command_lists_the_feature_that_moved_most_first() {
     let models = models_with(&[("churn", "1.0.0")]);
-    let server = InProcessServer::start(models.path(), &[]);
+    let server = InProcessServer::start(models.path(), &[WINDOWS]);
     let before = server.command_output(&["drift", "churn"]);
     assert_contains(
         &before,
@@ -106,8 +108,8 @@ fn the_command_lists_the_feature_that_moved_most_first() {
 #[test]
 fn a_version_that_is_not_monitored_is_named() {
     let models = models_with(&[("churn", "1.0.0")]);
-    let server = InProcessServer::start(models.path(), &[]);
-    let off = InProcessServer::start(models.path(), &[("monitor.windows", "")]);
+    let server = InProcessServer::start(models.path(), &[WINDOWS]);
+    let off = InProcessServer::start(models.path(), &[]);
     for (server, path, status, detail) in [
         (
             &off,
@@ -140,7 +142,7 @@ fn a_version_that_is_not_monitored_is_named() {
 
 #[test]
 fn each_version_of_a_rollout_counts_its_own_requests() {
-    let deployment = Deployment::churn();
+    let deployment = Deployment::churn().with(WINDOWS.0, WINDOWS.1);
     let server = deployment.start_and_add_candidate();
     server.start_rollout("churn", "1.1.0", CANARY_ALL);
     wait_until("the candidate answers", || {
