@@ -183,7 +183,7 @@ fn numeric_bins(old: &Histogram, new: &Histogram) -> Vec<(f64, f64)> {
         })
         .sum()
     };
-    let total = new.counts.iter().sum::<u64>() as f64;
+    let total: f64 = new.counts.iter().map(|count| *count as f64).sum();
     let last = old.counts.len().saturating_sub(1);
     let bins = old.edges.windows(2).zip(&old.counts).enumerate();
     bins.map(|(index, (edges, count))| {

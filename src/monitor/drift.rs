@@ -54,18 +54,23 @@ impl FeatureDrift {
     pub(super) fn of(feature: &Feature, counts: &[u64]) -> FeatureDrift {
         let count = |index: usize| counts.get(index).copied().unwrap_or_default();
         let bins = feature.bins.len();
+        // The counts of the profile may be any. Their sum as integers could overflow.
+        let reference: Vec<f64> = feature
+            .reference
+            .iter()
+            .map(|count| *count as f64)
+            .collect();
+        let reference_rows: f64 = reference.iter().sum();
+        let reference_missing = feature.reference_missing as f64;
         let observed: Vec<u64> = (0..bins).map(|bin| count(feature.offset + bin)).collect();
         let [missing, unseen, outside] = [Extra::Missing, Extra::Unseen, Extra::Outside]
             .map(|extra| count(feature.extra(extra)));
         let in_bins: u64 = observed.iter().sum();
         let all = in_bins + unseen + missing;
-        let reference_rows = feature.reference.iter().sum::<u64>();
-        let reference_all = reference_rows + feature.reference_missing;
-        let mut pairs: Vec<(f64, f64)> = feature
-            .reference
+        let mut pairs: Vec<(f64, f64)> = reference
             .iter()
             .zip(&observed)
-            .map(|(reference, observed)| (*reference as f64, *observed as f64))
+            .map(|(reference, observed)| (*reference, *observed as f64))
             .collect();
         let ks = match feature.bins {
             Bins::Numeric { .. } => distance::kolmogorov_smirnov(&pairs),
@@ -73,14 +78,16 @@ impl FeatureDrift {
             Bins::Categories { .. } | Bins::Booleans => None,
         };
         // Unseen categories and missing values have their own bins.
-        let extra = [(0, unseen), (feature.reference_missing, missing)];
-        let extra = extra
-            .into_iter()
-            .filter(|(reference, observed)| reference + observed > 0);
-        pairs.extend(extra.map(|(reference, observed)| (reference as f64, observed as f64)));
-        let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+        let extra = [(0.0, unseen as f64), (reference_missing, missing as f64)];
+        pairs.extend(
+            extra
+                .iter()
+                .filter(|(reference, observed)| reference + observed > 0.0),
+        );
+        let part = |part: f64, whole: f64| part / whole.max(1.0);
+        let share = |count: u64, whole: u64| part(count as f64, whole as f64);
         let names = (0..bins).map(|bin| feature.bins.name(bin));
-        let shares = feature.reference.iter().zip(&observed).zip(names);
+        let shares = reference.iter().zip(&observed).zip(names);
         FeatureDrift {
             name: feature.name.clone(),
             section: feature.section,
@@ -89,16 +96,41 @@ impl FeatureDrift {
             js: distance::jensen_shannon(&pairs),
             ks,
             missing: share(missing, all),
-            reference_missing: share(feature.reference_missing, reference_all),
+            reference_missing: part(reference_missing, reference_rows + reference_missing),
             unseen: share(unseen, all),
             outside: share(outside, all),
             bins: shares
                 .map(|((reference, observed), name)| BinShare {
                     name,
-                    reference: share(*reference, reference_rows),
+                    reference: part(*reference, reference_rows),
                     observed: share(*observed, in_bins + unseen),
                 })
                 .collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::{
+        document,
+        monitor::{drift::FeatureDrift, feature::Feature},
+        package::profile::FieldProfile,
+    };
+
+    #[test]
+    fn a_profile_may_contain_any_counts() {
+        let field: FieldProfile = document::read(&json!({
+            "kind": "categorical", "count": u64::MAX, "missing": u64::MAX,
+            "categories": {"a": u64::MAX, "b": u64::MAX},
+        }))
+        .unwrap();
+        let feature = Feature::of_prediction("x", &field, &mut |_| 0).unwrap();
+        let drift = FeatureDrift::of(&feature, &[1, 1, 0, 1, 0]);
+        assert_eq!((drift.count, drift.reference_missing), (3, 1.0 / 3.0));
+        assert_eq!(drift.bins[0].reference, 0.5);
+        assert!(drift.psi.unwrap() < 1e-9);
     }
 }

@@ -105,9 +105,8 @@ impl FieldProfile {
 
     /// The share of rows without a value, from 0 to 1.
     pub(crate) fn missing_share(&self) -> f64 {
-        match self.count + self.missing {
-            0 => 0.0,
-            rows => self.missing as f64 / rows as f64,
-        }
+        // The counts may be any. Their sum as integers could overflow.
+        let rows = self.count as f64 + self.missing as f64;
+        self.missing as f64 / rows.max(1.0)
     }
 }
