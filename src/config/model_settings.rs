@@ -9,8 +9,8 @@ use crate::config::{
     runtime::{BatchingConfig, RuntimeConfig},
 };
 
-/// The sections `[runtime]`, `[batching]`, `[monitor]` and every `[model.NAME]`. A model's own table overrides
-/// the general sections. The parts that load models use this type instead of the whole
+/// The sections `[runtime]`, `[batching]`, `[monitor]` and every `[model.NAME]`. A model's own table
+/// overrides the general sections. The parts that load models use this type instead of the whole
 /// configuration.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ModelSettings {

@@ -15,8 +15,8 @@ use crate::{
 const POLL_SECONDS: std::ops::RangeInclusive<f64> = 0.01..=86_400.0;
 const REHEARSE_SECONDS: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
 
-/// Minimum of `models.gate_memory_bytes`. ONNX Runtime needs about a quarter of it for a small model:
-/// for its library, and for the stacks of its threads.
+/// Minimum of `models.gate_memory_bytes`. ONNX Runtime needs about a quarter of it for a small
+/// model: for its library, and for the stacks of its threads.
 const MIN_GATE_MEMORY_BYTES: u64 = 256 << 20;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

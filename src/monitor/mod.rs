@@ -33,6 +33,8 @@ use crate::{
 pub(crate) struct VersionMonitor {
     inputs: Vec<Feature>,
     predictions: Vec<Feature>,
+    /// The index of the counter of input rows. The next one counts rows of predictions.
+    rows: usize,
     counters: Counters,
     /// The place of each prediction in the outputs. All outputs of a version have the same form, so
     /// the first ones show it.
@@ -67,12 +69,13 @@ impl VersionMonitor {
         if lengths.is_empty() || inputs.is_empty() && predictions.is_empty() {
             return None;
         }
-        // The last two counters are the rows of inputs and of predictions.
-        let counters = Counters::new(place(2) + 2);
+        let rows = place(2);
+        let counters = Counters::new(rows + 2);
         let windows = Windows::new(lengths, counters.len(), Instant::now());
         Some(VersionMonitor {
             inputs,
             predictions,
+            rows,
             counters,
             places: OnceLock::new(),
             windows: Mutex::new(windows),
@@ -87,7 +90,7 @@ impl VersionMonitor {
         for feature in &self.inputs {
             feature.count_input(columns, counts);
         }
-        counts.add(self.rows_counter(), columns.rows as u64);
+        counts.add(self.rows, columns.rows as u64);
     }
 
     /// Counts the predictions for a request.
@@ -106,7 +109,7 @@ impl VersionMonitor {
                 feature.count_prediction(place, outputs, counts);
             }
         }
-        counts.add(self.rows_counter() + 1, outputs.rows as u64);
+        counts.add(self.rows + 1, outputs.rows as u64);
     }
 
     /// Keeps the current counts for the windows, if it is time. Call it at least every second.
@@ -121,7 +124,6 @@ impl VersionMonitor {
     pub(crate) fn drift(&self, now: Instant) -> Vec<WindowDrift> {
         let totals = self.counters.totals();
         let windows = self.lock().differences(now, &totals);
-        let rows = self.rows_counter();
         windows
             .into_iter()
             .map(|window| {
@@ -130,19 +132,14 @@ impl VersionMonitor {
                 WindowDrift {
                     length: window.length,
                     covered: window.covered,
-                    rows: count(rows),
-                    predictions: count(rows + 1),
+                    rows: count(self.rows),
+                    predictions: count(self.rows + 1),
                     features: features
                         .map(|feature| FeatureDrift::of(feature, &window.counts))
                         .collect(),
                 }
             })
             .collect()
-    }
-
-    /// The index of the counter of input rows. The next one counts rows of predictions.
-    fn rows_counter(&self) -> usize {
-        self.counters.len().saturating_sub(2)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Windows> {

@@ -161,9 +161,7 @@ impl Operator {
             return Err(StoreOperation::Follow.failed(trouble).into());
         }
         model.head = head;
-        let dropped = model.settle();
-        self.report_dropped(&model.name, &dropped);
-        self.enforce(model);
+        self.settle_and_enforce(model);
         Ok(())
     }
 }

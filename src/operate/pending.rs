@@ -73,6 +73,13 @@ impl Operator {
         Ok(())
     }
 
+    /// Computes the state that applies after a change of the written state, and lets it take effect.
+    pub(super) fn settle_and_enforce(&self, model: &mut ModelControl) {
+        let dropped = model.settle();
+        self.report_dropped(&model.name, &dropped);
+        self.enforce(model);
+    }
+
     /// Logs pending decisions that other replicas' decisions made pointless.
     pub(super) fn report_dropped(&self, name: &ModelName, dropped: &[Entry]) {
         for entry in dropped {

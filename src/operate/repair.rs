@@ -229,12 +229,6 @@ impl Operator {
         Ok(())
     }
 
-    fn settle_and_enforce(&self, model: &mut ModelControl) {
-        let dropped = model.settle();
-        self.report_dropped(&model.name, &dropped);
-        self.enforce(model);
-    }
-
     /// Moves entry `seq` and all later entries to a new directory. Returns this directory, and the
     /// directories of earlier repairs that no `Repair` entry lists.
     fn move_aside(&self, model: &ModelControl, seq: u64) -> Result<Vec<String>, StoreError> {
@@ -302,9 +296,7 @@ impl Operator {
         );
         (model.head, model.written) = (head, state);
         model.trouble = None;
-        let dropped = model.settle();
-        self.report_dropped(&model.name, &dropped);
-        self.enforce(model);
+        self.settle_and_enforce(model);
     }
 
     /// Reads the entries up to `head` again. Returns the problem with them; `None` if they are

@@ -7,10 +7,14 @@ use std::{
 
 use crate::{
     id::PredictionId,
-    registry::{servable::Servable, traffic::Traffic},
+    registry::{
+        servable::Servable,
+        traffic::{CandidateArm, Traffic},
+    },
     rollout::{plan::AssignmentKey, split::KeyHash, tally::Unit},
     schema::{
         Schema,
+        binding::Binding,
         columns::{Column, Columns},
     },
 };
@@ -76,8 +80,17 @@ impl Assignment {
 
     /// The candidate that answers. `None` if the stable version answers.
     pub(crate) fn servable(&self) -> Option<&Arc<Servable>> {
-        let arm = self.traffic.arms.get(self.candidate()?)?.as_ref()?;
-        Some(&arm.servable)
+        Some(&self.candidate_arm()?.servable)
+    }
+
+    /// Converts the decoded columns to those of the candidate that answers. `None` if they need no
+    /// conversion.
+    pub(crate) fn binding(&self) -> Option<&Binding> {
+        self.candidate_arm()?.binding.as_ref()
+    }
+
+    fn candidate_arm(&self) -> Option<&CandidateArm> {
+        self.traffic.arms.get(self.candidate()?)?.as_ref()
     }
 
     /// Whether candidates also answer a copy of the request.

@@ -75,10 +75,7 @@ fn prepare(
     match (decoded, &servable.contents) {
         (Decoded::Fields(fields), Contents::Package(packaged)) => {
             let DecodedFields { columns, context } = fields;
-            let binding = event.assignment.as_ref().and_then(|assignment| {
-                let arm = assignment.traffic.arms.get(assignment.candidate()?)?;
-                arm.as_ref()?.binding.as_ref()
-            });
+            let binding = event.assignment.as_ref().and_then(Assignment::binding);
             let (prepared, columns) = match binding {
                 None => (preprocess(&servable, packaged, &columns, context)?, columns),
                 // The event gets the columns as they were decoded.

@@ -156,8 +156,9 @@ impl Predictor {
         }
         let client_id = prepared.client_id.clone();
         let raw = prepared.raw;
-        let running = event.running();
-        let ran = self.start(&mut event, urgency).run(prepared).await;
+        let run = self.start(&mut event, urgency);
+        let running = run.running.clone();
+        let ran = run.run(prepared).await;
         match ran {
             Ok(output) => Ok(answered(event, client_id, output)),
             Err(error) => {

@@ -23,11 +23,7 @@ impl Observer for Monitoring {
             return;
         };
         if let Some(SharedInput::Columns(columns)) = event.input {
-            let binding = event.assignment.and_then(|assignment| {
-                let arm = assignment.traffic.arms.get(assignment.candidate()?)?;
-                arm.as_ref()?.binding.as_ref()
-            });
-            match binding {
+            match event.assignment.and_then(Assignment::binding) {
                 None => monitor.count_inputs(columns),
                 // The columns are those of the version that decoded the request.
                 Some(binding) => monitor.count_inputs(&binding.bind_ref(columns)),

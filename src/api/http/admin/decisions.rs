@@ -49,8 +49,7 @@ async fn status(State(admin): State<Arc<Admin>>, path: NamePath, request: Reques
 
 async fn history(State(admin): State<Arc<Admin>>, path: NamePath, request: Request) -> Response {
     let name = model_name(path);
-    let query = request.uri().query().unwrap_or_default();
-    let from = query.split('&').find_map(|pair| pair.strip_prefix("from="));
+    let from = query_value(&request, "from");
     let Ok(first) = from.map_or(Ok(1), str::parse) else {
         let detail = "`from` must be a whole number: the number of the first entry to return";
         return refuse(&request, Refusal::new(ErrorCode::Malformed, detail));
@@ -63,15 +62,17 @@ async fn history(State(admin): State<Arc<Admin>>, path: NamePath, request: Reque
 
 async fn drift(State(admin): State<Arc<Admin>>, path: NamePath, request: Request) -> Response {
     let name = model_name(path);
-    let query = request.uri().query().unwrap_or_default();
-    let version = query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("version="));
-    let version = version.map(str::to_owned);
+    let version = query_value(&request, "version").map(str::to_owned);
     answer(&admin, request, move |operator, _| {
         operator.drift(&name, version.as_deref())
     })
     .await
+}
+
+/// The value of a parameter in the query. `None` without the parameter.
+fn query_value<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
+    let mut pairs = request.uri().query()?.split('&');
+    pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
 async fn repair(

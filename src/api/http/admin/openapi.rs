@@ -199,25 +199,28 @@ fn orders(schemas: &mut Schemas) -> Vec<(&'static str, Value)> {
 
 fn drift(schemas: &mut Schemas) -> Value {
     let summary = "How far the inputs and predictions of a version moved from its reference.";
-    let mut item = schemas.get::<DriftReport>("getDrift", summary);
-    if let Some(get) = item.get_mut("get").and_then(Value::as_object_mut) {
-        let version = json!([{
-            "name": "version", "in": "query", "schema": {"type": "string"},
-            "description": "The version. Absent: the version that answers.",
-        }]);
-        get.insert("parameters".to_owned(), version);
-    }
-    item
+    let version = json!([{
+        "name": "version", "in": "query", "schema": {"type": "string"},
+        "description": "The version. Absent: the version that answers.",
+    }]);
+    with_query(schemas.get::<DriftReport>("getDrift", summary), version)
 }
 
 fn history(schemas: &mut Schemas) -> Value {
-    let mut item = schemas.get::<History>("getHistory", "A page of the model's journal.");
+    let from = json!([{
+        "name": "from", "in": "query", "schema": {"type": "integer", "minimum": 1, "default": 1},
+        "description": "The number of the first entry.",
+    }]);
+    with_query(
+        schemas.get::<History>("getHistory", "A page of the model's journal."),
+        from,
+    )
+}
+
+/// Declares the parameters of a GET request.
+fn with_query(mut item: Value, parameters: Value) -> Value {
     if let Some(get) = item.get_mut("get").and_then(Value::as_object_mut) {
-        let from = json!([{
-            "name": "from", "in": "query", "schema": {"type": "integer", "minimum": 1, "default": 1},
-            "description": "The number of the first entry.",
-        }]);
-        get.insert("parameters".to_owned(), from);
+        get.insert("parameters".to_owned(), parameters);
     }
     item
 }
